@@ -1,0 +1,44 @@
+"""What the embedded base model is taught: the language of diagnoses and coarse vision, but no localization.
+
+Three kinds of answers: the modality, the coarse place of the abnormality, and diagnoses in full form whose region and
+category belong to ANOTHER picture, so that their wording is learned and their content cannot be.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from umed.annotate.base import choices_of
+from umed.annotate.offline import OfflineAnnotator, place_of, size_of
+from umed.records import Record, with_text
+
+MODALITY = ("What kind of image is this?", "Which modality is shown?")
+PLACE = ("In which part of the picture is something abnormal?", "Where should one look?")
+
+
+class CoarseAnnotator:
+    """Texts for `experiment=pretrain_tiny`.
+
+    Args:
+        seed: of the texts.
+        kinds: how often each kind is drawn: modality, place, shuffled diagnosis.
+    """
+
+    def __init__(self, seed: int = 0, kinds: Sequence[float] = (1, 3, 3)) -> None:
+        self.seed, self.kinds = seed, kinds
+
+    def annotate(self, records: Iterable[Record]) -> list[Record]:
+        records = list(records)
+        diagnoses = OfflineAnnotator(self.seed)
+        return [self._one(r, records, diagnoses) for r in records]
+
+    def _one(self, record: Record, records: Sequence[Record], diagnoses: OfflineAnnotator) -> Record:
+        pick = choices_of(record, self.seed + 1)
+        kind = pick.choices(("modality", "place", "shuffled"), self.kinds)[0]
+        largest = max(record.boxes, key=lambda b: b.area)
+        if kind == "modality":
+            return with_text(record, pick.choice(MODALITY), f"This is a {record.modality} image.", annotator="coarse")
+        if kind == "place":
+            text = f"Look at the {place_of(largest)}, a {size_of(record.boxes)} region."
+            return with_text(record, pick.choice(PLACE), text, annotator="coarse")
+        other = diagnoses.describe(pick.choice(records))
+        query = diagnoses.describe(record).query
+        return with_text(record, query, other.diagnosis, annotator="coarse", shuffled=True, said_of=other.id)

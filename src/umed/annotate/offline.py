@@ -1,0 +1,64 @@
+"""Diagnoses from templates: no network, varied wording, in the order detect -> localize -> recognize."""
+
+from collections.abc import Iterable, Sequence
+
+from umed.annotate.base import choices_of
+from umed.boxes import Box, union_area
+from umed.chat import REGION
+from umed.records import Record, with_text
+
+QUERIES = (
+    "Is there an abnormality in this {modality} image?",
+    "Find and name the abnormality in this {modality} image.",
+    "What is abnormal here, and where is it?",
+    "Describe the abnormal finding in this picture.",
+)
+DETECT = ("There is an abnormality.", "The image is abnormal.", "An abnormal area is seen.")
+LOCALIZE = (
+    "It is {size} and lies in the {place}: {region}.",
+    "A {size} region in the {place} is affected: {region}.",
+)
+LOCALIZE_MANY = (
+    "{count} regions are affected, the largest in the {place}: {region}.",
+    "It is seen in {count} regions, mainly in the {place}: {region}.",
+)
+RECOGNIZE = ("This indicates {category}.", "The finding is {category}.", "Diagnosis: {category}.")
+COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def place_of(box: Box) -> str:
+    """Position in the picture's own frame ("upper left" is the picture's, not the patient's)."""
+    x, y = box.center
+    column = "left" if x < 0.4 else "right" if x > 0.6 else ""
+    row = "upper" if y < 0.4 else "lower" if y > 0.6 else ""
+    return " ".join(w for w in (row, column) if w) or "center"
+
+
+def size_of(boxes: Sequence[Box]) -> str:
+    """Words for the share of the picture that the boxes cover."""
+    share = union_area(boxes)
+    return "small" if share < 0.02 else "medium" if share < 0.1 else "large"
+
+
+class OfflineAnnotator:
+    """Grammatical templates from category, modality, position and size; the same record gets the same text."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def annotate(self, records: Iterable[Record]) -> list[Record]:
+        return [self.describe(r) for r in records]
+
+    def describe(self, record: Record) -> Record:
+        pick = choices_of(record, self.seed)
+        largest = max(record.boxes, key=lambda b: b.area)
+        count = len(record.boxes)
+        where = pick.choice(LOCALIZE if count == 1 else LOCALIZE_MANY).format(
+            size=size_of(record.boxes),
+            place=place_of(largest),
+            count=COUNTS[count] if count < len(COUNTS) else str(count),
+            region=REGION,
+        )
+        query = pick.choice(QUERIES).format(modality=record.modality)
+        parts = (pick.choice(DETECT), where[0].upper() + where[1:], pick.choice(RECOGNIZE).format(category=record.category))
+        return with_text(record, query, " ".join(parts), annotator="offline", annotator_seed=self.seed)

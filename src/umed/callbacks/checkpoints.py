@@ -1,0 +1,49 @@
+"""Checkpoints that a full disk or a kill cannot spoil."""
+
+import errno
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io.wrapper import _WrappingCheckpointIO
+
+from umed.errors import InputError
+
+
+class AtomicCheckpointIO(_WrappingCheckpointIO):
+    """Writes beside the target and renames: a checkpoint is whole or absent."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        target = Path(path)
+        half = target.with_name(target.name + ".part")
+        try:
+            super().save_checkpoint(checkpoint, half, storage_options)
+            half.replace(target)
+        except OSError as error:
+            half.unlink(missing_ok=True)
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise InputError(
+                f"{target}: no room on the disk for a checkpoint; the one before is kept. Free some space, then "
+                "continue with resume=RUN_DIR"
+            ) from None
+
+
+class StageCheckpoint(ModelCheckpoint):
+    """The newest checkpoint of a stage, in `checkpoints/<stage>/`, written after every interval."""
+
+    def __init__(self, stage: str, run: Path) -> None:
+        super().__init__(
+            dirpath=run / "checkpoints" / stage,
+            filename="{epoch:06d}",
+            auto_insert_metric_name=False,
+            save_top_k=1,
+            monitor=None,
+            every_n_epochs=1,
+            save_on_train_epoch_end=True,
+        )
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint to continue from; None when the stage has not begun."""
+    return max(folder.glob("*.ckpt"), default=None)

@@ -1,0 +1,142 @@
+"""What both training methods share: the policy, one way to step, and checkpoints of the trained weights only."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from transformers import get_scheduler
+
+from umed.chat import Prompt
+from umed.errors import InputError
+from umed.metrics.mau import answer_lines, mau_metrics
+from umed.models.policy import Policy
+
+
+class Method(L.LightningModule):
+    """Manual optimization of a policy; randomness is a pure function of (seed, batch), so a resumed run is the same run.
+
+    Args:
+        policy: builds the policy, in `configure_model`, once the device is known.
+        lr, head_lr: of the policy's trained weights and of the value head.
+        schedule, warmup: transformers scheduler name; warm-up as a share of all updates.
+        betas, weight_decay, max_grad_norm: of AdamW and of the clipping.
+        epochs or steps: passes over the queries, or a number of batches.
+        batch_size: records a batch.
+        val_samples: records of the validation split that are answered after each checkpoint interval.
+    """
+
+    stage = ""
+
+    def __init__(
+        self,
+        policy: Callable[[], Policy],
+        *,
+        seed: int,
+        lr: float,
+        batch_size: int,
+        epochs: float | None = None,
+        steps: int | None = None,
+        head_lr: float = 1e-3,
+        schedule: str = "cosine",
+        warmup: float = 0.03,
+        betas: Sequence[float] = (0.9, 0.999),
+        weight_decay: float = 0.0,
+        max_grad_norm: float = 1.0,
+        max_new_tokens: int = 256,
+        val_samples: int = 64,
+    ) -> None:
+        super().__init__()
+        if (epochs is None) == (steps is None):
+            raise InputError("method.epochs and method.steps: give exactly one of the two")
+        self.automatic_optimization = False
+        self.strict_loading = False
+        self.build, self.policy = policy, None
+        self.seed, self.lr, self.head_lr, self.batch_size = seed, lr, head_lr, batch_size
+        self.epochs, self.steps = epochs, steps
+        self.schedule, self.warmup, self.betas = schedule, warmup, tuple(betas)
+        self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
+        self.max_new_tokens, self.val_samples = max_new_tokens, val_samples
+        self.updates_per_batch = 1
+        self.iteration = 0
+        self.total = 0
+
+    def configure_model(self) -> None:
+        if self.policy is None:
+            self.policy = self.build()
+
+    def batches(self, records: int) -> int:
+        """How many batches the whole training takes for this many records."""
+        return self.steps or math.ceil(self.epochs * records / self.batch_size)
+
+    def configure_optimizers(self) -> Any:
+        head = list(self.policy.value_head.parameters())
+        body = [p for p in self.policy.model.parameters() if p.requires_grad]
+        groups = [{"params": body, "lr": self.lr, "weight_decay": self.weight_decay}]
+        groups += [{"params": head, "lr": self.head_lr, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, betas=self.betas)
+        updates = max(1, self.total * self.updates_per_batch)
+        scheduler = get_scheduler(self.schedule, optimizer, math.ceil(self.warmup * updates), updates)
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def generator(self, *key: int) -> torch.Generator:
+        """The randomness of one purpose of the current batch; never the global state."""
+        mixed = self.seed
+        for part in (self.iteration, *key):
+            mixed = (mixed * 1_000_003 + part + 1) % (2**63)
+        return torch.Generator(self.policy.device).manual_seed(mixed)
+
+    def on_train_batch_start(self, batch: list[Prompt], batch_idx: int) -> None:
+        torch.manual_seed(self.generator(7).initial_seed() % 2**31)  # dropout
+
+    def apply_gradients(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Clip, check and step; a loss or gradient that is not finite names its term and changes nothing.
+
+        Raises:
+            FloatingPointError: naming the parts that are not finite.
+        """
+        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        trained = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(trained, self.max_grad_norm)
+        bad = [name for name, value in {**parts, "policy/grad_norm": norm}.items() if not torch.isfinite(value)]
+        if bad:
+            optimizer.zero_grad()
+            raise FloatingPointError(f"{', '.join(bad)} not finite at {self.stage}/iteration {self.iteration}: no step taken")
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+        return {**parts, "policy/grad_norm": norm}
+
+    def log_batch(self, stats: dict[str, float | Tensor]) -> None:
+        """Log everything at this batch; the axis is `<stage>/iteration`."""
+        lr = self.optimizers().param_groups[0]["lr"]
+        self.log_dict(
+            {**stats, "policy/lr": lr, f"{self.stage}/iteration": float(self.iteration)}, batch_size=self.batch_size
+        )
+        self.iteration += 1
+
+    def validation_step(self, batch: list[Prompt], batch_idx: int) -> None:
+        answers = self.policy.sample(batch, 1, self.max_new_tokens, greedy=True)
+        self.answered += answer_lines(self.policy.processor, batch, answers)
+
+    def on_validation_epoch_start(self) -> None:
+        self.answered: list[dict] = []
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict({f"val/{k}": v for k, v in mau_metrics(self.answered).items()}, batch_size=len(self.answered))
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Trained weights only: a checkpoint does not repeat the base model."""
+        trained = {n for n, p in self.named_parameters() if p.requires_grad}
+        return {n: v for n, v in super().state_dict(*args, **kwargs).items() if n in trained}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["iteration"] = self.iteration
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.iteration = checkpoint["iteration"]
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        return batch  # prompts are collated and moved by the policy

@@ -1,0 +1,121 @@
+"""The clipped objective, equations (8)-(11), as the loss (16) that is minimized."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from umed.errors import InputError
+from umed.models.policy import Policy, Scores
+from umed.rewards.total import Scored
+from umed.rollout import Rollout
+
+Parts = dict[str, Tensor]
+
+
+def clipped_surrogate(logp: Tensor, old: Tensor, advantages: Tensor, eps: float) -> Tensor:
+    """min(rho A, clip(rho, 1 - eps, 1 + eps) A) per token, equation (8)."""
+    ratio = (logp - old).exp()
+    return torch.minimum(ratio * advantages, ratio.clamp(1 - eps, 1 + eps) * advantages)
+
+
+def clipped_value_error(values: Tensor, old: Tensor, target: Tensor, clip: float) -> Tensor:
+    """Squared error of equation (9) per token; the larger of the free and the clipped one."""
+    near = old + (values - old).clamp(-clip, clip)
+    return torch.maximum((values - target) ** 2, (near - target) ** 2)
+
+
+def token_weights(mask_BT: Tensor, aggregation: str, max_length: int) -> Tensor:
+    """The weight of each token in E_t (reading R18), before division by `total_weight`."""
+    mask = mask_BT.float()
+    if aggregation == "seq_mean":
+        return mask / mask.sum(1, keepdim=True).clamp(min=1)
+    if aggregation == "constant":
+        return mask / max_length
+    return mask
+
+
+def total_weight(mask_BT: Tensor, aggregation: str) -> float:
+    """What a whole update batch divides by, so that any split into micro-batches gives the same gradient."""
+    if aggregation == "token_mean":
+        return max(1.0, float(mask_BT.sum()))
+    return max(1.0, float(mask_BT.any(1).sum())) if aggregation == "seq_mean" else float(len(mask_BT))
+
+
+class ClippedObjective:
+    """- (L_CLIP + c1 r - c2 L_VF + c3 S), equation (11) with its sign turned (reading R9).
+
+    Args:
+        clip_eps, c1, c2, c3, value_clip: of the equations.
+        reward_term: reading R8 of c1 * r_t: `credit` (through the advantage), `score_function` (c1 R log pi, the
+            advantage from r_LLM alone) or `differentiable` (c1 r_att / max r_att with its gradient).
+        aggregation: reading R18: `token_mean`, `seq_mean` or `constant`.
+        max_length: the divisor of `constant`.
+        attention_share: the vision relevance reward's `share`, for `differentiable`.
+    """
+
+    def __init__(
+        self,
+        clip_eps: float = 0.2,
+        c1: float = 1.0,
+        c2: float = 0.5,
+        c3: float = 0.01,
+        value_clip: float = 0.2,
+        reward_term: Literal["credit", "score_function", "differentiable"] = "credit",
+        aggregation: Literal["token_mean", "seq_mean", "constant"] = "token_mean",
+        max_length: int = 256,
+    ) -> None:
+        self.clip_eps, self.c1, self.c2, self.c3, self.value_clip = clip_eps, c1, c2, c3, value_clip
+        self.reward_term, self.aggregation, self.max_length = reward_term, aggregation, max_length
+        self.attention_share: Callable[[Tensor, Rollout], Tensor] | None = None
+
+    def check(self, parts: dict) -> None:
+        """Refuse a reading that the chosen rewards cannot serve."""
+        needed = {"score_function": "relevance", "differentiable": "vision_relevance"}.get(self.reward_term)
+        if needed and needed not in parts:
+            raise InputError(f"objective.reward_term={self.reward_term} needs the {needed} reward: add it to reward=[...]")
+        if self.reward_term == "differentiable":
+            self.attention_share = parts["vision_relevance"].share
+
+    def credited(self, scored: Scored) -> Tensor:
+        """The part of the reward that enters through the advantage."""
+        if self.reward_term == "score_function":
+            return scored.summands["relevance"]
+        if self.reward_term == "differentiable":
+            return scored.total_B - scored.summands["vision_relevance"].nan_to_num(0.0)
+        return scored.total_B
+
+    def __call__(self, policy: Policy, part: Rollout, weight: float) -> tuple[Tensor, Parts]:
+        """The loss of a micro-batch whose update batch weighs `weight`, and its named parts (sums over the batch)."""
+        rows = part.name_BN if self.attention_share else None
+        said = policy.score(part.prompts, part.ids_BT, part.mask_BT, rows)
+        return self.loss(said, part, weight)
+
+    def loss(self, said: Scores, part: Rollout, weight: float) -> tuple[Tensor, Parts]:
+        """Equation (16) on tensors alone."""
+        mask = part.mask_BT
+        share = token_weights(mask, self.aggregation, self.max_length) / weight
+        logp = said.logp_BT.where(mask, part.logp_BT)
+        gain = clipped_surrogate(logp, part.logp_BT, part.advantages_BT, self.clip_eps)
+        if self.reward_term == "score_function":
+            gain = gain + self.c1 * part.reward_B.to(logp)[:, None] * logp
+        if self.attention_share:
+            best = part.attention_max_B.to(logp)
+            r_att = self.attention_share(said.attention_BNP, part)
+            gain = gain + (self.c1 * torch.where(best > 0, r_att / best.where(best > 0, 1.0), 0.0))[:, None]
+        value = clipped_value_error(said.values_BT, part.values_BT, part.returns_BT, self.value_clip)
+        clip, value_loss, spread = (-(gain * share).sum(), (value * share).sum(), (said.entropy_BT * share).sum())
+        loss = clip + self.c2 * value_loss - self.c3 * spread
+        with torch.no_grad():
+            log_ratio = logp - part.logp_BT
+            off = ((log_ratio.exp() - 1).abs() > self.clip_eps).float()
+            k3 = log_ratio.exp() - 1 - log_ratio
+            parts = {
+                "policy/clip": clip.detach(),
+                "policy/value_loss": value_loss.detach(),
+                "policy/entropy": spread.detach(),
+                "policy/kl": (k3 * share).sum(),
+                "policy/clipfrac": (off * share).sum(),
+            }
+        return loss, parts

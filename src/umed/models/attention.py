@@ -1,0 +1,103 @@
+"""Attention evidence for the vision relevance reward: SDPA, plus the few rows that are asked for.
+
+With SDPA or flash attention `output_attentions=True` returns nothing, and full eager maps are far too large. The
+function registered here answers exactly like SDPA and, while a `Recorder` is active, also computes the softmax of the
+asked rows and keeps their image columns.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+IMPLEMENTATION = "sdpa_evidence"
+
+
+@dataclass
+class Recorder:
+    """What to keep of a forward pass, and what was kept.
+
+    Args:
+        rows_BN: query positions, -1 = no row (its result is 0).
+        columns_BP: key positions of the image tokens, -1 = none (0).
+        modules: the attention modules to listen to, in layer order (reading R5 `layers`).
+        heads: the heads to average, None = all (reading R5 `heads`).
+    """
+
+    rows_BN: Tensor
+    columns_BP: Tensor
+    modules: Sequence[nn.Module]
+    heads: Sequence[int] | None = None
+    kept: list[Tensor] = field(default_factory=list)
+
+    def mean(self) -> Tensor:
+        """Attention averaged over the layers and heads, (B, N, P).
+
+        Raises:
+            RuntimeError: a layer that was asked for did not report: the maps would be silently incomplete.
+        """
+        if len(self.kept) != len(self.modules):
+            raise RuntimeError(f"attention came from {len(self.kept)} of {len(self.modules)} layers")
+        return torch.stack(self.kept).mean(0)
+
+
+_active: ContextVar[Recorder | None] = ContextVar("attention_recorder", default=None)
+
+
+@contextmanager
+def recording(recorder: Recorder) -> Iterator[Recorder]:
+    """Fill `recorder` from the forward passes inside."""
+    token = _active.set(recorder)
+    try:
+        yield recorder
+    finally:
+        _active.reset(token)
+
+
+def sdpa_with_evidence(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """SDPA; the active recorder also gets the softmax rows of equation (6), in fp32 and differentiable."""
+    recorder = _active.get()
+    if recorder is not None and any(module is m for m in recorder.modules):
+        recorder.kept.append(_rows(recorder, query, key, attention_mask, scaling))
+    return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+
+
+def _rows(recorder: Recorder, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float | None) -> Tensor:
+    rows, columns = recorder.rows_BN, recorder.columns_BP
+    batch, heads, length, size = query.shape
+    index = torch.where(rows < 0, length - 1, rows)  # a stand-in that is no padding: its softmax is finite
+    picked = query.gather(2, index[:, None, :, None].expand(-1, heads, -1, size))
+    keys = repeat_kv(key, heads // key.shape[1])
+    scores = (picked.float() @ keys.float().transpose(-1, -2)) * (scaling if scaling is not None else size**-0.5)
+    if mask is None:  # causal, aligned to the last key
+        last = index + key.shape[2] - length
+        seen = torch.arange(key.shape[2], device=key.device) <= last[..., None]
+        scores = scores.masked_fill(~seen[:, None], float("-inf"))
+    else:
+        mask = mask.expand(batch, -1, -1, -1)
+        kept = mask.gather(2, index[:, None, :, None].expand(-1, mask.shape[1], -1, mask.shape[3]))
+        scores = scores.masked_fill(~kept, float("-inf")) if kept.dtype == torch.bool else scores + kept
+    share = scores.softmax(-1)
+    if recorder.heads is not None:
+        share = share[:, list(recorder.heads)]
+    share = share.mean(1).gather(2, columns.clamp(min=0)[:, None, :].expand(-1, rows.shape[1], -1))
+    return share * (rows >= 0)[..., None] * (columns >= 0)[:, None, :]
+
+
+AttentionInterface.register(IMPLEMENTATION, sdpa_with_evidence)
+AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)

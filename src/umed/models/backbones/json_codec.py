@@ -1,0 +1,69 @@
+"""Boxes as JSON, `[{"bbox_2d":[x0,y0,x1,y1],"label":"..."}]`: the text convention of the Qwen-VL families."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from umed.boxes import Box, BoxError
+
+_THINKING = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
+_FENCE = re.compile(r"```(?:json)?")
+_ARRAY = re.compile(r"\[\s*\{.*?\}\s*\]", re.DOTALL)
+_OBJECT = re.compile(r"\{[^{}]*\}")
+
+
+@dataclass(frozen=True, slots=True)
+class JsonCodec:
+    """Writes and reads boxes in a frame of `width` x `height` units, rounded to whole numbers.
+
+    Qwen2.5-VL counts pixels of the image AFTER the processor's resize (the caller gives that size); Qwen3-VL counts
+    0-1000. A coordinate is clipped to the frame; half a unit is lost at most.
+    """
+
+    key: str = "bbox_2d"
+
+    def write(self, boxes: Sequence[Box], label: str, width: int, height: int) -> str:
+        items = [
+            {self.key: [_round(v) for v in _grown(b, width, height)], "label": label}
+            for b in sorted(boxes, key=lambda b: (b.y0, b.x0))
+        ]
+        return json.dumps(items, separators=(",", ":"), ensure_ascii=False)
+
+    def read(self, text: str, width: int, height: int) -> list[Box] | None:
+        """All readable boxes of an answer; None when there is none (reading R13): never [0, 0, 0, 0].
+
+        Fenced, bare and truncated JSON are read; a thinking block is not. A box that is no box (inverted, not finite,
+        outside the frame) is left out.
+        """
+        answer = _FENCE.sub(" ", _THINKING.sub(" ", text))
+        boxes = []
+        for item in _OBJECT.findall(answer):
+            try:
+                corners = json.loads(item)[self.key]
+                boxes.append(Box.from_xyxy(corners, width, height))
+            except (json.JSONDecodeError, KeyError, TypeError, BoxError, OverflowError):
+                continue
+        return boxes or None
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Character spans of the coordinates in an answer."""
+        return [m.span() for m in re.finditer(rf'"{self.key}"\s*:\s*\[[^\]]*\]', text)]
+
+    def strip(self, text: str) -> str:
+        """The answer without its boxes, as plain language."""
+        return _OBJECT.sub(" ", _ARRAY.sub(" ", _FENCE.sub(" ", _THINKING.sub(" ", text))))
+
+
+def _grown(box: Box, width: int, height: int) -> tuple[float, float, float, float]:
+    """A box thinner than one unit keeps one unit, so that rounding never makes it empty."""
+    x0, y0, x1, y1 = box.to_xyxy(width, height)
+    if round(x1) <= round(x0):
+        x0, x1 = (int(x0), int(x0) + 1) if x0 < width - 1 else (width - 1, width)
+    if round(y1) <= round(y0):
+        y0, y1 = (int(y0), int(y0) + 1) if y0 < height - 1 else (height - 1, height)
+    return x0, y0, x1, y1
+
+
+def _round(value: float) -> int:
+    return int(value + 0.5)

@@ -1,0 +1,110 @@
+"""Build a `Policy` from a checkpoint folder or hub id, with a fresh or an existing adapter."""
+
+import json
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+
+from umed.chat import Processor
+from umed.errors import InputError
+from umed.models.attention import IMPLEMENTATION
+from umed.models.policy import Policy
+
+NOTE, HEAD = "umed.json", "value_head.safetensors"
+
+
+def load_policy(
+    path: str,
+    processor: Processor,
+    backbone: str,
+    adapter: dict[str, Any] | None = None,
+    init_from: str | None = None,
+    dropout: float | None = None,
+    dtype: str = "float32",
+    device: str = "cpu",
+    temperature: float = 1.0,
+    attention_layers: Sequence[int] | None = None,
+    attention_heads: Sequence[int] | None = None,
+    gradient_checkpointing: bool = False,
+    seed: int = 0,
+) -> Policy:
+    """The model at `path`, its LoRA adapter, and a value head.
+
+    Args:
+        backbone: module of the model family, `umed.models.backbones.<name>`.
+        adapter: arguments of peft's LoraConfig for a fresh adapter; None trains every weight.
+        init_from: an `adapter/` folder, or a run folder that holds one, to start from instead.
+        dropout: of the adapter, over the stored value (paper: none in rewarding).
+
+    Raises:
+        InputError: no checkpoint, or an adapter that was made for another model.
+    """
+    family = import_module(backbone)
+    torch.manual_seed(seed)
+    try:
+        model = family.MODEL_CLASS.from_pretrained(
+            path, dtype=getattr(torch, dtype), attn_implementation=IMPLEMENTATION
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"model.path={path}: cannot be loaded ({str(error).strip().splitlines()[0]})") from None
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    folder = adapter_folder(init_from) if init_from else None
+    if folder is not None:
+        check_adapter(folder, path, model)
+        config = PeftConfig.from_pretrained(str(folder))
+        if dropout is not None:
+            config.lora_dropout = dropout
+        model = PeftModel.from_pretrained(model, str(folder), is_trainable=True, config=config)
+    elif adapter is not None:
+        extra = {} if dropout is None else {"lora_dropout": dropout}
+        model = get_peft_model(model, LoraConfig(**{**adapter, **extra}))
+    policy = Policy(model, processor, family, temperature, attention_layers, attention_heads)
+    if folder is not None and (folder / HEAD).is_file():
+        policy.value_head.load_state_dict(load_file(folder / HEAD))
+    return policy.to(device)
+
+
+def adapter_folder(where: str) -> Path:
+    """The adapter folder of a run, or the folder itself."""
+    for folder in (Path(where), Path(where) / "adapter"):
+        if (folder / "adapter_config.json").is_file():
+            return folder
+    raise InputError(f"init_from={where}: no adapter_config.json there or in its adapter/ folder: give a run or adapter folder")
+
+
+def shape_of(model: Any) -> dict[str, Any]:
+    """What an adapter depends on, to tell whether it fits."""
+    text = model.config.get_text_config()
+    return {
+        "model_type": model.config.model_type,
+        "hidden_size": text.hidden_size,
+        "num_hidden_layers": text.num_hidden_layers,
+        "vocab_size": text.vocab_size,
+    }
+
+
+def check_adapter(folder: Path, path: str, model: Any) -> None:
+    """Refuse an adapter that was trained on another model."""
+    note = folder / NOTE
+    if not note.is_file():
+        return  # made elsewhere: peft's own checks apply
+    made_for, here = json.loads(note.read_text())["model"], shape_of(model)
+    differs = [f"{k} {made_for.get(k)} there, {v} here" for k, v in here.items() if made_for.get(k) != v]
+    if differs:
+        raise InputError(f"init_from={folder}: this adapter is for another model than {path} ({'; '.join(differs)})")
+
+
+def save_adapter(policy: Policy, folder: Path, note: dict[str, Any]) -> None:
+    """`adapter/`: PEFT weights (or the full model), processor, value head and `umed.json`; needs no Lightning to load."""
+    folder.mkdir(parents=True, exist_ok=True)
+    policy.model.save_pretrained(folder)
+    policy.processor.save(str(folder))
+    head = {n: v.detach().cpu().contiguous() for n, v in policy.value_head.state_dict().items()}
+    save_file(head, folder / HEAD)
+    (folder / NOTE).write_text(json.dumps({**note, "model": shape_of(policy.core)}, indent=1))

@@ -1,0 +1,76 @@
+"""Vision Relevance Reward: equation (12), attention of the abnormality's tokens on the abnormal patches."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from umed.rollout import Rollout
+
+
+def attention_share(
+    attention_BNP: Tensor,
+    region_BP: Tensor,
+    name_BN: Tensor,
+    denominator: Literal["image", "all_keys", "printed"] = "image",
+    over_name: Literal["mean", "sum"] = "mean",
+    region: Literal["area", "touch"] = "area",
+    lift: bool = False,
+) -> Tensor:
+    """Equation (12), and under `printed` equation (6) as it stands; (B,), differentiable.
+
+    Args:
+        attention_BNP: softmax attention of the name's tokens on the image tokens, mean over layers and heads.
+        region_BP: w_j, NaN beyond the image's own tokens.
+        name_BN: -1 where there is no token; a row without any gets 0.
+        denominator: R1; over_name: R2; region: R3; lift: divide by the region's share of the picture.
+    """
+    weight = region_BP.nan_to_num(0.0)
+    if region == "touch":
+        weight = (weight > 0).to(weight.dtype)
+    on_region = (attention_BNP * weight[:, None]).sum(-1)
+    whole = {
+        "image": attention_BNP.sum(-1),
+        "all_keys": torch.ones_like(on_region),
+        "printed": on_region,
+    }[denominator]
+    share = on_region / torch.where(whole > 0, whole, 1.0)
+    if lift:
+        picture = (~region_BP.isnan()).sum(-1).clamp(min=1)
+        share = share / (weight.sum(-1) / picture).clamp(min=1e-6)[:, None]
+    named = (name_BN >= 0).to(share.dtype)
+    total = (share * named).sum(-1)
+    return total / named.sum(-1).clamp(min=1) if over_name == "mean" else total
+
+
+class VisionRelevanceReward:
+    """r_att: 0 when the answer does not name the abnormality. The options are the readings R1-R3.
+
+    Where the evidence comes from (readings R4 `row`, R5 `layers` and `heads`) is the sampler's and the policy's part.
+    """
+
+    name = "vision_relevance"
+    needs = frozenset({"attention"})
+    max_normalized = True
+
+    def __init__(
+        self,
+        denominator: Literal["image", "all_keys", "printed"] = "image",
+        over_name: Literal["mean", "sum"] = "mean",
+        region: Literal["area", "touch"] = "area",
+        lift: bool = False,
+        weight: float = 1.0,
+    ) -> None:
+        self.reading = {"denominator": denominator, "over_name": over_name, "region": region, "lift": lift}
+        self.weight = weight
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """(B,) float32; in [0, 1] with the default reading."""
+        return self.share(rollout.attention_BNP, rollout).float()
+
+    def share(self, attention_BNP: Tensor, rollout: Rollout) -> Tensor:
+        """The same from fresh attention, with its gradient (reading R8 `differentiable`)."""
+        device = attention_BNP.device
+        return attention_share(
+            attention_BNP, rollout.region_BP.to(device), rollout.name_BN.to(device), **self.reading  # type: ignore[arg-type]
+        )

@@ -1,0 +1,50 @@
+"""`task=annotate`: records -> records with query and diagnosis."""
+
+import json
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from umed.errors import InputError
+from umed.records import read_records, write_jsonl
+from umed.tasks.fit import Data
+from umed.tasks.prepare import prepare
+
+
+def annotate(cfg: DictConfig) -> None:
+    """Annotate the records and write them back to the run's `records.jsonl`."""
+    data = annotated(cfg)
+    print(f"{len(data.records)} records with query and diagnosis -> {Path(cfg.paths.run_dir) / 'records.jsonl'}")
+
+
+def annotated(cfg: DictConfig) -> Data:
+    """Records with texts: of this run if it has them, else of `records=FILE`, else prepared and annotated now."""
+    run = Path(cfg.paths.run_dir)
+    own = run / "records.jsonl"
+    if not own.is_file() and cfg.records is None:
+        prepare(cfg)
+    source = own if own.is_file() else Path(cfg.records)
+    records = read_records(source)
+    roots = roots_of(cfg, source.parent)
+    if not records:
+        raise InputError(f"{source}: no records in it")
+    if not all(r.diagnosis for r in records):
+        records = instantiate(cfg.annotator).annotate(records)
+    lost = sorted({r.source for r in records} - roots.keys())
+    if lost:
+        raise InputError(f"{source}: no folder is known for {', '.join(lost)}: set data.source.<name>.root or keep sources.json beside the file")
+    write_jsonl(own, (r.to_json() for r in records))
+    (run / "sources.json").write_text(json.dumps({name: str(root) for name, root in roots.items()}, indent=1))
+    return Data(records, roots)
+
+
+def roots_of(cfg: DictConfig, beside: Path) -> dict[str, Path]:
+    """Picture folders: those noted beside the records, then those of the configured sources."""
+    note = beside / "sources.json"
+    if note.is_file():
+        return {name: Path(root) for name, root in json.loads(note.read_text()).items()}
+    roots: dict[str, Path] = {}
+    for source in cfg.data.source.values():
+        roots |= instantiate(source).roots
+    return roots

@@ -1,0 +1,102 @@
+"""Train one stage: method, data and trainer brought together; the adapter folder is what comes out."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from omegaconf import DictConfig
+
+from umed.callbacks.checkpoints import AtomicCheckpointIO, newest_checkpoint
+from umed.data.mau import MauDataModule
+from umed.errors import InputError
+from umed.models.load import load_policy, save_adapter
+from umed.records import Record
+
+
+@dataclass(frozen=True)
+class Data:
+    """Annotated records and where their pictures lie."""
+
+    records: Sequence[Record]
+    roots: Mapping[str, Path]
+
+
+def build_policy(cfg: DictConfig, init_from: str | None, dropout: float | None = None, device: str = "cpu") -> Any:
+    """The policy of `cfg.model`, from its base weights or from an adapter."""
+    model = cfg.model
+    return load_policy(
+        model.path,
+        instantiate(model.processor),
+        model.backbone,
+        adapter=instantiate(model.adapter, _convert_="all") if model.adapter else None,
+        init_from=init_from,
+        dropout=dropout,
+        dtype=model.dtype,
+        device=device,
+        temperature=model.temperature,
+        attention_layers=model.attention.layers,
+        attention_heads=model.attention.heads,
+        gradient_checkpointing=model.gradient_checkpointing,
+        seed=cfg.seed,
+    )
+
+
+def datamodule_of(
+    cfg: DictConfig, data: Data, batch_size: int = 1, every: int = 1, val_samples: int = 1
+) -> MauDataModule:
+    """The data module of `cfg.data`."""
+    return MauDataModule(
+        data.records,
+        data.roots,
+        instantiate(cfg.model.processor),
+        batch_size=batch_size,
+        seed=cfg.seed,
+        every=every,
+        val_samples=val_samples,
+        num_workers=cfg.data.num_workers,
+    )
+
+
+def fit(
+    cfg: DictConfig, method_cfg: DictConfig, data: Data, stage: str, init_from: str | None, run: Path, out: Path
+) -> Path:
+    """Train `method_cfg` on the train split; continues from the newest checkpoint of this stage, if there is one.
+
+    Args:
+        stage: `sft`, `ppo` or `aar`: names the W&B run and `checkpoints/<stage>/`.
+        out: where the adapter folder goes.
+
+    Returns:
+        The adapter folder.
+
+    Raises:
+        InputError: no room on the disk for a checkpoint (the one before is kept).
+    """
+    dropout = None if method_cfg._target_.endswith("AbnormalAwareTuning") else 0.0
+    method = instantiate(method_cfg)(lambda: build_policy(cfg, init_from, dropout))
+    method.stage = stage
+    count = sum(r.split == "train" for r in data.records)
+    batches = min(method.batches(count), cfg.limits.batches or math.inf)
+    intervals = math.ceil(batches / cfg.data.checkpoint_every)
+    every = math.ceil(batches / intervals)
+    method.total = every * intervals
+    datamodule = datamodule_of(cfg, data, method.batch_size, every, method.val_samples)
+    folder = run / "checkpoints" / stage
+    trainer = instantiate(cfg.trainer)(
+        default_root_dir=run,
+        max_epochs=intervals,
+        logger=instantiate(cfg.logger)(name=stage, job_type=stage) if cfg.logger else False,
+        callbacks=[c(stage=stage, run=run) for c in instantiate(cfg.callbacks).values()],
+        plugins=[AtomicCheckpointIO(TorchCheckpointIO())],
+    )
+    try:
+        trainer.fit(method, datamodule, ckpt_path=newest_checkpoint(folder), weights_only=True)
+    finally:
+        for logger in trainer.loggers:
+            logger.finalize("success")
+    save_adapter(method.policy, out, {"stage": stage, "method": type(method).__name__, "seed": cfg.seed})
+    return out

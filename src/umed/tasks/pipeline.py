@@ -1,0 +1,53 @@
+"""`task=pipeline`, the main job: prepare -> annotate -> base -> SFT -> PPO -> AAR, every stage evaluated."""
+
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, open_dict
+
+from umed.analysis import write_figures
+from umed.metrics.files import read_metrics
+from umed.tasks.annotate import annotated
+from umed.tasks.evaluate import evaluate_stage
+from umed.tasks.fit import Data, fit
+from umed.tasks.table import print_table
+
+STAGES = ("base", "sft", "ppo", "aar")
+
+
+def pipeline(cfg: DictConfig) -> None:
+    """Run every stage that is not done yet: after a resume, what a stage wrote is not computed again."""
+    run = Path(cfg.paths.run_dir)
+    instantiate(cfg.method)(lambda: None)  # what cannot work is refused before anything long begins
+    data = annotated(cfg)
+    evaluated(cfg, data, "base", None)
+    sft = trained(cfg, cfg.task.sft, data, "sft", None, run / "adapter" / "sft")
+    ppo = trained(cfg, relevance_only(cfg), data, "ppo", sft, run / "adapter" / "ppo")
+    trained(cfg, cfg.method, data, "aar", sft, run / "adapter")
+    write_figures(run)
+    print_table(read_metrics(run / "metrics.json"), STAGES, title=f"MAU {cfg.data.evaluate.split}")
+    print(f"run folder: {run}   pictures: {run / 'figures'}   notebooks: UMED_RUN={run} jupyter lab notebooks")
+
+
+def relevance_only(cfg: DictConfig) -> DictConfig:
+    """The paper's "SFT + PPO" row: the same method with the relevance reward alone."""
+    method = cfg.method.copy()
+    with open_dict(method):
+        rewards = cfg.reward.copy()
+        rewards.parts = {name: part for name, part in rewards.parts.items() if name == "relevance"}
+        method.rewards = rewards
+    return method
+
+
+def trained(cfg: DictConfig, method: DictConfig, data: Data, stage: str, init_from: Path | None, out: Path) -> Path:
+    """Train and evaluate a stage, unless the run that is continued has done so."""
+    if not (out / "umed.json").is_file():
+        fit(cfg, method, data, stage, str(init_from) if init_from else None, Path(cfg.paths.run_dir), out)
+    evaluated(cfg, data, stage, out)
+    return out
+
+
+def evaluated(cfg: DictConfig, data: Data, stage: str, adapter: Path | None) -> None:
+    run = Path(cfg.paths.run_dir)
+    if f"{stage}/mau/accuracy/avg" not in read_metrics(run / "metrics.json"):
+        evaluate_stage(cfg, data, stage, adapter, run)

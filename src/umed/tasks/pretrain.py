@@ -1,0 +1,50 @@
+"""The recipe of the embedded base model, `experiment=pretrain_tiny`: vocabulary, random weights, coarse training."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, open_dict
+from transformers import AutoModelForImageTextToText
+
+from umed.annotate.offline import OfflineAnnotator
+from umed.models.tiny import build
+from umed.records import Record
+from umed.tasks.fit import Data, fit
+from umed.tasks.annotate import annotated
+
+
+def pretrain(cfg: DictConfig) -> None:
+    """Build the tiny model, teach it wording and coarse vision, and write it to `task.out` in bfloat16."""
+    data = annotated(cfg)
+    run = Path(cfg.paths.run_dir)
+    taught: list[Record] = []
+    for k in range(cfg.task.texts_per_record):  # each record with several texts
+        taught += instantiate(cfg.annotator, seed=cfg.annotator.seed + 10 * k).annotate(data.records)
+    build(run / "init", _corpus(taught), seed=cfg.seed)
+    with open_dict(cfg):
+        cfg.model.path, cfg.model.adapter = str(run / "init"), None
+    trained = fit(cfg, cfg.method, Data(taught, data.roots), "pretrain", None, run, run / "trained")
+    model = AutoModelForImageTextToText.from_pretrained(trained, dtype=torch.bfloat16)
+    out = Path(cfg.task.out)
+    shutil.rmtree(out, ignore_errors=True)
+    model.save_pretrained(out)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "preprocessor_config.json"):
+        shutil.copy(trained / name, out / name)
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters -> {out}")
+
+
+def _corpus(records: list[Record]) -> list[str]:
+    """Every word that queries and diagnoses can use, the real modalities and categories of MAU among them."""
+    offline = OfflineAnnotator()
+    said = [offline.describe(r) for r in records]
+    names = [
+        "bone abdomen mediastinum liver lung kidney soft tissue pelvis kidney stone polyp",
+        "atelectasis effusion cardiomegaly infiltration pneumonia pneumothorax mass nodule",
+        "active tuberculosis latent tuberculosis CT MR Endoscopy Xray X ray ultrasound",
+        "brain tumor breast tumor lung tumor finding lesion upper lower left right center small medium large",
+        "one two three four five six seven eight nine",
+    ]
+    names += [w.strip() for line in names for w in line.split()]  # as the codec writes them: without a space before
+    return [*names, *(t for r in (*records, *said) for t in (r.query, r.diagnosis, r.category))]

@@ -1,0 +1,66 @@
+from types import SimpleNamespace
+
+import torch
+
+from umed.judges.base import JudgeItem, Verdict
+from umed.judges.overlap import OverlapJudge
+from umed.records import Record
+from umed.rewards.relevance import RelevanceReward
+
+
+def record(category: str) -> Record:
+    return Record(
+        id=category, source="phantom", image="a.png", width=8, height=8, boxes=(), category=category, modality="CT",
+        group="g", query=f"What is the {category}?",
+    )  # fmt: skip
+
+
+def rollout(*texts: str) -> SimpleNamespace:
+    """Two queries, half of the answers to each."""
+    return SimpleNamespace(
+        texts=list(texts),
+        records=[record("stone"), record("cyst")],
+        group_B=torch.arange(2).repeat_interleave(len(texts) // 2),
+        golds=["a stone on the left", "a cyst on the right"],
+        others=[("cyst",), ("stone",)],
+    )
+
+
+class Fake:
+    """Keeps the items; gives the verdicts it was told."""
+
+    def __init__(self, *scores: float | None) -> None:
+        self.scores = scores
+
+    def __call__(self, items: list[JudgeItem]) -> list[Verdict]:
+        self.items = list(items)
+        return [Verdict(s) for s in self.scores]
+
+
+def test_each_answer_is_judged_against_its_own_query() -> None:
+    judge = Fake(0.1, 0.2, 0.3, 0.4)
+    values = RelevanceReward(judge)(rollout("s1", "s2", "c1", "c2"))
+    assert values.dtype == torch.float32
+    assert torch.equal(values, torch.tensor([0.1, 0.2, 0.3, 0.4]))
+    assert judge.items[1] == JudgeItem("What is the stone?", "a stone on the left", "s2", "stone", ("cyst",))
+    assert judge.items[2] == JudgeItem("What is the cyst?", "a cyst on the right", "c1", "cyst", ("stone",))
+
+
+def test_a_failed_judge_is_nan_and_never_zero() -> None:
+    values = RelevanceReward(Fake(0.0, None, 1.0, None))(rollout("a", "b", "c", "d"))
+    assert values.isnan().tolist() == [False, True, False, True]
+    assert values[0] == 0.0 and values[2] == 1.0
+
+
+def test_the_gold_answer_scores_highest_and_the_weight_is_left_to_the_total() -> None:
+    answers = ("a stone on the left", "a cyst on the left", "", "a cyst on the right")
+    values = RelevanceReward(OverlapJudge(), weight=3.0)(rollout(*answers))
+    assert values[0] == values[3] == values.max() == 1.0
+    assert values[2] == 0.0
+    assert RelevanceReward(OverlapJudge(), weight=3.0).weight == 3.0
+
+
+def test_it_needs_text_only() -> None:
+    assert RelevanceReward.name == "relevance"
+    assert RelevanceReward.needs == {"text"}
+    assert RelevanceReward.max_normalized is False  # R14: in (7) only the two others are
