@@ -1,7 +1,5 @@
 """Compose the config, run its task. `python run.py --help` explains both."""
 
-import sys
-
 import hydra
 from omegaconf import DictConfig
 
@@ -18,5 +16,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv = config.plain_help(sys.argv)
     main()

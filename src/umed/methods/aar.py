@@ -59,7 +59,10 @@ class AbnormalAwareRewarding(Method):
         clock.append(perf_counter())
         scored = self.rewards(rollout, self.credit)
         rollout = self.credit(rollout, self.objective.credited(scored))
-        rollout = rollout.updated(attention_max_B=scored.maxima.get("vision_relevance", rollout.attention_max_B))
+        rollout = rollout.updated(
+            reward_B=scored.total_B.nan_to_num(0.0),
+            attention_max_B=scored.maxima.get("vision_relevance", rollout.attention_max_B),
+        )
         clock.append(perf_counter())
         stats = defaultdict(list)
         order = torch.Generator().manual_seed(self.generator(1).initial_seed())

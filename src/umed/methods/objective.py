@@ -88,7 +88,7 @@ class ClippedObjective:
 
     def __call__(self, policy: Policy, part: Rollout, weight: float) -> tuple[Tensor, Parts]:
         """The loss of a micro-batch whose update batch weighs `weight`, and its named parts (sums over the batch)."""
-        rows = part.name_BN if self.attention_share else None
+        rows = part.name_BN.to(policy.device) if self.attention_share else None
         said = policy.score(part.prompts, part.ids_BT, part.mask_BT, rows)
         return self.loss(said, part, weight)
 

@@ -53,7 +53,7 @@ def load_policy(
     except (OSError, ValueError) as error:
         raise InputError(f"model.path={path}: cannot be loaded ({str(error).strip().splitlines()[0]})") from None
     if gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     folder = adapter_folder(init_from) if init_from else None
     if folder is not None:
         check_adapter(folder, path, model)

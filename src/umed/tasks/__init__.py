@@ -4,7 +4,7 @@ import sys
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.utils import instantiate
+from hydra.utils import get_method
 from omegaconf import DictConfig
 
 from umed import config
@@ -16,7 +16,7 @@ def run(cfg: DictConfig) -> None:
     try:
         if cfg.resume:
             cfg = config.resumed(cfg, list(HydraConfig.get().overrides.task))
-        instantiate(cfg.task)(cfg)
+        get_method(cfg.task._target_)(cfg)
     except (InputError, HydraException) as error:
         cause = error if isinstance(error, InputError) else error.__cause__
         if not isinstance(cause, InputError):

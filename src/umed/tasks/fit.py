@@ -89,14 +89,10 @@ def fit(
     trainer = instantiate(cfg.trainer)(
         default_root_dir=run,
         max_epochs=intervals,
-        logger=instantiate(cfg.logger)(name=stage, job_type=stage) if cfg.logger else False,
+        logger=[make(stage=stage, run=run) for make in instantiate(cfg.logger).values()],
         callbacks=[c(stage=stage, run=run) for c in instantiate(cfg.callbacks).values()],
         plugins=[AtomicCheckpointIO(TorchCheckpointIO())],
     )
-    try:
-        trainer.fit(method, datamodule, ckpt_path=newest_checkpoint(folder), weights_only=True)
-    finally:
-        for logger in trainer.loggers:
-            logger.finalize("success")
+    trainer.fit(method, datamodule, ckpt_path=newest_checkpoint(folder), weights_only=True)
     save_adapter(method.policy, out, {"stage": stage, "method": type(method).__name__, "seed": cfg.seed})
     return out

@@ -25,7 +25,7 @@ def pipeline(cfg: DictConfig) -> None:
     ppo = trained(cfg, relevance_only(cfg), data, "ppo", sft, run / "adapter" / "ppo")
     trained(cfg, cfg.method, data, "aar", sft, run / "adapter")
     write_figures(run)
-    print_table(read_metrics(run / "metrics.json"), STAGES, title=f"MAU {cfg.data.evaluate.split}")
+    print_table(read_metrics(run), STAGES, title=f"MAU {cfg.data.evaluate.split}")
     print(f"run folder: {run}   pictures: {run / 'figures'}   notebooks: UMED_RUN={run} jupyter lab notebooks")
 
 
@@ -49,5 +49,5 @@ def trained(cfg: DictConfig, method: DictConfig, data: Data, stage: str, init_fr
 
 def evaluated(cfg: DictConfig, data: Data, stage: str, adapter: Path | None) -> None:
     run = Path(cfg.paths.run_dir)
-    if f"{stage}/mau/accuracy/avg" not in read_metrics(run / "metrics.json"):
+    if not (run / "predictions" / stage / "mau_sampled.jsonl").is_file():
         evaluate_stage(cfg, data, stage, adapter, run)

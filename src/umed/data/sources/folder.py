@@ -12,13 +12,14 @@ from PIL import Image
 
 from umed.boxes import Box, BoxError
 from umed.errors import InputError
+from umed.pictures import UNREADABLE, check_depth
 from umed.records import Dropped, Record
 
 Entry = dict[str, Any]
-FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "images": {"id": (int, str), "file_name": str},
-    "annotations": {"id": (int, str), "image_id": (int, str), "category_id": (int, str), "bbox": list},
-    "categories": {"id": (int, str), "name": str},
+FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
+    "images": {"id": (int, str), "file_name": (str,)},
+    "annotations": {"id": (int, str), "image_id": (int, str), "category_id": (int, str), "bbox": (list,)},
+    "categories": {"id": (int, str), "name": (str,)},
 }
 
 
@@ -34,6 +35,9 @@ class FolderSource:
         annotations: the file, relative to `root`.
         modality: of pictures that do not name theirs.
         group_regex: its first group (or whole match) in `file_name` is the patient; without it, each picture is one.
+
+    Raises:
+        InputError: a format that is not known, a wrong regular expression.
     """
 
     def __init__(
@@ -81,9 +85,9 @@ class FolderSource:
             path, file_name = self._inside(image), image["file_name"]
             try:
                 width, height, pixels = self._look(path)
-            except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-                reason = "unreadable" if path.exists() else "missing_file"
-                yield Dropped(self.name, file_name, reason, str(error).splitlines()[0] if path.exists() else str(path))
+            except UNREADABLE as error:
+                reason, detail = ("unreadable", str(error)) if path.exists() else ("missing_file", f"no file {path}")
+                yield Dropped(self.name, file_name, reason, detail)
                 continue
             if pixels in first:
                 yield Dropped(self.name, file_name, "duplicate", f"same pixels as {first[pixels]}")
@@ -96,6 +100,7 @@ class FolderSource:
     def _records(
         self, image: Entry, width: int, height: int, entries: list[Entry], categories: dict[Any, str]
     ) -> Iterator[Record | Dropped]:
+        self._check_size(image, width, height)
         found: dict[str, list[tuple[Box, Any]]] = defaultdict(list)
         for entry in entries:
             item = f"{image['file_name']} annotation {entry['id']}"
@@ -117,28 +122,45 @@ class FolderSource:
                 height=height,
                 boxes=tuple(box for box, _ in named),
                 category=category,
-                modality=image.get("modality") or self.modality or "unknown",
-                group=str(image.get("group") or self._group(image["file_name"])),
+                modality=str(image.get("modality") or self.modality or "unknown"),
+                group=self._group(image),
                 provenance={"raw": [number for _, number in named]},
             )
 
     def _box(self, entry: Entry, width: int, height: int) -> Box:
-        box = Box.from_xywh(entry["bbox"], width, height)
-        x, y, w, h = (float(v) for v in entry["bbox"])
+        x, y, w, h = entry["bbox"]
         if x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1:
             raise InputError(
                 f"{self.file}: annotation id {entry['id']}: bbox {entry['bbox']} reaches beyond its picture of "
-                f"{width}x{height}: COCO boxes are x, y, width, height in pixels of the stored picture"
+                f"{width}x{height}: give x, y, width, height in pixels of the stored picture"
             )
-        return box
+        return Box.from_xywh((x, y, w, h), width, height)
 
-    def _group(self, file_name: str) -> str:
-        match = self.group_regex.search(file_name) if self.group_regex else None
-        return (match[1] if match.re.groups else match[0]) if match else file_name
+    def _check_size(self, image: Entry, width: int, height: int) -> None:
+        said = image.get("width") or width, image.get("height") or height
+        if said != (width, height):
+            raise InputError(
+                f"{self.file}: image id {image['id']}: {image['file_name']} is {width}x{height}, not "
+                f"{said[0]}x{said[1]}: its boxes may be of another size; correct both"
+            )
+
+    def _group(self, image: Entry) -> str:
+        if image.get("group") is not None:
+            return str(image["group"])
+        if self.group_regex is None:
+            return str(image["file_name"])
+        match = self.group_regex.search(image["file_name"])
+        found = match and match[1 if match.re.groups else 0]
+        if not found:
+            raise InputError(
+                f"{self.name}: group_regex={self.group_regex.pattern} finds nothing in {image['file_name']}: "
+                "it must name the patient of every picture"
+            )
+        return found
 
     def _inside(self, image: Entry) -> Path:
         path = self.root / image["file_name"]
-        if not path.resolve().is_relative_to(self.root.resolve()):
+        if Path(image["file_name"]).is_absolute() or not path.resolve().is_relative_to(self.root.resolve()):
             raise InputError(
                 f"{self.file}: image id {image['id']}: {image['file_name']} leads out of {self.root}: "
                 "move the picture there"
@@ -148,11 +170,7 @@ class FolderSource:
     def _look(self, path: Path) -> tuple[int, int, bytes]:
         """The real size and a digest of the pixels; the whole file is decoded, so a truncated one is found here."""
         with Image.open(path) as picture:
-            if picture.mode.startswith(("I", "F")):
-                raise InputError(
-                    f"{path}: more than 8 bits a pixel (mode {picture.mode}): it needs a window, which this source "
-                    "does not support yet: store an 8-bit copy"
-                )
+            check_depth(picture, path)
             picture.load()
             head = f"{picture.mode} {picture.size}".encode()
             return *picture.size, hashlib.sha256(head + picture.convert("RGB").tobytes()).digest()
@@ -168,21 +186,26 @@ class FolderSource:
             raise InputError(f"{self.file}: not JSON ({error}): a COCO file is expected") from None
         if not isinstance(coco, dict):
             raise InputError(f"{self.file}: a JSON object is expected, found {type(coco).__name__}")
-        for part, fields in FIELDS.items():
-            if not isinstance(coco.get(part), list):
-                raise InputError(f"{self.file}: no list `{part}`: COCO needs images, annotations and categories")
-            seen = set()
-            for position, entry in enumerate(coco[part]):
-                where = f"{self.file}: {part}[{position}]"
-                if not isinstance(entry, dict):
-                    raise InputError(f"{where}: an object is expected, found {type(entry).__name__}")
-                for key, kind in fields.items():
-                    if not isinstance(entry.get(key), kind) or isinstance(entry[key], bool):
-                        raise InputError(f"{where}: `{key}` is {entry.get(key)!r}: see the COCO format")
-                if entry["id"] in seen:
-                    raise InputError(f"{where}: id {entry['id']} occurs twice: ids must be unique")
-                seen.add(entry["id"])
+        for part in FIELDS:
+            self._check(part, coco.get(part))
         return coco
+
+    def _check(self, part: str, entries: Any) -> None:
+        if not isinstance(entries, list):
+            raise InputError(f"{self.file}: no list `{part}`: COCO needs images, annotations and categories")
+        seen = set()
+        for position, entry in enumerate(entries):
+            where = f"{self.file}: {part}[{position}]"
+            if not isinstance(entry, dict):
+                raise InputError(f"{where}: an object is expected, found {type(entry).__name__}")
+            for key, kinds in FIELDS[part].items():
+                if type(entry.get(key)) not in kinds:
+                    raise InputError(f"{where}: {key} is {entry.get(key)!r}: see the COCO format")
+            if part == "annotations" and [type(v) in (int, float) for v in entry["bbox"]] != [True] * 4:
+                raise InputError(f"{where}: bbox is {entry['bbox']!r}: four numbers x, y, width, height are expected")
+            if entry["id"] in seen:
+                raise InputError(f"{where}: id {entry['id']} occurs twice: ids must be unique")
+            seen.add(entry["id"])
 
 
 def _plain(category: str) -> str:

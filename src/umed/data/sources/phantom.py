@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from umed.data.phantom_drawing import PARTS, draw
+from umed.data.phantom import PARTS, draw
 from umed.data.sources.folder import FolderSource
 from umed.errors import InputError
 from umed.records import Dropped, Record

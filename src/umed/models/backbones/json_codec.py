@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from umed.boxes import Box, BoxError
+from umed.boxes import Box
 
 _THINKING = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
 _FENCE = re.compile(r"```(?:json)?")
@@ -41,8 +41,9 @@ class JsonCodec:
         for item in _OBJECT.findall(answer):
             try:
                 corners = json.loads(item)[self.key]
-                boxes.append(Box.from_xyxy(corners, width, height))
-            except (json.JSONDecodeError, KeyError, TypeError, BoxError, OverflowError):
+                if isinstance(corners, list):
+                    boxes.append(Box.from_xyxy(corners, width, height))
+            except (ValueError, KeyError, OverflowError, RecursionError):  # no JSON, no box, or absurdly long
                 continue
         return boxes or None
 
@@ -58,9 +59,9 @@ class JsonCodec:
 def _grown(box: Box, width: int, height: int) -> tuple[float, float, float, float]:
     """A box thinner than one unit keeps one unit, so that rounding never makes it empty."""
     x0, y0, x1, y1 = box.to_xyxy(width, height)
-    if round(x1) <= round(x0):
+    if _round(x1) <= _round(x0):
         x0, x1 = (int(x0), int(x0) + 1) if x0 < width - 1 else (width - 1, width)
-    if round(y1) <= round(y0):
+    if _round(y1) <= _round(y0):
         y0, y1 = (int(y0), int(y0) + 1) if y0 < height - 1 else (height - 1, height)
     return x0, y0, x1, y1
 

@@ -1,6 +1,7 @@
 """Qwen2.5-VL: absolute pixels of the processor-resized image, one token per 28 x 28 px, multimodal rotary positions."""
 
 from collections.abc import Sequence
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +119,12 @@ class Qwen25VLProcessor:
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The text of each token; joined they are `decode(ids)`."""
         pieces = [self.decode([i]) for i in ids]
-        if "".join(pieces) == self.decode(ids):
+        whole = self.decode(ids)
+        if "".join(pieces) == whole:
             return pieces
-        texts = [self.decode(ids[: k + 1]) for k in range(len(ids))]  # a character may span tokens
-        return [b[len(a) :] for a, b in zip(["", *texts], texts)]
+        # a character may span tokens: it belongs to the token that completes it
+        ends = [len(commonprefix([self.decode(ids[: k + 1]), whole])) for k in range(len(ids))]
+        return [whole[a:b] for a, b in zip([0, *ends], ends)]
 
     def write_boxes(self, boxes: Sequence[Box], label: str, view: ImageView) -> str:
         return self.codec.write(boxes, label, view.seen_width, view.seen_height)

@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 Array = np.ndarray
+Value = float | Array | tuple[float, ...]  # gray level, color, or (H, W) texture
+Generator = np.random.Generator
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Canvas:
     A shape is an (H, W) array `alpha` in [0, 1]; half-way along its soft border lies the edge of its mask.
     """
 
-    rng: np.random.Generator
+    rng: Generator
     width: int
     height: int
     center: tuple[float, float] = (0.0, 0.0)
@@ -84,12 +86,12 @@ class Canvas:
         across, down = (x - self.center[0]) * self.zoom + 1, (y - self.center[1]) * self.zoom + 1
         return across * self.width / 2 - 0.5, down * self.height / 2 - 0.5
 
-    def paint(self, alpha: Array, value: float | Array) -> None:
+    def paint(self, alpha: Array, value: Value) -> None:
         """Cover with a gray level, a color or an (H, W) texture."""
         value = np.asarray(value, np.float32)
         self.level += alpha[..., None] * ((value[..., None] if value.ndim == 2 else value) - self.level)
 
-    def add(self, alpha: Array, amount: float | Array) -> None:
+    def add(self, alpha: Array, amount: Value) -> None:
         """Brighten or darken."""
         self.level += alpha[..., None] * np.asarray(amount, np.float32)
 
@@ -108,7 +110,9 @@ class Canvas:
         """A catheter or cable and ECG dots: clutter."""
         r = self.rng
         if r.random() < chance:
-            xs = np.linspace(r.uniform(-0.9, 0.9), r.uniform(-0.5, 0.5), 8) + 0.12 * r.standard_normal() * np.sin(np.arange(8))
+            xs = np.linspace(r.uniform(-0.9, 0.9), r.uniform(-0.5, 0.5), 8) + 0.12 * r.standard_normal() * np.sin(
+                np.arange(8)
+            )
             ys = np.linspace(-1.1, r.uniform(-0.2, 1.1), 8)
             self.add(self.lines([[*zip(xs.tolist(), ys.tolist(), strict=True)]], 0.02), r.uniform(25, 70))
         if r.random() < chance:
@@ -120,3 +124,17 @@ class Canvas:
         grain = self.rng.standard_normal((self.height, self.width, 1), dtype=np.float32)
         pixels = np.clip(self.level + noise * grain, 0, 255).astype(np.uint8)
         return Image.fromarray(pixels[..., 0] if self.channels == 1 else pixels)
+
+
+Drawing = tuple[Image.Image, list[Lesion]]
+
+
+def picture_size(rng: Generator) -> tuple[int, int]:
+    """Width and height, 96 to 168 pixels, aspect between 3:4 and 4:3."""
+    long, aspect = int(rng.integers(128, 169)), rng.uniform(0.75, 1)
+    short = max(96, math.ceil(long * aspect))
+    return (long, short) if rng.random() < 0.5 else (short, long)
+
+
+def either_side(rng: Generator) -> int:
+    return 1 if rng.random() < 0.5 else -1

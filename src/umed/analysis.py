@@ -1,0 +1,296 @@
+"""A run folder as tables and pictures: what notebooks and figures read, with no need of W&B."""
+
+import json
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from hydra.utils import instantiate
+from matplotlib.figure import Figure
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+from umed import config
+from umed.boxes import Box
+from umed.chat import Prompt
+from umed.errors import InputError
+from umed.figures import curves, draw_answer, heat_overlay, picture_grid, short
+from umed.metrics.files import read_metrics
+from umed.metrics.mau import Line, answer_lines, verdicts
+from umed.metrics.mentions import find_mentions
+from umed.models.load import load_policy
+from umed.models.policy import Policy
+from umed.pictures import open_picture
+from umed.records import Record, read_jsonl, read_records
+
+STAGES = ("base", "sft", "ppo", "aar")
+REWARDS = ("relevance", "localization", "vision_relevance")
+
+
+class Run:
+    """Everything that a run folder says; read when it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """The config that the run was started with."""
+        if not OmegaConf.has_resolver("umed.package"):
+            config.register()
+        return config.stored_config(self.folder)
+
+    @cached_property
+    def started_in(self) -> Path:
+        """The folder that relative paths of the config refer to."""
+        note = self.folder / ".hydra" / "hydra.yaml"
+        return Path(OmegaConf.load(note).hydra.runtime.cwd) if note.is_file() else Path.cwd()
+
+    @cached_property
+    def records(self) -> list[Record]:
+        return read_records(self.folder / "records.jsonl")
+
+    @cached_property
+    def roots(self) -> dict[str, Path]:
+        """Folder of each source's pictures."""
+        roots = json.loads((self.folder / "sources.json").read_text(encoding="utf-8"))
+        return {name: self.started_in / root for name, root in roots.items()}
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return read_metrics(self.folder)
+
+    @property
+    def stages(self) -> list[str]:
+        """Stages with predictions, in the order of training."""
+        return _in_order(p.parent.name for p in self.folder.glob("predictions/*/mau.jsonl"))
+
+    @property
+    def synthetic(self) -> str:
+        """A word of warning for titles; empty where the pictures are real."""
+        return "SYNTHETIC pictures: " if any(s.startswith("phantom") for s in self.roots) else ""
+
+    def history(self, stage: str) -> pd.DataFrame:
+        """What was logged while a stage was trained, one row an iteration; a resumed part replaces what it repeats."""
+        path = self.folder / "logs" / stage / "metrics.csv"
+        if not path.is_file():
+            raise InputError(f"{path}: no history of stage {stage}: was it trained in this run?")
+        return pd.read_csv(path).groupby("step").last().rename_axis("iteration")
+
+    def predictions(self, stage: str) -> pd.DataFrame:
+        """The answers to the test queries with the verdict of every rule."""
+        return pd.DataFrame([{**line, **verdicts(line)} for line in self.lines(stage)])
+
+    def lines(self, stage: str) -> list[Line]:
+        return list(read_jsonl(self.folder / "predictions" / stage / "mau.jsonl"))
+
+    def table(self) -> pd.DataFrame:
+        """Stages x (source, rule): accuracy and IoU, as in the paper's tables."""
+        metrics = self.metrics
+        cells: dict[tuple[str, str], dict[str, float]] = {}
+        for stage in self.stages:
+            for source in [*self.sources, "avg"]:
+                for rule, name in (("accuracy", "accuracy"), ("IoU", "iou")):
+                    value = metrics.get(f"{stage}/mau/{name}/{source}", float("nan"))
+                    cells.setdefault((source, rule), {})[stage] = value
+        return pd.DataFrame(cells, index=pd.Index(self.stages, name="stage"))
+
+    @property
+    def sources(self) -> list[str]:
+        return sorted({r.source for r in self.records})
+
+    def picture(self, record: Record) -> Image.Image:
+        return open_picture(self.roots[record.source] / record.image)
+
+    def some(self, count: int, split: str = "test") -> list[Record]:
+        """Records of a split, the sources in turn: chosen before anything was answered, by position alone."""
+        of_split = [r for r in self.records if r.split == split]
+        queues = [[r for r in of_split if r.source == s] for s in self.sources]
+        turns = [queue[i] for i in range(max(map(len, queues), default=0)) for queue in queues if i < len(queue)]
+        return turns[:count]
+
+    def data(self, count: int = 10) -> Figure:
+        """Pictures with their true boxes and the annotated diagnosis."""
+        shown = self.some(count, "train")
+        width = min(5, len(shown))
+        cells = [(draw_answer(self.picture(r), r.boxes, None), f"{r.query} {short_gold(r)}") for r in shown]
+        rows = [cells[i : i + width] for i in range(0, len(cells) // width * width, width)]
+        return picture_grid(rows, [""] * width, [""] * len(rows), f"{self.synthetic}true boxes in green")
+
+    def examples(self, count: int = 5, stages: Sequence[str] | None = None) -> Figure:
+        """The same test pictures after each stage: true boxes in green, said ones in orange, the answer below."""
+        stages = list(stages or self.stages)
+        answers = {s: {line["id"]: {**line, **verdicts(line)} for line in self.lines(s)} for s in stages}
+        answered = set.intersection(*(set(a) for a in answers.values()))
+        records = [r for r in self.some(len(self.records)) if r.id in answered][:count]
+        if not records:
+            raise InputError(f"{self.folder}: no test record is answered by all of {', '.join(stages)}")
+        rows = [[self._answered(r, answers[s][r.id]) for s in stages] for r in records]
+        names = [f"{r.source}: {r.category}" for r in records]
+        return picture_grid(rows, stages, names, f"{self.synthetic}true boxes green, said boxes orange")
+
+    def _answered(self, record: Record, line: Line) -> tuple[Image.Image, str]:
+        picture = draw_answer(self.picture(record), record.boxes, said_boxes(line))
+        right = "right" if line["accuracy"] else "wrong"
+        return picture, f"{short(line['output'])} [{right}, IoU {line['iou']:.2f}]"
+
+    def reward_curves(self) -> Figure:
+        """Rewards, critic and validation over the iterations of each rewarding stage."""
+        trained = [s for s in _in_order(p.parent.name for p in self.folder.glob("logs/*/metrics.csv")) if s != "sft"]
+        shown = {s: h for s in trained if "reward/total" in (h := self.history(s))}
+        if not shown:
+            raise InputError(f"{self.folder}: no rewarding stage was trained in this run")
+        figure = Figure(figsize=(5.2 * len(shown), 9), layout="constrained")
+        figure.suptitle(f"{self.synthetic}{self.folder.name}")
+        axes = figure.subplots(3, len(shown), squeeze=False)
+        for column, (stage, history) in enumerate(shown.items()):
+            panels = {
+                "rewards (raw means)": {f"reward/{n}": n for n in REWARDS},
+                "critic and policy": {"policy/explained_variance": "explained variance", "policy/kl": "KL to pi_old"},
+                "validation": {"val/mau/accuracy/avg": "accuracy", "val/mau/iou/avg": "IoU"},
+            }
+            for axis, (title, names) in zip(axes[:, column], panels.items(), strict=True):
+                lines = {label: _line(history, n) for n, label in names.items() if n in history}
+                curves(axis, lines, f"{stage}: {title}")
+            axes[-1, column].set_xlabel(f"{stage}/iteration")
+        return figure
+
+    def adapter(self, stage: str) -> Path | None:
+        """The adapter folder of a stage; None for the base model."""
+        if stage == "base":
+            return None
+        found = [p for p in (self.folder / "adapter" / stage, self.folder / "adapter") if (p / "umed.json").is_file()]
+        for folder in found:
+            if json.loads((folder / "umed.json").read_text())["stage"] == stage:
+                return folder
+        raise InputError(f"{self.folder}: no adapter of stage {stage} there")
+
+    def attention(self, stage: str, record: Record) -> Figure:
+        """Where a stage looks while it names the abnormality, over the picture with said and true boxes."""
+        cell = self._attended(stage, record)
+        return picture_grid([[cell]], [stage], [f"{record.source}: {record.category}"], f"{self.synthetic}attention")
+
+    def attentions(self, records: Sequence[Record], stages: Sequence[str]) -> Figure:
+        """The same for several records and stages."""
+        columns = [[self._attended(s, r) for r in records] for s in stages]
+        rows = [list(row) for row in zip(*columns, strict=True)]
+        names = [f"{r.source}: {r.category}" for r in records]
+        return picture_grid(rows, list(stages), names, f"{self.synthetic}attention of the abnormality's name")
+
+    def _attended(self, stage: str, record: Record) -> tuple[Image.Image, str]:
+        policy = policy_of(self, stage)
+        picture = self.picture(record)
+        others = tuple(sorted({r.category for r in self.records if r.source == record.source} - {record.category}))
+        prompt = policy.processor.prompt(picture, record, others)
+        line, heat = where_it_looks(policy, prompt, self.config.method.max_new_tokens)
+        text = short(line["output"]) + ("" if heat is not None else " [names no abnormality]")
+        overlay = picture if heat is None else heat_overlay(picture, heat)
+        return draw_answer(overlay, record.boxes, said_boxes(line)), text
+
+
+@lru_cache(maxsize=1)
+def _policy(folder: Path, stage: str) -> Policy:
+    run = Run(folder)
+    model, adapter = run.config.model, run.adapter(stage)
+    if (run.started_in / model.path).exists():
+        model.path = str(run.started_in / model.path)
+    return load_policy(
+        model.path,
+        instantiate(model.processor),
+        model.backbone,
+        init_from=str(adapter) if adapter else None,
+        dtype=model.dtype,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        temperature=model.temperature,
+        attention_layers=model.attention.layers,
+        attention_heads=model.attention.heads,
+        seed=run.config.seed,
+    ).eval()
+
+
+def policy_of(run: Run, stage: str) -> Policy:
+    """The model of a run after a stage, ready to answer; the last one is kept."""
+    return _policy(run.folder, stage)
+
+
+@torch.no_grad()
+def where_it_looks(policy: Policy, prompt: Prompt, max_new_tokens: int) -> tuple[Line, np.ndarray | None]:
+    """The greedy answer, and the attention of the tokens that name an abnormality on the picture's tokens.
+
+    Returns:
+        The prediction line, and (rows, columns) of equation (6)'s weights; None when no abnormality is named.
+    """
+    processor, record = policy.processor, prompt.record
+    answers = policy.sample([prompt], 1, max_new_tokens, greedy=True)
+    ids = answers.ids_BT[0][answers.mask_BT[0]].tolist()
+    text, ends = processor.decode(ids), np.cumsum([len(piece) for piece in processor.pieces(ids)])
+    spans = [s for name in (record.category, *prompt.others) for s in find_mentions(text, name)]
+    starts = [0, *ends[:-1]]
+    rows = [t + 1 for t, (a, b) in enumerate(zip(starts, ends, strict=True)) if any(a < e and s < b for s, e in spans)]
+    line = answer_lines(processor, [prompt], answers)[0]
+    if not rows:
+        return line, None
+    name_BN = torch.tensor([rows], device=policy.device)
+    said = policy.score([prompt], answers.ids_BT, answers.mask_BT, name_BN)
+    view = prompt.view
+    heat = said.attention_BNP[0].mean(0)[: view.rows * view.columns].reshape(view.rows, view.columns)
+    return line, heat.float().cpu().numpy()
+
+
+def open_run(folder: str | Path) -> Run:
+    """A run folder, ready to be looked at.
+
+    Raises:
+        InputError: no run there.
+    """
+    path = Path(folder).resolve()
+    if not (path / "metrics.json").is_file():
+        raise InputError(f"{path}: no metrics.json there: give the folder of a run")
+    return Run(path)
+
+
+def newest_run(runs: str | Path = "../runs") -> Path:
+    """The run folder that was written to last.
+
+    Raises:
+        InputError: there is none yet.
+    """
+    found = sorted(Path(runs).glob("**/metrics.json"), key=lambda p: p.stat().st_mtime)
+    if not found:
+        raise InputError(f"{Path(runs).resolve()}: no run there yet: start one with python run.py, or set UMED_RUN")
+    return found[-1].parent
+
+
+def write_figures(folder: str | Path) -> None:
+    """`figures/`: the same pictures after each stage, where the last stages look, and the curves of rewarding."""
+    run = open_run(folder)
+    target = run.folder / "figures"
+    target.mkdir(exist_ok=True)
+    run.examples().savefig(target / "examples.png", dpi=110)
+    run.reward_curves().savefig(target / "reward_curves.png", dpi=110)
+    run.attentions(run.some(3), run.stages[1:]).savefig(target / "attention.png", dpi=110)
+
+
+def said_boxes(line: Line) -> list[Box] | None:
+    """The boxes of a prediction line; None when none could be read."""
+    if not isinstance(line["boxes"], list):
+        return None
+    return [Box.from_xyxy(b, line["width"], line["height"]) for b in line["boxes"]]
+
+
+def short_gold(record: Record) -> str:
+    """The annotated diagnosis with (box) in the place of the region."""
+    return record.diagnosis.replace("<region>", "(box)")
+
+
+def _line(history: pd.DataFrame, name: str) -> tuple[Sequence[float], Sequence[float]]:
+    values = history[name].dropna()
+    return values.index.tolist(), values.tolist()
+
+
+def _in_order(stages: Any) -> list[str]:
+    return sorted(stages, key=lambda s: (STAGES.index(s) if s in STAGES else len(STAGES), s))

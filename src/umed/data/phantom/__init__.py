@@ -1,0 +1,35 @@
+"""Procedurally drawn, SYNTHETIC pictures in the manner of the five MAU sources.
+
+A drawing function takes two generators, `patient` (same body in all pictures of a group) and `rng`, and returns the
+picture and what is abnormal on it. Everything else on it (vessels, folds, tubes, labels) is normal anatomy or clutter.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from umed.data.phantom.canvas import Drawing, Generator
+from umed.data.phantom.ct import deeplesion, kidney_stone
+from umed.data.phantom.endoscopy import kvasir
+from umed.data.phantom.film import nih_chest, tbx11k
+
+PARTS: dict[str, tuple[str, Callable[[Generator, Generator], Drawing]]] = {
+    "phantom_deeplesion": ("CT", deeplesion),
+    "phantom_kidney_stone": ("CT", kidney_stone),
+    "phantom_nih_chest": ("X-ray", nih_chest),
+    "phantom_tbx11k": ("X-ray", tbx11k),
+    "phantom_kvasir": ("Endoscopy", kvasir),
+}
+
+
+def draw(part: str, seed: int, index: int) -> tuple[Drawing, str]:
+    """Picture `index` of a part and its patient: a pure function of the three arguments.
+
+    Each six pictures in a row belong to three patients, with one, two and three of them.
+    """
+    number = list(PARTS).index(part)
+    block, place = divmod(index, 6)
+    sizes = np.random.default_rng([seed, number, 0, block]).permutation([1, 2, 3])
+    patient = 3 * block + int(np.searchsorted(np.cumsum(sizes), place, side="right"))
+    own = np.random.default_rng([seed, number, 1, patient])
+    return PARTS[part][1](own, np.random.default_rng([seed, number, 2, index])), f"p{patient:05d}"

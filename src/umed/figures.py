@@ -1,0 +1,71 @@
+"""Pictures of what was said and where it looked, for W&B, notebooks and run folders; matplotlib without a display."""
+
+import re
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from umed.boxes import Box
+from umed.pictures import draw_boxes
+
+TRUE, SAID = "#2ecc40", "#ff851b"  # green, orange
+_JSON = re.compile(r"\[\s*\{.*?(\}\s*\]|$)", re.DOTALL)
+
+
+def draw_answer(image: Image.Image, true: Sequence[Box], said: Sequence[Box] | None) -> Image.Image:
+    """The picture with its true boxes in green and the said ones in orange."""
+    return draw_boxes(draw_boxes(image, true, TRUE, width=3), said or (), SAID)
+
+
+def heat_overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
+    """The picture under its attention: dark = none, bright = most.
+
+    Args:
+        heat: (rows, columns), one weight an image token, in any scale.
+    """
+    most = float(heat.max())
+    share = Image.fromarray(np.asarray(heat / most if most > 0 else heat, dtype=np.float32))
+    smooth = np.clip(np.asarray(share.resize(image.size, Image.Resampling.BILINEAR)), 0.0, 1.0)
+    color = colormaps["inferno"](smooth)[..., :3]
+    mixed = 0.5 * np.asarray(image.convert("RGB")) / 255 + 0.5 * color
+    return Image.fromarray((255 * mixed).astype(np.uint8))
+
+
+def short(answer: str) -> str:
+    """An answer for people: its JSON boxes as the word (box)."""
+    return " ".join(_JSON.sub("(box)", answer).split())
+
+
+def picture_grid(
+    rows: Sequence[Sequence[tuple[Image.Image, str]]], columns: Sequence[str], names: Sequence[str], title: str
+) -> Figure:
+    """Pictures with their texts below: one row a name, one column a stage."""
+    figure = Figure(figsize=(2.6 * len(columns), 3.2 * len(rows) + 0.6), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(len(rows), len(columns), squeeze=False)
+    for row, line, name in zip(axes, rows, names, strict=True):
+        row[0].set_ylabel(name, fontsize=8)
+        for axis, (image, text) in zip(row, line, strict=True):
+            axis.imshow(image)
+            axis.set(xticks=[], yticks=[])
+            axis.set_xlabel(textwrap.fill(text, 38), fontsize=7)
+    for axis, column in zip(axes[0], columns, strict=True):
+        axis.set_title(column)
+    return figure
+
+
+def curves(axis: Axes, lines: dict[str, tuple[Sequence[float], Sequence[float]]], title: str) -> None:
+    """Named lines over the iterations, or a note that nothing was logged."""
+    axis.set_title(title, fontsize=9)
+    for name, (x, y) in lines.items():
+        axis.plot(x, y, label=name, marker="." if len(x) < 30 else None, linewidth=1.2)
+    if lines:
+        axis.legend(fontsize=7)
+        axis.grid(alpha=0.3)
+    else:
+        axis.text(0.5, 0.5, "nothing logged", ha="center", va="center", transform=axis.transAxes)

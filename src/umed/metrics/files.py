@@ -1,0 +1,29 @@
+"""`metrics.json`: flat, name -> number."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from umed.errors import InputError
+
+
+def read_metrics(run: Path) -> dict[str, float]:
+    """All numbers of a run folder.
+
+    Raises:
+        InputError: the run has no `metrics.json`, or it is not readable.
+    """
+    path = run / "metrics.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: no readable metrics ({error}): give a run folder") from None
+
+
+def update_metrics(path: Path, metrics: Mapping[str, float]) -> None:
+    """Add or replace numbers of the file `path`; a reader sees the old file or the new one."""
+    merged = {**(read_metrics(path.parent) if path.exists() else {}), **metrics}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(path.name + ".part")
+    half.write_text(json.dumps(merged, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+    half.replace(path)

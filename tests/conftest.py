@@ -1,0 +1,131 @@
+"""Shared fixtures: a tiny random model in a folder, prompts of different sizes, and policies built from both."""
+
+import os
+
+os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELISM="false")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from umed.boxes import Box
+from umed.chat import Prompt
+from umed.models import tiny
+from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
+from umed.models.load import load_policy
+from umed.models.policy import Policy
+from umed.records import Record
+from umed.rollout import Rollout
+
+torch.set_num_threads(1)
+
+QUERIES = ("What is wrong ?", "Is there something abnormal in this picture , and where is it ?")
+CATEGORIES = ("stone", "cyst", "lung nodule")
+SIZES = ((56, 56), (112, 56), (60, 100), (140, 112))
+BACKBONE = "umed.models.backbones.qwen2_5_vl"
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    corpus = [*QUERIES, *CATEGORIES, "A stone is seen at . There is a cyst at . No lung nodule ."]
+    tiny.build(folder, corpus, hidden=64, layers=2, vision_depth=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def processor(tiny_folder: Path) -> Qwen25VLProcessor:
+    return Qwen25VLProcessor(str(tiny_folder))
+
+
+def make_record(number: int, width: int, height: int, boxes: int = 1) -> Record:
+    category = CATEGORIES[number % len(CATEGORIES)]
+    corners = ((0.25, 0.25, 0.75, 0.5), (0.1, 0.6, 0.4, 0.9))[:boxes]
+    return Record(
+        id=f"synthetic/{number}",
+        source="synthetic",
+        image=f"{number}.png",
+        width=width,
+        height=height,
+        boxes=tuple(Box(*c) for c in corners),
+        category=category,
+        modality="CT",
+        group=str(number),
+        query=QUERIES[number % len(QUERIES)],
+        diagnosis=f"A {category} is seen at <region>.",
+    )
+
+
+@pytest.fixture(scope="session")
+def make_prompts(processor: Qwen25VLProcessor) -> Callable[..., list[Prompt]]:
+    """`make_prompts(n, *sizes)`: n prompts with random pictures; queries and sizes (width, height) take turns."""
+
+    def build(n: int, *sizes: tuple[int, int], boxes: int = 1, seed: int = 0) -> list[Prompt]:
+        pixels = np.random.default_rng(seed)
+        prompts = []
+        for i in range(n):
+            width, height = (sizes or SIZES)[i % len(sizes or SIZES)]
+            image = Image.fromarray(pixels.integers(0, 256, (height, width, 3), dtype=np.uint8))
+            record = make_record(i, width, height, boxes)
+            others = tuple(c for c in CATEGORIES if c != record.category)
+            prompts.append(processor.prompt(image, record, others))
+        return prompts
+
+    return build
+
+
+@pytest.fixture
+def policy(tiny_folder: Path, processor: Qwen25VLProcessor) -> Callable[..., Policy]:
+    """`policy(scale=3, **arguments of load_policy)`: weights times `scale`, so that a mistake moves log-probs visibly."""
+
+    def build(scale: float = 3.0, path: Path | None = None, **kwargs: object) -> Policy:
+        made = load_policy(str(path or tiny_folder), processor, BACKBONE, **kwargs)
+        with torch.no_grad():
+            for weight in made.core.parameters():
+                if weight.ndim > 1:
+                    weight.mul_(scale)
+        return made.eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def make_rollout(make_prompts: Callable[..., list[Prompt]]) -> Callable[..., Rollout]:
+    """`make_rollout(queries, candidates, lengths, **fields)`: random numbers everywhere, consistent shapes."""
+
+    def build(queries: int, candidates: int, lengths: list[int] | None = None, seed: int = 0, **fields: object) -> Rollout:
+        rng = torch.Generator().manual_seed(seed)
+        prompts = make_prompts(queries)
+        count = queries * candidates
+        lengths = lengths or torch.randint(1, 7, (count,), generator=rng).tolist()
+        length, patches = max(lengths), 6
+        mask = torch.arange(length) < torch.tensor(lengths)[:, None]
+        random = [torch.randn(count, length, generator=rng) for _ in range(5)]
+        rollout = Rollout(
+            prompts=prompts,
+            ids_BT=torch.randint(10, 200, (count, length), generator=rng),
+            mask_BT=mask,
+            truncated_B=torch.zeros(count, dtype=torch.bool),
+            raw=[""] * count,
+            texts=[""] * count,
+            boxes=[None] * count,
+            logp_BT=-random[0].abs(),
+            values_BT=random[1],
+            name_BN=torch.tensor([[1, 2]] * count),
+            attention_BNP=torch.rand(count, 2, patches, generator=rng) / patches,
+            region_BP=torch.rand(count, patches, generator=rng),
+            box_span_BT=mask,
+            name_span_BT=mask,
+            ref_logp_BT=-random[2].abs(),
+            reward_B=torch.zeros(count),
+            attention_max_B=torch.zeros(count),
+            advantages_BT=random[3] * mask,
+            returns_BT=random[4] * mask,
+        )
+        return rollout.updated(**fields)
+
+    return build

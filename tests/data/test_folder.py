@@ -1,0 +1,232 @@
+"""The `folder` source: COCO in, records out, every defect told."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from umed.data.sources.folder import FolderSource
+from umed.errors import InputError
+from umed.records import Dropped, Record
+
+
+def picture(path: Path, width: int = 40, height: int = 20, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
+    Image.fromarray(noise).save(path)
+
+
+def annotation(number: int, bbox: list[float], image: int = 1, category: int = 5, **more: Any) -> dict[str, Any]:
+    return {"id": number, "image_id": image, "category_id": category, "bbox": bbox, **more}
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> dict[str, Any]:
+    """One picture of 40x20, one box; category ids neither start at 0 nor are dense."""
+    picture(tmp_path / "a/one.png")
+    return {
+        "images": [{"id": 1, "file_name": "a/one.png"}],
+        "annotations": [annotation(10, [4, 5, 8, 10])],
+        "categories": [{"id": 5, "name": " Lung_Tumor "}, {"id": 9, "name": "Cyst"}],
+    }
+
+
+def read(root: Path, coco: Any, **options: Any) -> list[Record | Dropped]:
+    (root / "annotations.json").write_text(json.dumps(coco), encoding="utf-8")
+    return list(FolderSource(str(root), **options).read())
+
+
+def test_a_box_becomes_a_record_in_pixels_of_the_file(tmp_path: Path, coco: dict[str, Any]) -> None:
+    [record] = read(tmp_path, coco, modality="CT", name="mine")
+    assert isinstance(record, Record)
+    assert record.to_json() == {
+        **record.to_json(),
+        "id": "mine/a/one.png",
+        "source": "mine",
+        "image": "a/one.png",
+        "width": 40,
+        "height": 20,
+        "boxes": [[4, 5, 12, 15]],
+        "category": "lung tumor",
+        "modality": "CT",
+        "group": "a/one.png",
+        "provenance": {"raw": [10]},
+    }
+
+
+def test_one_record_per_category_with_all_its_boxes(tmp_path: Path, coco: dict[str, Any]) -> None:
+    coco["annotations"] += [annotation(11, [1, 1, 2, 2], category=9), annotation(12, [20, 1, 5, 5])]
+    tumor, cyst = read(tmp_path, coco)
+    assert isinstance(tumor, Record) and isinstance(cyst, Record)
+    assert (tumor.id, cyst.id) == ("folder/a/one.png#1", "folder/a/one.png#2")
+    assert (len(tumor.boxes), len(cyst.boxes)) == (2, 1)
+    assert (tumor.category, cyst.category) == ("lung tumor", "cyst")
+    assert tumor.provenance == {"raw": [10, 12]} and tumor.group == cyst.group
+
+
+def test_keys_of_an_image_win_over_the_options(tmp_path: Path, coco: dict[str, Any]) -> None:
+    coco["images"][0] |= {"modality": "MR", "group": 0}
+    [record] = read(tmp_path, coco, modality="CT", group_regex="one")
+    assert isinstance(record, Record)
+    assert (record.modality, record.group) == ("MR", "0")
+
+
+def test_group_regex(tmp_path: Path, coco: dict[str, Any]) -> None:
+    [record] = read(tmp_path, coco, group_regex=r"^(\w+)/")
+    assert isinstance(record, Record) and record.group == "a"
+    with pytest.raises(InputError, match=r"finds nothing in a/one\.png"):
+        read(tmp_path, coco, group_regex=r"patient(\d+)")
+
+
+def test_what_gives_no_record_is_told(tmp_path: Path, coco: dict[str, Any]) -> None:
+    picture(tmp_path / "a/copy.png")
+    picture(tmp_path / "a/healthy.png", seed=1)
+    picture(tmp_path / "a/cut.png", 200, 200, seed=2)
+    (tmp_path / "a/cut.png").write_bytes((tmp_path / "a/cut.png").read_bytes()[:5000])
+    (tmp_path / "a/text.png").write_text("no picture")
+    for number, name in enumerate(["copy", "healthy", "cut", "text", "gone"], 2):
+        coco["images"].append({"id": number, "file_name": f"a/{name}.png"})
+    coco["annotations"] += [
+        annotation(20, [1, 1, 3, 3], image=2),
+        annotation(21, [1, 1, 3, 3], iscrowd=1),
+        annotation(22, [5, 5, 0, 3]),
+        annotation(23, [40, 5, 1, 3]),
+        annotation(24, [float("nan"), 5, 1, 3]),
+    ]
+    items = read(tmp_path, coco)
+    assert {i.item: i.reason for i in items if isinstance(i, Dropped)} == {
+        "a/copy.png": "duplicate",
+        "a/healthy.png": "unlabeled",
+        "a/cut.png": "unreadable",
+        "a/text.png": "unreadable",
+        "a/gone.png": "missing_file",
+        "a/one.png annotation 21": "malformed",
+        "a/one.png annotation 22": "out_of_frame",
+        "a/one.png annotation 23": "out_of_frame",
+        "a/one.png annotation 24": "malformed",
+    }
+    assert [i.id for i in items if isinstance(i, Record)] == ["folder/a/one.png"]
+
+
+def test_a_pixel_over_the_border_is_clipped_more_is_refused(tmp_path: Path, coco: dict[str, Any]) -> None:
+    coco["annotations"] = [annotation(1, [-1, -0.5, 42, 21.5])]
+    [record] = read(tmp_path, coco)
+    assert isinstance(record, Record)
+    assert record.to_json()["boxes"] == [[0, 0, 40, 20]]
+    for bbox in ([-1.1, 0, 5, 5], [0, -2, 5, 5], [30, 0, 11.1, 5], [0, 10, 5, 11.5], [400, 400, 10, 10]):
+        coco["annotations"] = [annotation(77, bbox)]
+        with pytest.raises(InputError, match=r"annotation id 77: .*beyond its picture of 40x20"):
+            read(tmp_path, coco)
+
+
+def test_a_size_that_is_not_the_files_is_refused(tmp_path: Path, coco: dict[str, Any]) -> None:
+    coco["images"][0] |= {"width": 80, "height": 40}
+    with pytest.raises(InputError, match=r"a/one\.png is 40x20, not 80x40"):
+        read(tmp_path, coco)
+    coco["images"][0] |= {"width": 0, "height": 0}  # as some exporters write it
+    assert len(read(tmp_path, coco)) == 1
+
+
+@pytest.mark.parametrize("depth", ["I;16", "I", "F"])
+def test_more_than_8_bits_are_refused(tmp_path: Path, coco: dict[str, Any], depth: str) -> None:
+    kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[depth]
+    Image.fromarray(np.full((20, 40), 33000, kind)).save(tmp_path / "deep.tiff")
+    coco["images"][0]["file_name"] = "deep.tiff"
+    with pytest.raises(InputError, match=r"deep\.tiff: more than 8 bits .* window"):
+        read(tmp_path, coco)
+
+
+def test_paths_out_of_the_root_are_refused(tmp_path: Path, coco: dict[str, Any]) -> None:
+    picture(tmp_path / "secret.png")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "link.png").symlink_to(tmp_path / "secret.png")
+    picture(root / "inside.png")
+    for name in (
+        "../secret.png",
+        str(tmp_path / "secret.png"),
+        str(root / "inside.png"),
+        "link.png",
+        "x/../../secret.png",
+    ):
+        coco["images"][0]["file_name"] = name
+        with pytest.raises(InputError, match="leads out of"):
+            read(root, coco)
+
+
+def broken(path: str, value: Any) -> Any:
+    """A change of one value in the file; `...` removes it."""
+    part, _, rest = path.partition(".")
+
+    def change(coco: dict[str, Any]) -> None:
+        if not rest and value is ...:
+            del coco[part]
+        elif not rest:
+            coco[part] = value
+        elif rest == "0":
+            coco[part][0] = value
+        elif value is ...:
+            del coco[part][0][rest]
+        else:
+            coco[part][0][rest] = value
+
+    return pytest.param(change, id=f"{path}={value}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(
+            broken(part, value)
+            for part in ("images", "annotations", "categories")
+            for value in (..., None, {}, "x", [3])
+        ),
+        broken("images.id", ...),
+        broken("images.id", True),
+        broken("images.id", 1.0),
+        broken("images.file_name", 3),
+        broken("images.0", None),
+        broken("annotations.bbox", "1 2 3 4"),
+        broken("annotations.bbox", [1, 2, 3]),
+        broken("annotations.bbox", [1, 2, 3, "4"]),
+        broken("annotations.bbox", [1, 2, 3, None]),
+        broken("annotations.image_id", 8),
+        broken("annotations.image_id", []),
+        broken("annotations.category_id", 8),
+        broken("annotations.category_id", ...),
+        broken("categories.name", None),
+    ],
+)
+def test_what_is_no_coco_names_the_file_and_the_entry(tmp_path: Path, coco: dict[str, Any], change: Any) -> None:
+    change(coco)
+    with pytest.raises(InputError, match=r"annotations\.json: .*(images|annotations?|categories)") as caught:
+        read(tmp_path, coco)
+    assert "\n" not in str(caught.value)
+
+
+def test_ids_that_occur_twice_are_refused(tmp_path: Path, coco: dict[str, Any]) -> None:
+    coco["images"].append({"id": 1, "file_name": "a/two.png"})
+    with pytest.raises(InputError, match=r"images\[1\]: id 1 occurs twice"):
+        read(tmp_path, coco)
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "{", "\xff"])
+def test_no_json_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "annotations.json").write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=r"annotations\.json: "):
+        list(FolderSource(str(tmp_path)).read())
+
+
+def test_missing_places_and_wrong_options_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no folder"):
+        list(FolderSource(str(tmp_path / "nowhere")).read())
+    with pytest.raises(InputError, match=r"no file .*boxes\.json"):
+        list(FolderSource(str(tmp_path), annotations="boxes.json").read())
+    with pytest.raises(InputError, match="format=voc"):
+        FolderSource(str(tmp_path), format="voc")
+    with pytest.raises(InputError, match="group_regex"):
+        FolderSource(str(tmp_path), group_regex="(")
+    assert FolderSource(str(tmp_path), name="mine").roots == {"mine": tmp_path}

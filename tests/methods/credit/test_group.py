@@ -1,0 +1,52 @@
+"""Reading R11 `group`: the answers to one query judge each other."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from umed.methods.credit.group import GroupCredit, group_advantage
+from umed.rollout import Rollout
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_against_numpy(scale: bool) -> None:
+    rewards = np.array([[0.0, 1.0, 2.0], [5.0, 5.5, 4.0]])
+    expected = rewards - rewards.mean(1, keepdims=True)
+    if scale:
+        expected /= rewards.std(1, keepdims=True)
+    np.testing.assert_allclose(group_advantage(torch.tensor(rewards).flatten(), 3, scale), expected.ravel(), atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [False, True])
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1, 1 / 3])
+def test_a_group_without_spread_gives_exactly_zero(scale: bool, value: float) -> None:
+    found = group_advantage(torch.tensor([value] * 4 + [0.0, 1.0, 2.0, 3.0]), 4, scale)
+    assert (found[:4] == 0).all() if scale else found[:4].abs().max() < 1e-7
+    assert (found[4:] != 0).all()
+
+
+def test_unscorable_answers_stay_out() -> None:
+    found = group_advantage(torch.tensor([1.0, NAN, 3.0, NAN, NAN, NAN, 2.0, NAN, NAN]), 3, False)
+    assert found.tolist() == [-1, 0, 1, 0, 0, 0, 0, 0, 0]
+    found = group_advantage(torch.tensor([1.0, NAN, 3.0]), 3, True)
+    np.testing.assert_allclose(found, [-1, 0, 1], atol=1e-6)
+
+
+def test_every_token_of_an_answer_shares_its_advantage(make_rollout: Callable[..., Rollout]) -> None:
+    rollout = make_rollout(2, 2, [3, 1, 4, 2])
+    done = GroupCredit(c1=2.0, scale=False)(rollout, torch.tensor([0.0, 1.0, 5.0, NAN]))
+    assert done.advantages_BT.tolist() == [[-1, -1, -1, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert not done.mask_BT[3].any() and done.mask_BT[:3].sum(1).tolist() == [3, 1, 4]
+    torch.testing.assert_close(done.returns_BT, rollout.values_BT * done.mask_BT)  # no value target: no value error
+
+
+def test_queries_in_another_order_keep_their_advantages(make_rollout: Callable[..., Rollout]) -> None:
+    rollout = make_rollout(4, 3).updated(reward_B=torch.arange(12.0) ** 2)
+    order = torch.tensor([2, 0, 3, 1])
+    first = GroupCredit()(rollout, rollout.reward_B).take(order)
+    shuffled = rollout.take(order)
+    torch.testing.assert_close(first.advantages_BT, GroupCredit()(shuffled, shuffled.reward_B).advantages_BT)

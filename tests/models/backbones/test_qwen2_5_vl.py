@@ -1,0 +1,182 @@
+"""Qwen2.5-VL's prompt, image view and collation, against transformers' own."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoConfig, AutoTokenizer
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from umed.boxes import Box, iou_union
+from umed.chat import Prompt
+from umed.errors import InputError
+from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
+
+# height x width -> resized height x width, token rows x columns; the family's default pixel budget
+VECTORS = [
+    ((512, 512), (504, 504), (18, 18)),
+    ((1024, 1024), (980, 980), (35, 35)),
+    ((320, 391), (308, 392), (11, 14)),
+    ((640, 640), (644, 644), (23, 23)),
+    ((576, 720), (588, 728), (21, 26)),
+    ((1072, 1920), (728, 1316), (26, 47)),
+    ((332, 487), (336, 476), (12, 17)),
+]
+
+
+@pytest.fixture(scope="module")
+def default_budget(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Qwen25VLProcessor:
+    """The tiny model's tokenizer with the image processor as released: 56*56 to 14*14*4*1280 pixels."""
+    folder = tmp_path_factory.mktemp("default")
+    AutoConfig.from_pretrained(tiny_folder).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_folder).save_pretrained(folder)
+    Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=14 * 14 * 4 * 1280).save_pretrained(folder)
+    return Qwen25VLProcessor(str(folder))
+
+
+@pytest.mark.parametrize(("size", "seen", "grid"), VECTORS)
+def test_view_and_tokens_of_known_sizes(
+    default_budget: Qwen25VLProcessor,
+    make_prompts: Callable[..., list[Prompt]],
+    size: tuple[int, int],
+    seen: tuple[int, int],
+    grid: tuple[int, int],
+) -> None:
+    record = replace(make_prompts(1)[0].record, width=size[1], height=size[0])
+    prompt = default_budget.prompt(Image.new("RGB", size[::-1]), record)
+    view = prompt.view
+    assert (view.height, view.width) == size
+    assert (view.seen_height, view.seen_width) == seen
+    assert (view.rows, view.columns) == grid
+    assert int((prompt.inputs["input_ids"] == default_budget.image_id).sum()) == grid[0] * grid[1]
+    weights = view.patch_weights([Box(0, 0, 1, 1)])
+    assert weights.shape == (grid[0] * grid[1],) and float(weights.sum()) == pytest.approx(grid[0] * grid[1])
+
+
+def test_the_tokens_order_is_raster(default_budget: Qwen25VLProcessor, make_prompts: Callable[..., list[Prompt]]) -> None:
+    """A box over one cell weighs that token alone: row r, column c is r * columns + c."""
+    view = default_budget.prompt(Image.new("RGB", (391, 320)), make_prompts(1)[0].record).view
+    cell = Box(3 / 14, 2 / 11, 4 / 14, 3 / 11)
+    weights = view.patch_weights([cell])
+    assert float(weights[2 * 14 + 3]) == pytest.approx(1) and float(weights.sum()) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_model_sees_a_patch_where_the_view_says_it_is(
+    processor: Qwen25VLProcessor, make_prompts: Callable[..., list[Prompt]], policy: Callable
+) -> None:
+    """Changing one cell's pixels changes that image token's features most (one vision layer deep, no attention)."""
+    record = make_prompts(1)[0].record
+    pixels = np.full((112, 112, 3), 128, dtype=np.uint8)
+    changed = pixels.copy()
+    changed[28:56, 56:84] = 255  # row 1, column 2 of the 4 x 4 grid
+    one, two = (processor.prompt(Image.fromarray(p), record) for p in (pixels, changed))
+    visual = policy(scale=1.0).core.model.visual
+    with torch.no_grad():
+        outs = [visual(p.inputs["pixel_values"], p.inputs["image_grid_thw"]).pooler_output for p in (one, two)]
+    change = (outs[0] - outs[1]).norm(dim=-1)
+    assert int(change.argmax()) == 1 * 4 + 2
+
+
+@pytest.mark.parametrize("size", [(140, 112), (60, 100), (300, 77)])
+def test_boxes_are_pixels_of_the_resized_image(
+    processor: Qwen25VLProcessor, make_prompts: Callable[..., list[Prompt]], size: tuple[int, int]
+) -> None:
+    record = replace(make_prompts(1)[0].record, width=size[0], height=size[1], boxes=(Box(0, 0, 0.5, 1),))
+    prompt = processor.prompt(Image.new("RGB", size), record)
+    view = prompt.view
+    _, grid_h, grid_w = prompt.inputs["image_grid_thw"][0].tolist()
+    assert (view.seen_height, view.seen_width) == (grid_h * 14, grid_w * 14)
+    said = processor.write_boxes(record.boxes, "stone", view)
+    assert said == f'[{{"bbox_2d":[0,0,{view.seen_width // 2},{view.seen_height}],"label":"stone"}}]'
+    assert iou_union(processor.read_boxes(said, view) or [], record.boxes) == pytest.approx(1)
+
+
+def test_the_answer_is_the_diagnosis_with_its_region_and_one_end(
+    processor: Qwen25VLProcessor, make_prompts: Callable[..., list[Prompt]]
+) -> None:
+    prompt = make_prompts(2, boxes=2)[1]
+    ids = prompt.answer.tolist()
+    assert ids[-1] == processor.eos_ids[0] and ids.count(processor.eos_ids[0]) == 1
+    text = processor.decode(ids)
+    assert text.startswith("A cyst is seen at [{") and text.endswith("}].")
+    found = processor.read_boxes(text, prompt.view)
+    assert found is not None and iou_union(found, prompt.record.boxes) > 0.9
+    assert prompt.gold == "A cyst is seen at." and processor.plain(text) == prompt.gold
+
+
+def test_a_query_alone_has_no_answer(processor: Qwen25VLProcessor, make_prompts: Callable[..., list[Prompt]]) -> None:
+    record = replace(make_prompts(1)[0].record, diagnosis="")
+    assert len(processor.prompt(Image.new("RGB", (56, 56)), record).answer) == 0
+
+
+def test_the_prompt_is_the_chat_template_with_one_pad_per_image_token(
+    processor: Qwen25VLProcessor, make_prompts: Callable[..., list[Prompt]]
+) -> None:
+    prompt = make_prompts(1)[0]
+    text = processor.tokenizer.decode(prompt.inputs["input_ids"])
+    pads = "<|image_pad|>" * 4
+    assert text == (
+        f"<|im_start|>user\n<|vision_start|>{pads}<|vision_end|>What is wrong ?<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_collate_pads_on_the_left_and_keeps_the_order_of_pictures(
+    processor: Qwen25VLProcessor, make_prompts: Callable[..., list[Prompt]]
+) -> None:
+    prompts = make_prompts(3)
+    batch = processor.collate(prompts)
+    start = 0
+    for i, p in enumerate(prompts):
+        n = len(p.inputs["input_ids"])
+        assert batch["input_ids"][i, -n:].tolist() == p.inputs["input_ids"].tolist()
+        assert batch["attention_mask"][i].sum() == n and batch["attention_mask"][i, -n:].all()
+        assert int(batch["mm_token_type_ids"][i].sum()) == p.view.rows * p.view.columns
+        rows = len(p.inputs["pixel_values"])
+        assert torch.equal(batch["pixel_values"][start : start + rows], p.inputs["pixel_values"])
+        start += rows
+    assert batch["image_grid_thw"].shape == (3, 3)
+
+
+def test_a_too_long_prompt_is_refused_with_one_line(
+    tiny_folder: Path, make_prompts: Callable[..., list[Prompt]]
+) -> None:
+    short = Qwen25VLProcessor(str(tiny_folder), max_prompt_tokens=10)
+    with pytest.raises(InputError, match="synthetic/0: the prompt has 19 tokens.*max_pixels") as caught:
+        short.prompt(Image.new("RGB", (56, 56)), make_prompts(1)[0].record)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_pixel_budget_can_be_lowered(tiny_folder: Path, make_prompts: Callable[..., list[Prompt]]) -> None:
+    small = Qwen25VLProcessor(str(tiny_folder), max_pixels=56 * 56)
+    view = small.prompt(Image.new("RGB", (300, 300)), make_prompts(1)[0].record).view
+    assert view.rows * view.columns <= 4
+    full = Qwen25VLProcessor(str(tiny_folder))  # and does not leak into another processor
+    assert full.image_processor.size["longest_edge"] == 112 * 112
+
+
+@pytest.mark.parametrize("text", ["a stone is seen", "é骨🫁 in one text", "", '[{"bbox_2d":[1,2,3,4],"label":"é"}]'])
+def test_pieces_join_to_the_text(processor: Qwen25VLProcessor, text: str) -> None:
+    ids = [*processor.tokenizer(text, add_special_tokens=False)["input_ids"], processor.eos_ids[0]]
+    pieces = processor.pieces(ids)
+    assert len(pieces) == len(ids)
+    assert "".join(pieces) == processor.decode(ids) == text
+
+
+def test_another_family_is_refused(tmp_path: Path, tiny_folder: Path) -> None:
+    AutoTokenizer.from_pretrained(tiny_folder).save_pretrained(tmp_path)
+    Qwen2VLImageProcessorPil().save_pretrained(tmp_path)
+    AutoConfig.for_model("qwen2_vl").save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="is a qwen2_vl checkpoint"):
+        Qwen25VLProcessor(str(tmp_path))
+
+
+def test_a_saved_processor_is_the_same(processor: Qwen25VLProcessor, tiny_folder: Path, tmp_path: Path) -> None:
+    AutoConfig.from_pretrained(tiny_folder).save_pretrained(tmp_path)
+    processor.save(str(tmp_path))
+    again = Qwen25VLProcessor(str(tmp_path))
+    assert again.eos_ids == processor.eos_ids and again.suppressed_ids == processor.suppressed_ids
+    assert dict(again.image_processor.size) == dict(processor.image_processor.size)

@@ -1,0 +1,120 @@
+"""Equation (6)'s evidence: the captured rows are those of eager attention."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from umed.chat import Prompt
+from umed.models.attention import Recorder
+from umed.models.policy import Policy
+
+IDS = torch.randint(10, 200, (6, 5), generator=torch.Generator().manual_seed(0))
+MASK = torch.arange(5) < torch.tensor([5, 3, 5, 4, 2, 5])[:, None]
+# rows of the answer pass: token t is read in at row t + 1
+ROWS = torch.tensor([[1, 2], [3, -1], [0, 4], [-1, -1], [2, -1], [5, 1]])
+
+
+@torch.no_grad()
+def eager_maps(policy: Policy, prompts: list[Prompt], layers: list[int], heads: list[int]) -> list[torch.Tensor]:
+    """Attention of each answer's full row on its image columns, from output_attentions, (T + 1, P) each."""
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(policy.core.name_or_path, attn_implementation="eager")
+    model.load_state_dict(policy.core.state_dict())
+    batch = policy.processor.collate(prompts)
+    first = batch["input_ids"].shape[1] - 1
+    out = model.eval()(
+        **batch
+        | {
+            "input_ids": torch.cat([batch["input_ids"], IDS], 1),
+            "attention_mask": torch.cat([batch["attention_mask"], MASK.long()], 1),
+            "mm_token_type_ids": torch.cat([batch["mm_token_type_ids"], torch.zeros_like(IDS)], 1),
+        },
+        output_attentions=True,
+    )
+    maps = torch.stack([out.attentions[i][:, heads] for i in layers]).mean((0, 2))
+    images = torch.nn.functional.pad(batch["mm_token_type_ids"], (0, IDS.shape[1])) == 1
+    return [m[first:, image] for m, image in zip(maps, images)]
+
+
+@pytest.mark.parametrize("layers", [None, [1]])
+@pytest.mark.parametrize("heads", [None, [0, 3]])
+def test_rows_equal_eager_attention(
+    policy: Callable[..., Policy],
+    make_prompts: Callable[..., list[Prompt]],
+    layers: list[int] | None,
+    heads: list[int] | None,
+) -> None:
+    pi = policy(attention_layers=layers, attention_heads=heads)
+    each = [p for p in make_prompts(3) for _ in range(2)]
+    maps = eager_maps(pi, each, layers or [0, 1], heads or [0, 1, 2, 3])
+    found = pi.score(each[::2], IDS, MASK, ROWS).attention_BNP.detach()
+    assert found.shape == (6, 2, max(m.shape[1] for m in maps))
+    for b, rows in enumerate(ROWS.tolist()):
+        size = maps[b].shape[1]
+        assert (found[b, :, size:] == 0).all()
+        for n, row in enumerate(rows):
+            expected = maps[b][row] if row >= 0 else torch.zeros(size)
+            torch.testing.assert_close(found[b, n, :size], expected, atol=1e-6, rtol=0)
+
+
+def test_one_prompt_without_padding(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pi, prompts = policy(), make_prompts(3)
+    together = pi.score(prompts, IDS[:3], MASK[[0, 2, 5]], ROWS[[0, 2, 5]]).attention_BNP
+    size = prompts[0].view.rows * prompts[0].view.columns
+    alone = pi.score(prompts[:1], IDS[:1], MASK[:1], ROWS[:1]).attention_BNP
+    torch.testing.assert_close(alone[0], together[0, :, :size], atol=1e-6, rtol=0)
+
+
+def test_the_evidence_does_not_change_the_answer(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
+) -> None:
+    pi, prompts = policy(), make_prompts(3)
+    with_evidence, without = (pi.score(prompts, IDS, MASK, rows).logp_BT for rows in (ROWS, None))
+    assert torch.equal(with_evidence, without)
+
+
+def test_gradient_checkpointing_gives_the_same_evidence(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
+) -> None:
+    prompts = make_prompts(3)
+    expected = policy().score(prompts, IDS, MASK, ROWS).attention_BNP
+    with torch.no_grad():
+        found = policy(gradient_checkpointing=True).train().score(prompts, IDS, MASK, ROWS).attention_BNP
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def test_it_is_differentiable(policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]) -> None:
+    pi = policy()
+    pi.score(make_prompts(3), IDS, MASK, ROWS).attention_BNP.square().sum().backward()
+    for layer in pi.core.model.language_model.layers:
+        for name in ("q_proj", "k_proj"):
+            assert getattr(layer.self_attn, name).weight.grad.abs().sum() > 0
+
+
+def test_more_query_towards_the_region_means_more_attention_there(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
+) -> None:
+    """One gradient step up the mass on one image token raises it."""
+    pi, prompts = policy(), make_prompts(3)
+    weights = [layer.self_attn.q_proj.weight for layer in pi.core.model.language_model.layers]
+    before = pi.score(prompts, IDS, MASK, ROWS).attention_BNP[0, 0, 1]
+    for weight, gradient in zip(weights, torch.autograd.grad(before, weights)):
+        weight.data += 0.1 * gradient / gradient.norm()
+    assert pi.score(prompts, IDS, MASK, ROWS).attention_BNP[0, 0, 1] > before * 1.001
+
+
+def test_every_layer_must_report(policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]) -> None:
+    pi = policy()
+    pi.core.set_attn_implementation("sdpa")  # answers as before, and records nothing
+    with pytest.raises(RuntimeError, match="0 of 2 layers"):
+        pi.score(make_prompts(3), IDS, MASK, ROWS)
+
+
+def test_a_recorder_that_heard_half_of_the_layers_refuses() -> None:
+    modules = [torch.nn.Identity(), torch.nn.Identity()]
+    recorder = Recorder(ROWS, ROWS, modules, kept=[torch.zeros(6, 2, 2)])
+    with pytest.raises(RuntimeError, match="1 of 2"):
+        recorder.mean()

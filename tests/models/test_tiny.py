@@ -1,0 +1,56 @@
+"""The embedded model's tokenizer: any text comes back, and a coordinate is one decision."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from umed.boxes import Box
+from umed.models.backbones.json_codec import JsonCodec
+from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
+from umed.models.tiny import MAX_COORDINATE, SPECIAL, build, build_tokenizer
+
+TOKENIZER = build_tokenizer(["A stone is seen at the left .", "stone"])
+TEXTS = st.text() | st.lists(
+    st.sampled_from(["stone", " stone", "256", "007", "\n", " ", "é", "骨", "🫁", '[{"bbox_2d":[', '"}]', "'s"])
+).map("".join)
+
+
+@given(TEXTS.filter(lambda text: "<|" not in text))
+def test_any_text_comes_back(text: str) -> None:
+    ids = TOKENIZER(text, add_special_tokens=False)["input_ids"]
+    assert TOKENIZER.decode(ids, clean_up_tokenization_spaces=False) == text
+
+
+def test_the_saved_tokenizer_is_the_same(tmp_path: Path) -> None:
+    TOKENIZER.save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    text = 'A stone, 17 mm: [{"bbox_2d":[1,20,255,3],"label":"a stone"}] ~ é'
+    assert again(text)["input_ids"] == TOKENIZER(text)["input_ids"]
+    assert again.get_vocab() == TOKENIZER.get_vocab()
+
+
+@pytest.mark.parametrize("number", [0, 7, 10, 99, 100, MAX_COORDINATE])
+def test_a_coordinate_is_one_token(number: int) -> None:
+    assert TOKENIZER.tokenize(f"[{number},{number}]") == ["[", str(number), ",", str(number), "]"]
+
+
+def test_a_box_is_as_short_as_it_can_be() -> None:
+    text = JsonCodec().write([Box(0.1, 0.2, 0.5, 0.7)], "stone", 140, 140)
+    assert len(TOKENIZER.tokenize(text)) == 11  # opening, four numbers, three commas, label, its name, closing
+
+
+def test_special_tokens_are_whole_and_distinct() -> None:
+    ids = [TOKENIZER.convert_tokens_to_ids(t) for t in SPECIAL]
+    assert len(set(ids)) == len(SPECIAL)
+    assert all(TOKENIZER(t)["input_ids"] == [i] for t, i in zip(SPECIAL, ids))
+    assert TOKENIZER.pad_token_id != TOKENIZER.eos_token_id
+
+
+def test_a_built_folder_is_a_checkpoint_of_its_own(tmp_path: Path) -> None:
+    build(tmp_path, ["a stone"], hidden=64, layers=1, vision_depth=1)
+    processor = Qwen25VLProcessor(str(tmp_path))
+    assert processor.eos_ids == (processor.tokenizer.eos_token_id,)
+    assert processor.image_processor.size["longest_edge"] == 112 * 112

@@ -1,0 +1,53 @@
+"""Equation (5), readings R12 and R13."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from umed.boxes import MATCHES, Box
+from umed.rewards.localization import LocalizationReward
+
+LEFT, RIGHT, ALL = Box(0, 0, 0.5, 1), Box(0.5, 0, 1, 1), Box(0, 0, 1, 1)
+
+
+def rollout(said: list[list[Box] | None], true: list[tuple[Box, ...]]) -> SimpleNamespace:
+    per_query = len(said) // len(true)
+    return SimpleNamespace(
+        boxes=said,
+        records=[SimpleNamespace(boxes=t) for t in true],
+        group_B=torch.arange(len(true)).repeat_interleave(per_query),
+    )
+
+
+@pytest.mark.parametrize("match", MATCHES)
+def test_each_answer_is_held_against_its_own_query(match: str) -> None:
+    values = LocalizationReward(match)(rollout([[LEFT], [RIGHT], [RIGHT], [ALL]], [(LEFT,), (RIGHT,)]))
+    assert values.dtype == torch.float32
+    assert values.tolist() == [1.0, 0.0, 1.0, 0.5]  # all four readings agree for one box against one box
+
+
+@pytest.mark.parametrize("match", MATCHES)
+def test_no_readable_box_earns_zero(match: str) -> None:
+    assert LocalizationReward(match)(rollout([None, []], [(LEFT,)])).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("match", "duplicates", "one_of_two", "whole_image"),
+    [("union", 1.0, 0.5, 1.0), ("matched", 0.5, 0.5, 0.25), ("best", 1.0, 1.0, 0.5), ("first", 1.0, 1.0, 0.5)],
+)
+def test_several_boxes(match: str, duplicates: float, one_of_two: float, whole_image: float) -> None:
+    score = LocalizationReward(match)
+    assert score(rollout([[LEFT, LEFT]], [(LEFT,)])).tolist() == [duplicates]
+    assert score(rollout([[LEFT]], [(LEFT, RIGHT)])).tolist() == [one_of_two]
+    assert score(rollout([[ALL]], [(LEFT, RIGHT)])).tolist() == [whole_image]
+
+
+def test_first_looks_at_the_first_said_box_only() -> None:
+    assert LocalizationReward("first")(rollout([[RIGHT, LEFT]], [(LEFT,)])).tolist() == [0.0]
+    assert LocalizationReward("best")(rollout([[RIGHT, LEFT]], [(LEFT,)])).tolist() == [1.0]
+
+
+def test_the_whole_image_scores_the_share_of_the_area() -> None:
+    small = Box(0.2, 0.2, 0.4, 0.3)
+    assert LocalizationReward()(rollout([[ALL]], [(small,)])).item() == pytest.approx(small.area)

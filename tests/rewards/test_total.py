@@ -1,0 +1,117 @@
+"""Equation (13), readings R6 and R7."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from umed.errors import InputError
+from umed.methods.credit.gae import GaeCredit
+from umed.methods.credit.group import GroupCredit
+from umed.rewards.total import TotalReward, group_max, over_max
+from umed.rollout import Rollout
+
+NAN = float("nan")
+
+
+class Fixed:
+    """A reward that says what it was told."""
+
+    needs = frozenset({"text"})
+
+    def __init__(self, *values: float, max_normalized: bool = True, weight: float = 1.0) -> None:
+        self.values, self.max_normalized, self.weight = torch.tensor(values), max_normalized, weight
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        return self.values
+
+
+def normalized(values: list[float], g: int) -> list[float]:
+    x = torch.tensor(values)
+    return over_max(x, group_max(x, g)).tolist()
+
+
+def test_zero_over_zero_is_zero() -> None:
+    assert normalized([0.0, 0.0, 0.0], 3) == [0.0, 0.0, 0.0]
+
+
+def test_the_best_answer_scores_one() -> None:
+    assert normalized([0.1, 0.2], 2) == [0.5, 1.0]
+
+
+def test_two_queries_are_independent() -> None:
+    np.testing.assert_allclose(normalized([0.1, 0.2, 0.8, 0.4, 0.0, 0.0], 2), [0.5, 1, 1, 0.5, 0, 0])
+
+
+def test_what_does_not_apply_stays_so_and_does_not_count() -> None:
+    np.testing.assert_allclose(normalized([NAN, 0.2, 0.1, NAN, NAN, NAN], 3), [NAN, 1, 0.5, NAN, NAN, NAN])
+
+
+@pytest.mark.parametrize("normalize", ["max", "none"])
+def test_the_parts_sum_to_the_total(make_rollout: Callable[..., Rollout], normalize: str) -> None:
+    parts = {
+        "relevance": Fixed(0.5, 0.25, NAN, NAN, max_normalized=False),
+        "localization": Fixed(0.1, 0.2, 0.0, NAN),
+        "vision_relevance": Fixed(0.0, 0.4, 0.2, NAN, weight=2.0),
+    }
+    scored = TotalReward(parts, 2, normalize)(make_rollout(2, 2), GaeCredit())
+    loc, att = ([0.5, 1, 0, NAN], [0, 1, 1, NAN]) if normalize == "max" else ([0.1, 0.2, 0, NAN], [0, 0.4, 0.2, NAN])
+    np.testing.assert_allclose(scored.summands["relevance"], [0.5, 0.25, NAN, NAN])  # never normalized (reading R14)
+    np.testing.assert_allclose(scored.summands["localization"], loc)
+    np.testing.assert_allclose(scored.summands["vision_relevance"], 2 * np.array(att))
+    np.testing.assert_allclose(scored.raw["vision_relevance"], [0, 0.4, 0.2, NAN])
+    together = np.nansum([v.numpy() for v in scored.summands.values()], 0)
+    np.testing.assert_allclose(scored.total_B[:3], together[:3])
+    assert scored.total_B[3].isnan()  # nothing applied: NaN, not 0
+
+
+def test_a_weight_of_zero_is_the_reward_switched_off(make_rollout: Callable[..., Rollout]) -> None:
+    rollout, a = make_rollout(2, 2), Fixed(0.5, 0.25, 0.1, 0.0)
+    off = TotalReward({"a": a, "b": Fixed(1, 2, 3, 4, weight=0.0)}, 2)(rollout, GaeCredit())
+    torch.testing.assert_close(off.total_B, TotalReward({"a": a}, 2)(rollout, GaeCredit()).total_B)
+
+
+def test_means_are_raw_and_failures_are_counted(make_rollout: Callable[..., Rollout]) -> None:
+    parts = {"relevance": Fixed(0.5, NAN, 0.7, NAN, max_normalized=False), "localization": Fixed(0.1, 0.2, 0.0, 0.0)}
+    means = TotalReward(parts, 2)(make_rollout(2, 2), GaeCredit()).means()
+    assert means["reward/relevance"] == pytest.approx(0.6)
+    assert means["reward/localization"] == pytest.approx(0.075)
+    assert means["reward/localization_normalized"] == pytest.approx(0.375)
+    assert means["rollout/judge_failed"] == 0.5
+
+
+def test_one_candidate_is_refused_with_one_line() -> None:
+    with pytest.raises(InputError, match="num_candidates=1.*at least 2") as caught:
+        TotalReward({"localization": Fixed(1.0)}, 1)
+    assert "\n" not in str(caught.value)
+    TotalReward({"localization": Fixed(1.0)}, 1, "none")
+    TotalReward({"relevance": Fixed(1.0, max_normalized=False)}, 1)
+
+
+def test_no_reward_and_literal_without_relevance_are_refused() -> None:
+    with pytest.raises(InputError, match="at least one"):
+        TotalReward({}, 4)
+    with pytest.raises(InputError, match="needs the relevance reward"):
+        TotalReward({"localization": Fixed(1.0)}, 4, advantage_in_reward="literal")
+
+
+def test_needs_are_the_union() -> None:
+    a, b = Fixed(1.0), Fixed(1.0)
+    b.needs = frozenset({"attention"})
+    assert TotalReward({"a": a, "b": b}, 2).needs == {"text", "attention"}
+
+
+def test_the_literal_reading_adds_the_advantage_of_relevance_alone(make_rollout: Callable[..., Rollout]) -> None:
+    parts = {"relevance": Fixed(0.0, 1.0, 0.3, 0.3, max_normalized=False), "localization": Fixed(0.1, 0.2, 0.0, 0.0)}
+    rollout = make_rollout(2, 2)
+    plain = TotalReward(parts, 2)(rollout, GroupCredit(scale=False))
+    literal = TotalReward(parts, 2, advantage_in_reward="literal")(rollout, GroupCredit(scale=False))
+    np.testing.assert_allclose(literal.total_B - plain.total_B, [-0.5, 0.5, 0, 0], atol=1e-6)
+    assert not literal.total_B.requires_grad
+
+
+def test_the_literal_reading_keeps_unscorable_answers_unscorable(make_rollout: Callable[..., Rollout]) -> None:
+    total = TotalReward({"relevance": Fixed(0.5, NAN, 1.0, 0.0, max_normalized=False)}, 2, advantage_in_reward="literal")
+    assert total(make_rollout(2, 2), GaeCredit()).total_B.isnan().tolist() == [False, True, False, False]

@@ -1,0 +1,152 @@
+"""`prepare`: what it writes, counts and refuses; also on real slices where they are at hand."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from PIL import Image
+
+from umed.boxes import Box
+from umed.data.sources.folder import FolderSource
+from umed.data.sources.phantom import PhantomSource
+from umed.errors import InputError
+from umed.metrics.files import read_metrics, update_metrics
+from umed.pictures import contact_sheet, draw_boxes, open_picture
+from umed.records import Dropped, Record, read_jsonl, read_records
+from umed.tasks.prepare import prepare_records
+
+FRACTIONS = (0.7, 0.1, 0.2)
+REAL = Path(os.environ.get("UMED_REAL_MAU", Path(__file__).resolve().parents[2] / "../shared/real_mau"))
+
+
+class Fake:
+    """A source that yields what it was given."""
+
+    def __init__(self, root: Path, items: list[Record | Dropped], name: str = "fake") -> None:
+        self.items, self.roots = items, {name: root}
+
+    def read(self) -> Iterator[Record | Dropped]:
+        yield from self.items
+
+
+def record(number: int, name: str = "fake", identity: str | None = None) -> Record:
+    box = (Box(0.2, 0.2, 0.6, 0.6),)
+    return Record(identity or f"{name}/{number}", name, "a.png", 30, 20, box, "cyst", "CT", f"g{number}")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    Image.new("L", (30, 20), 90).save(tmp_path / "a.png")
+    return tmp_path
+
+
+def test_what_is_read_is_written_counted_and_shown(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lost = [Dropped("fake", "x", "unlabeled"), Dropped("fake", "y", "unlabeled"), Dropped("fake", "z", "noisy", "why")]
+    update_metrics(root / "run" / "metrics.json", {"older": 1.5})
+    source = Fake(root, [*lost, *map(record, range(10))])
+    records = prepare_records({"fake": source}, FRACTIONS, 0, root / "run")
+    assert read_records(root / "run" / "records.jsonl") == records and len(records) == 10
+    assert list(read_jsonl(root / "run" / "dropped.jsonl")) == [d.to_json() for d in lost]
+    assert json.loads((root / "run" / "sources.json").read_text()) == {"fake": str(root)}
+    assert read_metrics(root / "run") == {
+        "older": 1.5,
+        "prepare/fake/kept": 10,
+        "prepare/fake/unlabeled": 2,
+        "prepare/fake/noisy": 1,
+    }
+    out = capsys.readouterr().out
+    assert out.splitlines()[1].split() == ["fake", "CT", "10", "7", "1", "2", "2", "unlabeled,", "1", "noisy"]
+    sheet = open_picture(root / "run" / "figures" / "data_fake.png")
+    assert (255, 255, 0) in {color for _, color in sheet.getcolors(1 << 24) or []}
+
+
+def test_a_source_without_a_record_is_refused(root: Path) -> None:
+    empty = Fake(root, [Dropped("empty", "x", "missing_file")], name="empty")
+    with pytest.raises(InputError, match=r"source empty gives no record \(1 missing_file\)"):
+        prepare_records({"fake": Fake(root, [record(1)]), "empty": empty}, FRACTIONS, 0, root / "run")
+    assert len(list(read_jsonl(root / "run" / "dropped.jsonl"))) == 1
+    assert not (root / "run" / "records.jsonl").exists()
+
+
+def test_ids_and_names_are_unique(root: Path) -> None:
+    twice = Fake(root, [record(1, identity="fake/1"), record(2, identity="fake/1")])
+    with pytest.raises(InputError, match="fake/1 occurs 2 times"):
+        prepare_records({"fake": twice}, FRACTIONS, 0, root / "run")
+    with pytest.raises(InputError, match="two sources are called fake"):
+        prepare_records({"a": Fake(root, [record(1)]), "b": Fake(root, [record(2)])}, FRACTIONS, 0, root / "run")
+
+
+def test_the_task_reads_its_config(tmp_path: Path) -> None:
+    phantom = {"_target_": "umed.data.sources.phantom.PhantomSource", "num_images": 6, "seed": 1}
+    cfg: Any = OmegaConf.create(
+        {
+            "task": {"_target_": "umed.tasks.prepare.prepare", "_partial_": True},
+            "data": {
+                "source": {"phantom": {**phantom, "root": str(tmp_path)}},
+                "split": {"fractions": [0.7, 0.1, 0.2], "seed": 0},
+            },
+            "paths": {"run_dir": str(tmp_path / "run")},
+        }
+    )
+    records = instantiate(cfg.task)(cfg)
+    assert {r.source for r in records} == PhantomSource(str(tmp_path)).roots.keys()
+    assert len(list((tmp_path / "run" / "figures").glob("data_phantom_*.png"))) == 5
+    cfg.data.source = {}
+    with pytest.raises(InputError, match="data/source"):
+        instantiate(cfg.task)(cfg)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real slices are not there: set UMED_REAL_MAU to their folder")
+def test_real_slices(tmp_path: Path) -> None:
+    records = prepare_records({"real": FolderSource(str(REAL), name="real")}, FRACTIONS, 0, tmp_path)
+    assert len(records) == 27 and sum(len(r.boxes) for r in records) == 28
+    assert read_metrics(tmp_path) == {"prepare/real/kept": 27, "prepare/real/unlabeled": 15}
+    assert {r.category for r in records} == {"brain tumor", "breast tumor", "lung tumor"}
+    assert {(r.group, r.modality) for r in records} == {
+        ("brain1", "MR"), ("brain2", "MR"), ("breast1", "MR"), ("lung1", "CT"), ("lung2", "CT")
+    }  # fmt: skip
+    assert {r.split for r in records} == {"train", "val", "test"}
+    assert all(len({r.split for r in records if r.group == g}) == 1 for g in {r.group for r in records})
+
+
+def test_metrics_that_are_broken_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"metrics\.json: no readable metrics"):
+        read_metrics(tmp_path)
+    (tmp_path / "metrics.json").write_text("{")
+    with pytest.raises(InputError, match=r"metrics\.json"):
+        update_metrics(tmp_path / "metrics.json", {"a": 1})
+
+
+def test_boxes_are_drawn_where_they_are() -> None:
+    gray = Image.new("L", (40, 20), 90)
+    drawn = draw_boxes(gray, [Box(0.25, 0.5, 0.75, 1)], (255, 0, 0), width=1)
+    assert gray.size == (40, 20) and drawn.size == (320, 160)
+    red = {(x, y) for x in range(320) for y in range(160) if drawn.getpixel((x, y)) == (255, 0, 0)}
+    assert (min(x for x, _ in red), min(y for _, y in red)) == (80, 80)
+    assert (max(x for x, _ in red), max(y for _, y in red)) == (239, 159)
+    labelled = draw_boxes(gray, [Box(0, 0, 1, 1)], (255, 0, 0), label="a long label that must stay inside")
+    assert (
+        labelled.size == (320, 160) and labelled.tobytes() != draw_boxes(gray, [Box(0, 0, 1, 1)], (255, 0, 0)).tobytes()
+    )
+
+
+def test_a_sheet_has_room_for_all() -> None:
+    images = [Image.new("RGB", (50, 100), (10 * k, 0, 200)) for k in range(5)]
+    sheet = contact_sheet(images, ["x"] * 5, "title", columns=2, cell=100)
+    shown = {color for _, color in sheet.getcolors(1 << 24) or []}
+    assert {(10 * k, 0, 200) for k in range(5)} <= shown
+
+
+def test_pictures_that_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_text("no")
+    Image.new("I;16", (4, 4)).save(tmp_path / "deep.png")
+    Image.new("RGBA", (4, 4), (1, 2, 3, 4)).save(tmp_path / "alpha.png")
+    for name, why in {"bad.png": "not a readable", "deep.png": "more than 8 bits", "none.png": "no picture"}.items():
+        with pytest.raises(InputError, match=why):
+            open_picture(tmp_path / name)
+    assert open_picture(tmp_path / "alpha.png").getpixel((0, 0)) == (1, 2, 3)
