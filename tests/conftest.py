@@ -1,21 +1,27 @@
 """Shared fixtures: a tiny random model in a folder, prompts of different sizes, and policies built from both."""
 
 import os
+import subprocess
+import sys
 
 os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELISM="false")
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.utilities.warnings import PossibleUserWarning
 from PIL import Image
 
 from umed.boxes import Box
 from umed.chat import Prompt
 from umed.models import tiny
 from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
+from umed.models.backbones.qwen3_vl import Qwen3VLProcessor
 from umed.models.load import load_policy
 from umed.models.policy import Policy
 from umed.records import Record
@@ -26,20 +32,34 @@ torch.set_num_threads(1)
 QUERIES = ("What is wrong ?", "Is there something abnormal in this picture , and where is it ?")
 CATEGORIES = ("stone", "cyst", "lung nodule")
 SIZES = ((56, 56), (112, 56), (60, 100), (140, 112))
-BACKBONE = "umed.models.backbones.qwen2_5_vl"
+PROCESSORS = {"qwen3_vl": Qwen3VLProcessor, "qwen2_5_vl": Qwen25VLProcessor}
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
+def family(request: pytest.FixtureRequest) -> str:
+    """The model family; the tests in `models/` run for each."""
+    return getattr(request, "param", "qwen3_vl")
+
+
+@pytest.fixture(scope="session")
+def backbone(family: str) -> str:
+    return f"umed.models.backbones.{family}"
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random tiny model; patches of 14 px in both families, so an image token is 28 px."""
+    folder = tmp_path_factory.mktemp(family)
     corpus = [*QUERIES, *CATEGORIES, "A stone is seen at . There is a cyst at . No lung nodule ."]
-    tiny.build(folder, corpus, hidden=64, layers=2, vision_depth=2)
+    tiny.build(
+        folder, corpus, family=family, hidden=64, layers=2, vision_layers=2, patch=14, max_pixels=112 * 112
+    )
     return folder
 
 
 @pytest.fixture(scope="session")
-def processor(tiny_folder: Path) -> Qwen25VLProcessor:
-    return Qwen25VLProcessor(str(tiny_folder))
+def processor(family: str, tiny_folder: Path) -> Qwen25VLProcessor:
+    return PROCESSORS[family](str(tiny_folder))
 
 
 def make_record(number: int, width: int, height: int, boxes: int = 1) -> Record:
@@ -79,16 +99,16 @@ def make_prompts(processor: Qwen25VLProcessor) -> Callable[..., list[Prompt]]:
 
 
 @pytest.fixture
-def policy(tiny_folder: Path, processor: Qwen25VLProcessor) -> Callable[..., Policy]:
-    """`policy(scale=3, **arguments of load_policy)`: weights times `scale`, so that a mistake moves log-probs visibly."""
+def policy(tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str) -> Callable[..., Policy]:
+    """`policy(scale=3, **arguments of load_policy)`: weights times `scale`, so that a mistake is visible."""
 
     def build(scale: float = 3.0, path: Path | None = None, **kwargs: object) -> Policy:
-        made = load_policy(str(path or tiny_folder), processor, BACKBONE, **kwargs)
+        made = load_policy(str(path or tiny_folder), processor, backbone, **kwargs)
         with torch.no_grad():
             for weight in made.core.parameters():
                 if weight.ndim > 1:
                     weight.mul_(scale)
-        return made.eval()
+        return made
 
     return build
 
@@ -97,7 +117,9 @@ def policy(tiny_folder: Path, processor: Qwen25VLProcessor) -> Callable[..., Pol
 def make_rollout(make_prompts: Callable[..., list[Prompt]]) -> Callable[..., Rollout]:
     """`make_rollout(queries, candidates, lengths, **fields)`: random numbers everywhere, consistent shapes."""
 
-    def build(queries: int, candidates: int, lengths: list[int] | None = None, seed: int = 0, **fields: object) -> Rollout:
+    def build(
+        queries: int, candidates: int, lengths: list[int] | None = None, seed: int = 0, **fields: object
+    ) -> Rollout:
         rng = torch.Generator().manual_seed(seed)
         prompts = make_prompts(queries)
         count = queries * candidates
@@ -129,3 +151,38 @@ def make_rollout(make_prompts: Callable[..., list[Prompt]]) -> Callable[..., Rol
         return rollout.updated(**fields)
 
     return build
+
+
+@pytest.fixture
+def train() -> Callable[[L.LightningModule, list[list[Prompt]]], list[dict[str, float]]]:
+    """`train(method, batches)`: fit one epoch of these batches; what was logged after each."""
+
+    def fit(method: L.LightningModule, batches: list[list[Prompt]]) -> list[dict[str, float]]:
+        logged: list[dict[str, float]] = []
+        log = method.log_dict
+
+        def keep(stats: dict[str, float | torch.Tensor], **kwargs: object) -> None:
+            logged.append({name: float(value) for name, value in stats.items()})
+            log(stats, **kwargs)
+
+        method.log_dict = keep
+        method.total = len(batches)
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        trainer = L.Trainer(max_epochs=1, accelerator="cpu", enable_model_summary=False, **quiet)
+        with warnings.catch_warnings():  # Lightning's advice about workers and a missing validation loader
+            warnings.simplefilter("ignore", PossibleUserWarning)
+            trainer.fit(method, torch.utils.data.DataLoader(batches, batch_size=None, collate_fn=list))
+        return logged
+
+    return fit
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of the whole pipeline in a few steps, made by the command that users type."""
+    root, run = Path(__file__).parents[1], tmp_path_factory.mktemp("finished") / "run"
+    command = [sys.executable, "run.py", "trainer=smoke", f"hydra.run.dir={run}", f"paths.data={run.parent / 'data'}"]
+    small = ["data.source.phantom.num_images=30", "method.val_samples=4", "method.batch_size=4"]
+    done = subprocess.run([*command, *small], cwd=root, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return run

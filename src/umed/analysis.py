@@ -1,6 +1,7 @@
 """A run folder as tables and pictures: what notebooks and figures read, with no need of W&B."""
 
 import json
+import os
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from umed import config
 from umed.boxes import Box
 from umed.chat import Prompt
 from umed.errors import InputError
-from umed.figures import curves, draw_answer, heat_overlay, picture_grid, short
+from umed.figures import curves, draw_answer, heat_overlay, picture_grid, short, synthetic
 from umed.metrics.files import read_metrics
 from umed.metrics.mau import Line, answer_lines, verdicts
 from umed.metrics.mentions import find_mentions
@@ -71,8 +72,8 @@ class Run:
 
     @property
     def synthetic(self) -> str:
-        """A word of warning for titles; empty where the pictures are real."""
-        return "SYNTHETIC pictures: " if any(s.startswith("phantom") for s in self.roots) else ""
+        """The beginning of titles; empty where the pictures are real."""
+        return synthetic(self.roots)
 
     def history(self, stage: str) -> pd.DataFrame:
         """What was logged while a stage was trained, one row an iteration; a resumed part replaces what it repeats."""
@@ -98,6 +99,12 @@ class Run:
                     value = metrics.get(f"{stage}/mau/{name}/{source}", float("nan"))
                     cells.setdefault((source, rule), {})[stage] = value
         return pd.DataFrame(cells, index=pd.Index(self.stages, name="stage"))
+
+    def counts(self) -> pd.DataFrame:
+        """Records by source, modality and category, in each split."""
+        rows = [(r.source, r.modality, r.category, r.split) for r in self.records]
+        frame = pd.DataFrame(rows, columns=["source", "modality", "category", "split"])
+        return frame.value_counts().unstack("split", fill_value=0).sort_index()
 
     @property
     def sources(self) -> list[str]:
@@ -146,7 +153,7 @@ class Run:
             raise InputError(f"{self.folder}: no rewarding stage was trained in this run")
         figure = Figure(figsize=(5.2 * len(shown), 9), layout="constrained")
         figure.suptitle(f"{self.synthetic}{self.folder.name}")
-        axes = figure.subplots(3, len(shown), squeeze=False)
+        axes = figure.subplots(3, len(shown), squeeze=False, sharey="row")
         for column, (stage, history) in enumerate(shown.items()):
             panels = {
                 "rewards (raw means)": {f"reward/{n}": n for n in REWARDS},
@@ -241,13 +248,13 @@ def where_it_looks(policy: Policy, prompt: Prompt, max_new_tokens: int) -> tuple
     return line, heat.float().cpu().numpy()
 
 
-def open_run(folder: str | Path) -> Run:
-    """A run folder, ready to be looked at.
+def open_run(folder: str | Path | None = None) -> Run:
+    """A run folder, ready to be looked at: this one, or that of the environment variable UMED_RUN, or the newest.
 
     Raises:
         InputError: no run there.
     """
-    path = Path(folder).resolve()
+    path = Path(folder or os.environ.get("UMED_RUN") or newest_run()).resolve()
     if not (path / "metrics.json").is_file():
         raise InputError(f"{path}: no metrics.json there: give the folder of a run")
     return Run(path)

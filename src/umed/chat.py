@@ -77,10 +77,8 @@ class Processor(Protocol):
 
 
 def say_region(diagnosis: str, region: str) -> str:
-    """The diagnosis with the region in a model's own words; appended when the text has no place for it."""
-    if REGION in diagnosis:
-        return diagnosis.replace(REGION, region)
-    return f"{diagnosis} {region}".strip()
+    """The diagnosis with the region in a model's own words; a text without the marker names no region."""
+    return diagnosis.replace(REGION, region)
 
 
 def without_region(diagnosis: str) -> str:

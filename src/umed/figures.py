@@ -2,10 +2,9 @@
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -14,7 +13,14 @@ from umed.boxes import Box
 from umed.pictures import draw_boxes
 
 TRUE, SAID = "#2ecc40", "#ff851b"  # green, orange
+HEAT = (255, 0, 255)  # magenta: no box has it, and hardly a picture
 _JSON = re.compile(r"\[\s*\{.*?(\}\s*\]|$)", re.DOTALL)
+_LABEL = re.compile(r'"label"\s*:\s*"([^"]*)"')
+
+
+def synthetic(sources: Iterable[str]) -> str:
+    """The beginning of a title; empty where every picture is real."""
+    return "SYNTHETIC pictures: " if any(s.startswith("phantom") for s in sources) else ""
 
 
 def draw_answer(image: Image.Image, true: Sequence[Box], said: Sequence[Box] | None) -> Image.Image:
@@ -23,30 +29,36 @@ def draw_answer(image: Image.Image, true: Sequence[Box], said: Sequence[Box] | N
 
 
 def heat_overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
-    """The picture under its attention: dark = none, bright = most.
+    """The gray picture under its attention: nothing at the least attended token, full color at the most attended.
 
     Args:
         heat: (rows, columns), one weight an image token, in any scale.
     """
-    most = float(heat.max())
-    share = Image.fromarray(np.asarray(heat / most if most > 0 else heat, dtype=np.float32))
-    smooth = np.clip(np.asarray(share.resize(image.size, Image.Resampling.BILINEAR)), 0.0, 1.0)
-    color = colormaps["inferno"](smooth)[..., :3]
-    mixed = 0.5 * np.asarray(image.convert("RGB")) / 255 + 0.5 * color
-    return Image.fromarray((255 * mixed).astype(np.uint8))
+    spread = float(np.ptp(heat))
+    share = (heat - heat.min()) / spread if spread > 0 else np.zeros_like(heat)
+    tokens = Image.fromarray(np.asarray(share, dtype=np.float32))
+    smooth = np.clip(np.asarray(tokens.resize(image.size, Image.Resampling.BILINEAR)), 0.0, 1.0)
+    weight = 0.7 * smooth[..., None]
+    gray = np.asarray(image.convert("L"))[..., None]
+    return Image.fromarray(((1 - weight) * gray + weight * np.array(HEAT)).astype(np.uint8))
 
 
 def short(answer: str) -> str:
-    """An answer for people: its JSON boxes as the word (box)."""
-    return " ".join(_JSON.sub("(box)", answer).split())
+    """An answer for people: each list of JSON boxes as (box: its labels)."""
+
+    def told(found: re.Match[str]) -> str:
+        labels = ", ".join(dict.fromkeys(_LABEL.findall(found[0])))
+        return f"(box: {labels})" if labels else "(box)"
+
+    return " ".join(_JSON.sub(told, answer).split())
 
 
 def picture_grid(
     rows: Sequence[Sequence[tuple[Image.Image, str]]], columns: Sequence[str], names: Sequence[str], title: str
 ) -> Figure:
     """Pictures with their texts below: one row a name, one column a stage."""
-    figure = Figure(figsize=(2.6 * len(columns), 3.2 * len(rows) + 0.6), layout="constrained")
-    figure.suptitle(title)
+    figure = Figure(figsize=(max(4.5, 2.6 * len(columns)), 3.0 * len(rows) + 0.6), layout="constrained")
+    figure.suptitle(title, fontsize=10)
     axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for row, line, name in zip(axes, rows, names, strict=True):
         row[0].set_ylabel(name, fontsize=8)

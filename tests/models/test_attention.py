@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from transformers import Qwen2_5_VLForConditionalGeneration
+from transformers import AutoModelForImageTextToText
 
 from umed.chat import Prompt
 from umed.models.attention import Recorder
@@ -19,7 +19,7 @@ ROWS = torch.tensor([[1, 2], [3, -1], [0, 4], [-1, -1], [2, -1], [5, 1]])
 @torch.no_grad()
 def eager_maps(policy: Policy, prompts: list[Prompt], layers: list[int], heads: list[int]) -> list[torch.Tensor]:
     """Attention of each answer's full row on its image columns, from output_attentions, (T + 1, P) each."""
-    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(policy.core.name_or_path, attn_implementation="eager")
+    model = AutoModelForImageTextToText.from_pretrained(policy.core.name_or_path, attn_implementation="eager")
     model.load_state_dict(policy.core.state_dict())
     batch = policy.processor.collate(prompts)
     first = batch["input_ids"].shape[1] - 1
@@ -34,7 +34,7 @@ def eager_maps(policy: Policy, prompts: list[Prompt], layers: list[int], heads: 
     )
     maps = torch.stack([out.attentions[i][:, heads] for i in layers]).mean((0, 2))
     images = torch.nn.functional.pad(batch["mm_token_type_ids"], (0, IDS.shape[1])) == 1
-    return [m[first:, image] for m, image in zip(maps, images)]
+    return [m[first:, image] for m, image in zip(maps, images, strict=True)]
 
 
 @pytest.mark.parametrize("layers", [None, [1]])
@@ -101,7 +101,7 @@ def test_more_query_towards_the_region_means_more_attention_there(
     pi, prompts = policy(), make_prompts(3)
     weights = [layer.self_attn.q_proj.weight for layer in pi.core.model.language_model.layers]
     before = pi.score(prompts, IDS, MASK, ROWS).attention_BNP[0, 0, 1]
-    for weight, gradient in zip(weights, torch.autograd.grad(before, weights)):
+    for weight, gradient in zip(weights, torch.autograd.grad(before, weights), strict=True):
         weight.data += 0.1 * gradient / gradient.norm()
     assert pi.score(prompts, IDS, MASK, ROWS).attention_BNP[0, 0, 1] > before * 1.001
 

@@ -14,36 +14,33 @@ from umed.models.load import load_policy, save_adapter
 from umed.models.policy import Policy
 from umed.models.tiny import build
 
-BACKBONE = "umed.models.backbones.qwen2_5_vl"
 LORA = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "lora_dropout": 0.1}
 IDS, MASK = torch.tensor([[11, 12, 13]]), torch.ones(1, 3, dtype=torch.bool)
 
 
 @pytest.fixture
-def trained(
-    tiny_folder: Path, processor: Qwen25VLProcessor, tmp_path: Path
-) -> tuple[Policy, Path]:
+def trained(tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str, tmp_path: Path) -> tuple[Policy, Path]:
     """A policy whose adapter and value head are not at their start, and its saved folder."""
-    pi = load_policy(str(tiny_folder), processor, BACKBONE, adapter=LORA).eval()
+    pi = load_policy(str(tiny_folder), processor, backbone, adapter=LORA).eval()
     torch.manual_seed(1)
     with torch.no_grad():
-        for name, p in pi.named_parameters():
+        for p in pi.parameters():
             if p.requires_grad:
                 p.add_(torch.randn_like(p), alpha=0.1)
     save_adapter(pi, tmp_path / "run" / "adapter", {"stage": "sft"})
     return pi, tmp_path / "run"
 
 
-def test_only_the_adapter_and_the_head_are_trained(tiny_folder: Path, processor: Qwen25VLProcessor) -> None:
-    pi = load_policy(str(tiny_folder), processor, BACKBONE, adapter=LORA)
+def test_only_the_adapter_and_the_head_are_trained(tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str) -> None:
+    pi = load_policy(str(tiny_folder), processor, backbone, adapter=LORA)
     trained = [n for n, p in pi.named_parameters() if p.requires_grad]
     assert trained and all("lora_" in n or n.startswith("value_head.") for n in trained)
     names = [n for n, _ in pi.named_parameters()]
     assert len(names) == len(set(names)) and not any("_core" in n for n in names)
 
 
-def test_without_adapter_every_weight_is_trained(tiny_folder: Path, processor: Qwen25VLProcessor) -> None:
-    assert all(p.requires_grad for p in load_policy(str(tiny_folder), processor, BACKBONE).parameters())
+def test_without_adapter_every_weight_is_trained(tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str) -> None:
+    assert all(p.requires_grad for p in load_policy(str(tiny_folder), processor, backbone).parameters())
 
 
 @pytest.mark.parametrize("inside", ["", "adapter"])
@@ -51,25 +48,28 @@ def test_a_saved_adapter_comes_back_with_its_value_head(
     trained: tuple[Policy, Path],
     tiny_folder: Path,
     processor: Qwen25VLProcessor,
+    backbone: str,
     make_prompts: Callable[..., list[Prompt]],
     inside: str,
 ) -> None:
     pi, run = trained
-    again = load_policy(str(tiny_folder), processor, BACKBONE, init_from=str(run / inside)).eval()
+    again = load_policy(str(tiny_folder), processor, backbone, init_from=str(run / inside)).eval()
     prompts = make_prompts(1)
     one, two = (p.score(prompts, IDS, MASK) for p in (pi, again))
     torch.testing.assert_close(one.logp_BT, two.logp_BT, atol=1e-6, rtol=0)
     torch.testing.assert_close(one.values_BT, two.values_BT, atol=1e-6, rtol=0)
     assert (one.values_BT != 0).all()
-    base = load_policy(str(tiny_folder), processor, BACKBONE).eval().score(prompts, IDS, MASK)
+    base = load_policy(str(tiny_folder), processor, backbone).eval().score(prompts, IDS, MASK)
     assert (base.logp_BT - one.logp_BT).abs().max() > 0.01
     assert any(p.requires_grad for p in again.model.parameters())
     assert json.loads((run / "adapter" / "umed.json").read_text())["stage"] == "sft"
 
 
-def test_the_folder_carries_the_pixel_budget(tiny_folder: Path, tmp_path: Path) -> None:
-    small = Qwen25VLProcessor(str(tiny_folder), max_pixels=56 * 56)
-    save_adapter(load_policy(str(tiny_folder), small, BACKBONE, adapter=LORA), tmp_path / "adapter", {})
+def test_the_folder_carries_the_pixel_budget(
+    tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str, tmp_path: Path
+) -> None:
+    small = type(processor)(str(tiny_folder), max_pixels=56 * 56)
+    save_adapter(load_policy(str(tiny_folder), small, backbone, adapter=LORA), tmp_path / "adapter", {})
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     assert Qwen2VLImageProcessorPil.from_pretrained(tmp_path / "adapter").size["longest_edge"] == 56 * 56
@@ -77,37 +77,51 @@ def test_the_folder_carries_the_pixel_budget(tiny_folder: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("dropout", [None, 0.0])
 def test_dropout_of_the_adapter_is_the_stored_one_or_the_one_asked_for(
-    trained: tuple[Policy, Path], tiny_folder: Path, processor: Qwen25VLProcessor, dropout: float | None
+    trained: tuple[Policy, Path], tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str, dropout: float | None
 ) -> None:
     for start in ({"init_from": str(trained[1])}, {"adapter": LORA}):
-        pi = load_policy(str(tiny_folder), processor, BACKBONE, dropout=dropout, **start)
+        pi = load_policy(str(tiny_folder), processor, backbone, dropout=dropout, **start)
         rates = {m.p for m in pi.modules() if isinstance(m, torch.nn.Dropout)}
         assert max(rates, default=0.0) == (0.1 if dropout is None else 0.0)
 
 
 def test_an_adapter_of_another_model_is_refused(
-    trained: tuple[Policy, Path], processor: Qwen25VLProcessor, tmp_path: Path
+    trained: tuple[Policy, Path], processor: Qwen25VLProcessor, backbone: str, tmp_path: Path
 ) -> None:
-    build(tmp_path / "other", ["another corpus"], hidden=64, layers=1, vision_depth=1)
-    with pytest.raises(InputError, match="another model.*num_hidden_layers 2 there, 1 here"):
-        load_policy(str(tmp_path / "other"), processor, BACKBONE, init_from=str(trained[1]))
+    build(tmp_path / "other", ["another corpus"], family=backbone.rpartition(".")[2], hidden=64, layers=1, vision_layers=2)
+    with pytest.raises(InputError, match=r"another model.*num_hidden_layers 2 there, 1 here"):
+        load_policy(str(tmp_path / "other"), processor, backbone, init_from=str(trained[1]))
 
 
-def test_a_folder_without_adapter_is_refused(tiny_folder: Path, processor: Qwen25VLProcessor, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="init_from=.*no adapter_config.json"):
-        load_policy(str(tiny_folder), processor, BACKBONE, init_from=str(tmp_path))
+def test_a_folder_without_adapter_is_refused(tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"init_from=.*no adapter_config.json"):
+        load_policy(str(tiny_folder), processor, backbone, init_from=str(tmp_path))
 
 
-def test_a_folder_without_model_is_refused(processor: Qwen25VLProcessor, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="model.path="):
-        load_policy(str(tmp_path), processor, BACKBONE)
-    with pytest.raises(InputError, match="model.path="):
-        Qwen25VLProcessor(str(tmp_path))
+def test_a_folder_without_model_is_refused(processor: Qwen25VLProcessor, backbone: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"model.path="):
+        load_policy(str(tmp_path), processor, backbone)
+    with pytest.raises(InputError, match=r"model.path="):
+        type(processor)(str(tmp_path))
 
 
-def test_the_seed_decides_a_fresh_adapter(tiny_folder: Path, processor: Qwen25VLProcessor) -> None:
+def test_the_seed_decides_a_fresh_adapter(tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str) -> None:
     def weights(seed: int) -> torch.Tensor:
-        pi = load_policy(str(tiny_folder), processor, BACKBONE, adapter=LORA, seed=seed)
+        pi = load_policy(str(tiny_folder), processor, backbone, adapter=LORA, seed=seed)
         return next(p for n, p in pi.named_parameters() if "lora_A" in n)
 
     assert torch.equal(weights(3), weights(3)) and not torch.equal(weights(3), weights(4))
+
+
+def test_gradient_checkpointing_is_at_work_in_a_loaded_policy(
+    tiny_folder: Path,
+    processor: Qwen25VLProcessor,
+    backbone: str,
+    make_prompts: Callable[..., list[Prompt]],
+) -> None:
+    """transformers checkpoints a layer in train mode only, loads models in eval mode, and Lightning keeps the mode."""
+    pi = load_policy(str(tiny_folder), processor, backbone, adapter=LORA, gradient_checkpointing=True)
+    layer, reads = pi.core.model.language_model.layers[0].mlp, []
+    layer.register_forward_pre_hook(lambda *args: reads.append(1))
+    pi.score(make_prompts(1), IDS, MASK).logp_BT.sum().backward()
+    assert len(reads) == 2  # once forward, once again for the backward pass

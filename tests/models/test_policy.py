@@ -3,17 +3,17 @@
 import json
 import shutil
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import Qwen2_5_VLForConditionalGeneration
+from transformers import AutoModelForImageTextToText, PreTrainedModel
 
 from umed.chat import Prompt
 from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
-from umed.models.load import load_policy
 from umed.models.policy import Policy, generating
 
 T = 8
@@ -23,16 +23,16 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def plain_model(policy: Policy) -> Qwen2_5_VLForConditionalGeneration:
+def plain_model(policy: Policy) -> PreTrainedModel:
     """The same weights in an untouched transformers model with eager attention."""
-    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(policy.core.name_or_path, attn_implementation="eager")
+    model = AutoModelForImageTextToText.from_pretrained(policy.core.name_or_path, attn_implementation="eager")
     model.load_state_dict(policy.core.state_dict())
     return model.eval()
 
 
 def full_inputs(prompts: list[Prompt], processor: Qwen25VLProcessor, answers: list[list[int]]) -> dict[str, Tensor]:
     """[prompt + answer] of each row, left-padded to one length; written independently of `Processor.collate`."""
-    rows = [p.inputs["input_ids"].tolist() + a for p, a in zip(prompts, answers)]
+    rows = [p.inputs["input_ids"].tolist() + a for p, a in zip(prompts, answers, strict=True)]
     width = max(map(len, rows))
     ids = torch.tensor([[processor.pad_id] * (width - len(r)) + r for r in rows])
     return {
@@ -72,7 +72,7 @@ def test_sampled_log_probs_are_teacher_forced_ones(
     torch.testing.assert_close(scores.logp_BT[answers.mask_BT], answers.logp_BT[answers.mask_BT], atol=1e-5, rtol=0)
 
     each = [p for p in prompts for _ in range(2)]
-    full = full_logp(pi, each, [row[m].tolist() for row, m in zip(answers.ids_BT, answers.mask_BT)])
+    full = full_logp(pi, each, [row[m].tolist() for row, m in zip(answers.ids_BT, answers.mask_BT, strict=True)])
     torch.testing.assert_close(torch.cat(full), answers.logp_BT[answers.mask_BT], atol=1e-5, rtol=0)
 
 
@@ -99,7 +99,7 @@ def test_greedy_is_transformers_greedy(
     theirs = model.generate(
         **inputs, max_new_tokens=T, do_sample=False, suppress_tokens=list(processor.suppressed_ids)
     )[:, inputs["input_ids"].shape[1] :]
-    for row, mask, expected in zip(ours.ids_BT, ours.mask_BT, theirs):
+    for row, mask, expected in zip(ours.ids_BT, ours.mask_BT, theirs, strict=True):
         assert row[mask].tolist() == expected[: int(mask.sum())].tolist()
 
 
@@ -158,7 +158,7 @@ def test_scores_under_gradient_checkpointing_are_the_same(
         torch.testing.assert_close(scores.logp_BT[answers.mask_BT], answers.logp_BT[answers.mask_BT], atol=1e-5, rtol=0)
         scores.logp_BT[answers.mask_BT].mean().backward()
         grads.append([p.grad for p in model.core.parameters()])
-    for a, b in zip(*grads):
+    for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-3)
 
 
@@ -202,10 +202,10 @@ def test_eos_as_the_first_token(
 def test_each_of_two_eos_ids_ends_an_answer_and_counts(
     policy: Callable[..., Policy],
     make_prompts: Callable[..., list[Prompt]],
-    tiny_folder: Path,
+    processor: Qwen25VLProcessor,
     pad_is_eos: bool,
 ) -> None:
-    processor = Qwen25VLProcessor(str(tiny_folder))  # not the shared one: its ids are changed
+    processor = copy(processor)  # not the shared one: its ids are changed
     second = processor.tokenizer.convert_tokens_to_ids("stone")
     processor.eos_ids = (processor.eos_ids[0], second)
     if pad_is_eos:
@@ -216,7 +216,9 @@ def test_each_of_two_eos_ids_ends_an_answer_and_counts(
     bias_towards(pi, [*processor.eos_ids, *words])
     answers = pi.sample(prompts, 16, T, generator=rng())
     ends = set()
-    for ids, mask, truncated in zip(answers.ids_BT.tolist(), answers.mask_BT.tolist(), answers.truncated_B.tolist()):
+    for ids, mask, truncated in zip(
+        answers.ids_BT.tolist(), answers.mask_BT.tolist(), answers.truncated_B.tolist(), strict=True
+    ):
         hits = [t for t, i in enumerate(ids) if i in processor.eos_ids]
         length = hits[0] + 1 if hits else len(ids)
         assert mask == [True] * length + [False] * (len(ids) - length)  # the first EOS is inside, the rest is out
@@ -228,10 +230,12 @@ def test_each_of_two_eos_ids_ends_an_answer_and_counts(
     torch.testing.assert_close(scores.logp_BT[answers.mask_BT], answers.logp_BT[answers.mask_BT], atol=1e-5, rtol=0)
 
 
-def test_the_end_comes_from_the_generation_config_too(tiny_folder: Path, tmp_path: Path) -> None:
+def test_the_end_comes_from_the_generation_config_too(
+    tiny_folder: Path, processor: Qwen25VLProcessor, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "two_ends"))
     folder.joinpath("generation_config.json").write_text(json.dumps({"eos_token_id": [0, 2]}))
-    processor = Qwen25VLProcessor(str(folder))
+    processor = type(processor)(str(folder))
     assert set(processor.eos_ids) == {0, 2}
     assert processor.eos_ids[0] == processor.tokenizer.eos_token_id
 
@@ -294,7 +298,9 @@ def test_a_prompt_without_padding_scores_as_inside_a_padded_batch(
     ids, mask = torch.randint(10, 200, (3, 5), generator=rng()), torch.ones(3, 5, dtype=torch.bool)
     together = pi.score(prompts, ids, mask).logp_BT
     for i, prompt in enumerate(prompts):
-        torch.testing.assert_close(pi.score([prompt], ids[i : i + 1], mask[:1]).logp_BT[0], together[i], atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            pi.score([prompt], ids[i : i + 1], mask[:1]).logp_BT[0], together[i], atol=1e-5, rtol=0
+        )
 
 
 def test_entropy_is_of_the_sampled_distribution(
@@ -309,7 +315,7 @@ def test_entropy_is_of_the_sampled_distribution(
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-def test_a_bf16_model_keeps_log_probs_and_values_in_fp32(tiny_folder: Path, processor: Qwen25VLProcessor) -> None:
-    pi = load_policy(str(tiny_folder), processor, "umed.models.backbones.qwen2_5_vl", dtype="bfloat16")
+def test_a_bf16_model_keeps_log_probs_and_values_in_fp32(policy: Callable[..., Policy]) -> None:
+    pi = policy(dtype="bfloat16")
     assert next(pi.core.parameters()).dtype == torch.bfloat16
     assert {p.dtype for p in pi.value_head.parameters()} == {torch.float32}

@@ -67,6 +67,12 @@ def test_the_parts_sum_to_the_total(make_rollout: Callable[..., Rollout], normal
     assert scored.total_B[3].isnan()  # nothing applied: NaN, not 0
 
 
+def test_a_part_that_fails_for_one_answer_only_is_no_zero_in_disguise(make_rollout: Callable[..., Rollout]) -> None:
+    parts = {"relevance": Fixed(0.5, NAN, NAN, NAN, max_normalized=False), "localization": Fixed(0.1, 0.2, 0.3, 0.6)}
+    total = TotalReward(parts, 2)(make_rollout(2, 2), GaeCredit()).total_B
+    np.testing.assert_allclose(total, [1.0, NAN, 0.5, 1.0])  # for the second query nobody was judged: the rest decides
+
+
 def test_a_weight_of_zero_is_the_reward_switched_off(make_rollout: Callable[..., Rollout]) -> None:
     rollout, a = make_rollout(2, 2), Fixed(0.5, 0.25, 0.1, 0.0)
     off = TotalReward({"a": a, "b": Fixed(1, 2, 3, 4, weight=0.0)}, 2)(rollout, GaeCredit())
@@ -83,7 +89,7 @@ def test_means_are_raw_and_failures_are_counted(make_rollout: Callable[..., Roll
 
 
 def test_one_candidate_is_refused_with_one_line() -> None:
-    with pytest.raises(InputError, match="num_candidates=1.*at least 2") as caught:
+    with pytest.raises(InputError, match=r"num_candidates=1.*at least 2") as caught:
         TotalReward({"localization": Fixed(1.0)}, 1)
     assert "\n" not in str(caught.value)
     TotalReward({"localization": Fixed(1.0)}, 1, "none")
@@ -113,5 +119,7 @@ def test_the_literal_reading_adds_the_advantage_of_relevance_alone(make_rollout:
 
 
 def test_the_literal_reading_keeps_unscorable_answers_unscorable(make_rollout: Callable[..., Rollout]) -> None:
-    total = TotalReward({"relevance": Fixed(0.5, NAN, 1.0, 0.0, max_normalized=False)}, 2, advantage_in_reward="literal")
-    assert total(make_rollout(2, 2), GaeCredit()).total_B.isnan().tolist() == [False, True, False, False]
+    relevance = Fixed(0.5, NAN, 1.0, 0.0, NAN, NAN, max_normalized=False)
+    total = TotalReward({"relevance": relevance}, 2, advantage_in_reward="literal")
+    found = total(make_rollout(3, 2), GaeCredit()).total_B
+    assert found.isnan().tolist() == [False, True, False, False, True, True]

@@ -5,13 +5,16 @@ category belong to ANOTHER picture, so that their wording is learned and their c
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from umed.annotate.base import choices_of
-from umed.annotate.offline import OfflineAnnotator, place_of, size_of
+from umed.annotate.offline import OfflineAnnotator, size_of
 from umed.records import Record, with_text
 
 MODALITY = ("What kind of image is this?", "Which modality is shown?")
 PLACE = ("In which part of the picture is something abnormal?", "Where should one look?")
+ROWS = ("top", "upper", "middle", "lower", "bottom")  # fifths of the picture
+COLUMNS = ("far left", "left", "center", "right", "far right")
 
 
 class CoarseAnnotator:
@@ -22,7 +25,7 @@ class CoarseAnnotator:
         kinds: how often each kind is drawn: modality, place, shuffled diagnosis.
     """
 
-    def __init__(self, seed: int = 0, kinds: Sequence[float] = (1, 3, 3)) -> None:
+    def __init__(self, seed: int = 0, kinds: Sequence[float] = (1, 7, 3)) -> None:
         self.seed, self.kinds = seed, kinds
 
     def annotate(self, records: Iterable[Record]) -> list[Record]:
@@ -37,8 +40,11 @@ class CoarseAnnotator:
         if kind == "modality":
             return with_text(record, pick.choice(MODALITY), f"This is a {record.modality} image.", annotator="coarse")
         if kind == "place":
-            text = f"Look at the {place_of(largest)}, a {size_of(record.boxes)} region."
+            x, y = largest.center
+            text = f"{ROWS[int(y * 5)]} {COLUMNS[int(x * 5)]}, {size_of(record.boxes)}."
             return with_text(record, pick.choice(PLACE), text, annotator="coarse")
         other = diagnoses.describe(pick.choice(records))
         query = diagnoses.describe(record).query
-        return with_text(record, query, other.diagnosis, annotator="coarse", shuffled=True, said_of=other.id)
+        # the region's text comes from the record's boxes and category, so these must be the other's too
+        said = replace(record, boxes=other.boxes, category=other.category)
+        return with_text(said, query, other.diagnosis, annotator="coarse", said_of=other.id)

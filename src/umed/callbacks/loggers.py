@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 SECRET = re.compile(r"key|token|secret|passw|credential|auth|oc\.env", re.IGNORECASE)
-TAGS = ("model", "data/source", "method", "reward", "credit", "judge")
+TAGS = ("task", "model", "method", "credit", "judge")
 
 
 class StageWandb(WandbLogger):
@@ -28,6 +28,7 @@ class StageWandb(WandbLogger):
     def __init__(self, stage: str, run: Path, **kwargs: Any) -> None:
         for name, value in {"MODE": "offline", "SILENT": "true", "ERROR_REPORTING": "false"}.items():
             os.environ.setdefault(f"WANDB_{name}", value)
+        os.environ["WANDB_DATA_DIR"] = str(run.resolve() / "wandb")  # else pictures of tables lie in the home folder
         super().__init__(
             name=stage,
             job_type=stage,
@@ -116,10 +117,14 @@ def _config(run: Path) -> DictConfig:
 
 
 def choices(run: Path) -> list[str]:
-    """The config groups' choices, `group=choice`, as the run was started."""
+    """What was chosen of the config's groups when the run was started, as tags."""
     path = run / ".hydra" / "hydra.yaml"
-    chosen = OmegaConf.load(path).hydra.runtime.choices if path.is_file() else {}
-    return [f"{name}={str(chosen[name])[:48]}" for name in TAGS if chosen.get(name)]
+    if not path.is_file():
+        return []
+    chosen, config = OmegaConf.load(path).hydra.runtime.choices, _config(run)
+    tags = [f"{group}={chosen[group]}" for group in TAGS if chosen.get(group)]
+    several = {"source": config.data.source, "reward": config.reward.parts}  # Hydra keeps no choice of these
+    return [*tags, *(f"{group}={name}" for group, names in several.items() for name in names)]
 
 
 def _kept_id(path: Path) -> str:

@@ -1,6 +1,6 @@
 """What a reader of W&B sees: the first batch before anything is learned, then tables of answers with their rewards."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,13 @@ from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
 from umed.chat import Prompt
-from umed.figures import TRUE, draw_answer, heat_overlay
-from umed.pictures import draw_boxes, open_picture
+from umed.figures import TRUE, draw_answer, heat_overlay, synthetic
+from umed.pictures import contact_sheet, draw_boxes, open_picture
 from umed.records import Record
 from umed.rewards.total import Scored
 from umed.rollout import Rollout
 
-COLUMNS = ("picture", "attention", "query", "answer", "gold")
+COLUMNS = ("id", "picture", "attention", "query", "answer", "gold")
 
 
 class RolloutTables(L.Callback):
@@ -35,18 +35,17 @@ class RolloutTables(L.Callback):
         run = _wandb_run(trainer)
         if run is not None:
             run.define_metric(f"{self.stage}/iteration")
-            run.define_metric("*", step_metric=f"{self.stage}/iteration", step_sync=True)
+            run.define_metric("*", step_metric=f"{self.stage}/iteration")
 
     def on_train_batch_start(self, trainer: L.Trainer, module: Any, batch: list[Prompt], *_: Any) -> None:
         run = _wandb_run(trainer)
         if run is None or module.iteration:
             return
         shown = [p.record for p in batch[: self.rows]]
-        pictures = [draw_boxes(_picture(trainer, r), r.boxes, TRUE, r.category) for r in shown]
-        images = [
-            wandb.Image(i, caption=f"{r.source}: {r.category}. {r.query}") for i, r in zip(pictures, shown, strict=True)
-        ]
-        run.log({"first_batch": images, f"{self.stage}/iteration": 0})
+        pictures = [draw_boxes(_picture(trainer, r), r.boxes, TRUE) for r in shown]
+        title = f"{synthetic(r.source for r in shown)}{self.stage}, first batch, true boxes"
+        sheet = contact_sheet(pictures, [f"{r.source}: {r.category}" for r in shown], title)
+        run.log({"first_batch": wandb.Image(sheet), f"{self.stage}/iteration": 0})
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
         run, last = _wandb_run(trainer), getattr(module, "last", None)
@@ -54,30 +53,46 @@ class RolloutTables(L.Callback):
         if run is None or last is None or iteration % self.every:
             return
         rollout, scored = last
-        count = min(self.rows, len(rollout.texts))
-        # answers to one query stand together: the table takes whole queries
-        records = {q: rollout.records[q] for q in rollout.group_B[:count].tolist()}
+        rows = spread(rollout, self.rows)
+        records = {q: rollout.records[q] for q in rollout.group_B[rows].tolist()}
         pictures = {q: _picture(trainer, r) for q, r in records.items()}
-        table = rollout_table(rollout, scored, pictures, count)
-        run.log({f"rollouts/{iteration:05d}": table, f"{self.stage}/iteration": iteration})
+        title = f"{synthetic(r.source for r in records.values())}{self.stage} {iteration}, true green, said orange"
+        run.log(
+            {
+                f"rollouts/{iteration:05d}": rollout_table(rollout, scored, pictures, rows),
+                "rollouts/pictures": wandb.Image(rollout_sheet(rollout, scored, pictures, rows, title)),
+                f"{self.stage}/iteration": iteration,
+            }
+        )
 
 
-def rollout_table(rollout: Rollout, scored: Scored, pictures: Mapping[int, Image.Image], count: int) -> wandb.Table:
-    """The first `count` answers: picture, attention, texts, each raw reward, their total, the mean advantage.
+def spread(rollout: Rollout, rows: int) -> list[int]:
+    """At most `rows` answers: from as many queries as fit, two or more of each, to compare."""
+    of_each = min(rollout.num_candidates, max(2, rows // len(rollout.prompts)))
+    queries = range(min(len(rollout.prompts), max(1, rows // of_each)))
+    return [q * rollout.num_candidates + g for q in queries for g in range(of_each)][:rows]
+
+
+def rollout_table(
+    rollout: Rollout, scored: Scored, pictures: Mapping[int, Image.Image], rows: Sequence[int]
+) -> wandb.Table:
+    """Answers as rows: picture, attention, texts, each raw reward, their total, the mean advantage.
 
     Args:
         pictures: by query.
+        rows: which answers.
     """
     table = wandb.Table(columns=[*COLUMNS, *scored.raw, "total", "advantage"])
     valid = rollout.mask_BT.float()
     advantage = (rollout.advantages_BT * valid).sum(1) / valid.sum(1).clamp(min=1)
-    for b in range(count):
+    for b in rows:
         q = int(rollout.group_B[b])
         record, heat = rollout.records[q], attention_of(rollout, b)
-        overlay = pictures[q] if heat is None else heat_overlay(pictures[q], heat)
+        hot = None if heat is None else draw_answer(heat_overlay(pictures[q], heat), record.boxes, rollout.boxes[b])
         table.add_data(
+            record.id,
             wandb.Image(draw_answer(pictures[q], record.boxes, rollout.boxes[b])),
-            None if heat is None else wandb.Image(draw_answer(overlay, record.boxes, rollout.boxes[b])),
+            None if hot is None else wandb.Image(hot),
             record.query,
             rollout.raw[b],
             rollout.golds[q],
@@ -86,6 +101,20 @@ def rollout_table(rollout: Rollout, scored: Scored, pictures: Mapping[int, Image
             float(advantage[b]),
         )
     return table
+
+
+def rollout_sheet(
+    rollout: Rollout, scored: Scored, pictures: Mapping[int, Image.Image], rows: Sequence[int], title: str
+) -> Image.Image:
+    """The same answers as one picture, each with its total reward."""
+    asked = [int(rollout.group_B[b]) for b in rows]
+    drawn = [
+        draw_answer(pictures[q], rollout.records[q].boxes, rollout.boxes[b]) for q, b in zip(asked, rows, strict=True)
+    ]
+    captions = [
+        f"{rollout.records[q].category}: R = {float(scored.total_B[b]):.2f}" for q, b in zip(asked, rows, strict=True)
+    ]
+    return contact_sheet(drawn, captions, title)
 
 
 def attention_of(rollout: Rollout, b: int) -> np.ndarray | None:

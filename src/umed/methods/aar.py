@@ -29,6 +29,7 @@ class AbnormalAwareRewarding(Method):
     """
 
     stage = "aar"
+    adapter_dropout = 0.0  # with dropout the ratio of the first pass would not be 1
 
     def __init__(
         self,

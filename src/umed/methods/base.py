@@ -19,7 +19,7 @@ class Method(L.LightningModule):
     """Manual optimization of a policy; randomness is a pure function of (seed, batch), so a resumed run is the same run.
 
     Args:
-        policy: builds the policy, in `configure_model`, once the device is known.
+        policy: builds the policy for an adapter dropout, in `configure_model`.
         lr, head_lr: of the policy's trained weights and of the value head.
         schedule, warmup: transformers scheduler name; warm-up as a share of all updates.
         betas, weight_decay, max_grad_norm: of AdamW and of the clipping.
@@ -29,10 +29,11 @@ class Method(L.LightningModule):
     """
 
     stage = ""
+    adapter_dropout: float | None = None  # None = the adapter's own
 
     def __init__(
         self,
-        policy: Callable[[], Policy],
+        policy: Callable[[float | None], Policy],
         *,
         seed: int,
         lr: float,
@@ -65,7 +66,7 @@ class Method(L.LightningModule):
 
     def configure_model(self) -> None:
         if self.policy is None:
-            self.policy = self.build()
+            self.policy = self.build(self.adapter_dropout)
 
     def batches(self, records: int) -> int:
         """How many batches the whole training takes for this many records."""

@@ -67,7 +67,7 @@ def load_policy(
     policy = Policy(model, processor, family, temperature, attention_layers, attention_heads)
     if folder is not None and (folder / HEAD).is_file():
         policy.value_head.load_state_dict(load_file(folder / HEAD))
-    return policy.to(device)
+    return policy.to(device).train()  # transformers checkpoints in train mode only, and loads in eval mode
 
 
 def adapter_folder(where: str) -> Path:

@@ -1,21 +1,28 @@
-"""The embedded model: a Qwen2.5-VL of about 2 M parameters with a tokenizer built from a corpus, all offline."""
+"""The embedded model: a Qwen3-VL (or Qwen2.5-VL) of about 2 M parameters with a tokenizer built from a corpus, all offline."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
-from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import (
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+)
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
            "<|video_pad|>")  # fmt: skip
-# Pieces of the codec's JSON are one token each, so an answer is short and a coordinate is one decision.
+# Pieces of the codec's JSON are one token each, so an answer is short; digits are single tokens, as in the full family.
 JSON_PIECES = ('[{"bbox_2d":[', '],"label":"', '"},{"bbox_2d":[', '"}]')
-WORDS = r" ?[A-Za-z]+| ?[0-9]+"
-MAX_COORDINATE = 255
+WORDS = r" ?[A-Za-z]+"
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.content is string %}{{ m.content }}{% else %}"
     "{% for c in m.content %}{% if c.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
@@ -25,13 +32,13 @@ TEMPLATE = (
 
 
 def build_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer in which every word of the corpus and every coordinate is one token.
+    """A byte-level tokenizer in which every word of the corpus is one token.
 
     Any other text falls back to its bytes, so every text comes back as it went in.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = sorted({w for text in corpus for w in re.findall(WORDS, text)} | {"user", "assistant"})
-    whole = [*JSON_PIECES, *words, *(str(n) for n in range(MAX_COORDINATE + 1))]
+    whole = [*JSON_PIECES, *words]
     as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokens = dict.fromkeys([*SPECIAL, *alphabet, *("".join(t for t, _ in as_bytes.pre_tokenize_str(w)) for w in whole)])
     tokenizer = Tokenizer(BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=[], ignore_merges=True))
@@ -53,63 +60,75 @@ def build(
     folder: str | Path,
     corpus: Iterable[str],
     *,
+    family: Literal["qwen3_vl", "qwen2_5_vl"] = "qwen3_vl",
     seed: int = 0,
     hidden: int = 128,
     layers: int = 4,
-    heads: int = 4,
-    patch: int = 14,
-    vision_depth: int = 4,
-    max_pixels: int = 112 * 112,
+    vision_layers: int = 4,
+    patch: int = 16,
+    max_pixels: int = 128 * 128,
 ) -> None:
-    """Write a random tiny Qwen2.5-VL with tokenizer and image processor to `folder`.
+    """Write a random tiny model of the family, with tokenizer and image processor, to `folder`.
 
-    Raises:
-        Nothing of its own; `corpus` decides the vocabulary.
+    `corpus` decides the vocabulary.
     """
     tokenizer = build_tokenizer(corpus)
-    head_dim = hidden // heads
-    third = head_dim // 8
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": hidden,
-            "intermediate_size": 3 * hidden,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
-            "num_key_value_heads": heads // 2,
-            "max_position_embeddings": 2048,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 10000.0,
-                "mrope_section": [head_dim // 2 - 2 * 2 * third, 2 * third, 2 * third],
-            },
-            "bos_token_id": None,
-            "eos_token_id": tokenizer.eos_token_id,
-            "pad_token_id": tokenizer.pad_token_id,
-            "tie_word_embeddings": True,
-        },
-        vision_config={
-            "depth": vision_depth,
-            "hidden_size": hidden,
-            "intermediate_size": 3 * hidden,
-            "num_heads": heads,
-            "out_hidden_size": hidden,
-            "patch_size": patch,
-            "window_size": 8 * patch,
-            "fullatt_block_indexes": list(range(vision_depth)),
-        },
-        tie_word_embeddings=True,
-        **{
-            f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
-            for name, token in [("image", "image_pad"), ("video", "video_pad"), ("vision_start", "vision_start"),
-                                ("vision_end", "vision_end")]  # fmt: skip
-        },
-    )
+    heads, ids = 4, {name: tokenizer.convert_tokens_to_ids(f"<|{token}|>") for name, token in MARKERS.items()}
+    pairs = hidden // heads // 2  # rotary pairs of a head
+    side = pairs // 4
+    spread = hidden**-0.5  # the usual .02 is made for wide layers: here hardly anything would pass
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": hidden,
+        "intermediate_size": 3 * hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads // 2,
+        "head_dim": hidden // heads,
+        "max_position_embeddings": 2048,
+        # a base of 10: with the usual 10,000 neighbouring columns of so few tokens would turn by almost nothing
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10.0, "mrope_section": [pairs - 2 * side, side, side]},
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "tie_word_embeddings": True,
+        "initializer_range": spread,
+    }
+    vision = {
+        "depth": vision_layers,
+        "hidden_size": hidden,
+        "intermediate_size": 3 * hidden,
+        "num_heads": heads,
+        "out_hidden_size": hidden,
+        "patch_size": patch,
+        "initializer_range": spread,
+    }
+    config_class, model_class, extra = FAMILIES[family]
+    vision |= extra(vision_layers, patch)
+    if family == "qwen2_5_vl":
+        del text["head_dim"]
+    config = config_class(text_config=text, vision_config=vision, tie_word_embeddings=True, initializer_range=spread, **ids)
     torch.manual_seed(seed)
-    model = Qwen2_5_VLForConditionalGeneration(config)
+    model = model_class(config)
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     Qwen2VLImageProcessorPil(patch_size=patch, min_pixels=(4 * patch) ** 2, max_pixels=max_pixels).save_pretrained(folder)
+
+
+MARKERS = {"image_token_id": "image_pad", "video_token_id": "video_pad", "vision_start_token_id": "vision_start",
+           "vision_end_token_id": "vision_end"}  # fmt: skip
+FAMILIES: dict[str, tuple[Any, Any, Callable[[int, int], dict[str, Any]]]] = {
+    "qwen3_vl": (
+        Qwen3VLConfig,
+        Qwen3VLForConditionalGeneration,
+        lambda depth, patch: {"num_position_embeddings": 64, "deepstack_visual_indexes": [depth // 2 - 1]},
+    ),
+    "qwen2_5_vl": (
+        Qwen2_5_VLConfig,
+        Qwen2_5_VLForConditionalGeneration,
+        lambda depth, patch: {"window_size": 8 * patch, "fullatt_block_indexes": list(range(depth))},
+    ),
+}

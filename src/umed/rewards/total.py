@@ -75,7 +75,8 @@ class TotalReward:
         if self.literal:
             first = credit(rollout, raw["relevance"])
             valid = first.mask_BT.float()
-            summands["advantage"] = ((first.advantages_BT * valid).sum(1) / valid.sum(1).clamp(min=1)).detach().cpu()
+            mean = ((first.advantages_BT * valid).sum(1) / valid.sum(1).clamp(min=1)).detach().cpu()
+            summands["advantage"] = mean.where(~raw["relevance"].isnan(), torch.nan)
         return Scored(nan_total(list(summands.values()), rollout.num_candidates), raw, summands, maxima)
 
 

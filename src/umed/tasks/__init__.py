@@ -1,11 +1,13 @@
 """One file a task; `run` is what run.py calls."""
 
+import logging
 import sys
+import warnings
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.utils import get_method
 from omegaconf import DictConfig
+from omegaconf.errors import MissingMandatoryValue
 
 from umed import config
 from umed.errors import InputError
@@ -13,13 +15,36 @@ from umed.errors import InputError
 
 def run(cfg: DictConfig) -> None:
     """Run the chosen task; wrong input ends with one plain line and exit code 1."""
+    quiet()
     try:
         if cfg.resume:
             cfg = config.resumed(cfg, list(HydraConfig.get().overrides.task))
         get_method(cfg.task._target_)(cfg)
-    except (InputError, HydraException) as error:
-        cause = error if isinstance(error, InputError) else error.__cause__
-        if not isinstance(cause, InputError):
+    except Exception as error:
+        told = plain(error)
+        if told is None:
             raise
-        print(f"error: {cause}", file=sys.stderr)
+        print(f"error: {told}", file=sys.stderr)
         sys.exit(1)
+
+
+def plain(error: BaseException | None) -> str | None:
+    """The line for the user, if the error is the user's to mend; Hydra wraps what a constructor raises."""
+    while error is not None:
+        if isinstance(error, InputError):
+            return str(error)
+        if isinstance(error, MissingMandatoryValue):
+            return f"{error.full_key} is not set: give it on the command line, {error.full_key}=VALUE"
+        error = error.__cause__
+    return None
+
+
+def quiet() -> None:
+    """Keep libraries' chatter off the screen: what remains is ours, and what is wrong."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(lightning|torch|transformers|peft|typing_extensions)(\.|$)")

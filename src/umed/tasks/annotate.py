@@ -18,8 +18,8 @@ def annotate(cfg: DictConfig) -> None:
     print(f"{len(data.records)} records with query and diagnosis -> {Path(cfg.paths.run_dir) / 'records.jsonl'}")
 
 
-def annotated(cfg: DictConfig) -> Data:
-    """Records with texts: of this run if it has them, else of `records=FILE`, else prepared and annotated now."""
+def prepared(cfg: DictConfig) -> Data:
+    """Records of this run if it has them, else of `records=FILE`, else prepared now; with or without texts."""
     run = Path(cfg.paths.run_dir)
     own = run / "records.jsonl"
     if not own.is_file() and cfg.records is None:
@@ -29,14 +29,24 @@ def annotated(cfg: DictConfig) -> Data:
     roots = roots_of(cfg, source.parent)
     if not records:
         raise InputError(f"{source}: no records in it")
-    if not all(r.diagnosis for r in records):
-        records = instantiate(cfg.annotator).annotate(records)
     lost = sorted({r.source for r in records} - roots.keys())
     if lost:
-        raise InputError(f"{source}: no folder is known for {', '.join(lost)}: set data.source.<name>.root or keep sources.json beside the file")
-    write_jsonl(own, (r.to_json() for r in records))
-    (run / "sources.json").write_text(json.dumps({name: str(root) for name, root in roots.items()}, indent=1))
+        raise InputError(
+            f"{source}: no folder is known for {', '.join(lost)}: keep sources.json beside the file or set "
+            "data.source.<name>.root"
+        )
     return Data(records, roots)
+
+
+def annotated(cfg: DictConfig) -> Data:
+    """The same with query and diagnosis, written to the run folder."""
+    data, run = prepared(cfg), Path(cfg.paths.run_dir)
+    records = data.records
+    if not all(r.diagnosis for r in records):
+        records = instantiate(cfg.annotator).annotate(records)
+    write_jsonl(run / "records.jsonl", (r.to_json() for r in records))
+    (run / "sources.json").write_text(json.dumps({name: str(root) for name, root in data.roots.items()}, indent=1))
+    return Data(records, data.roots)
 
 
 def roots_of(cfg: DictConfig, beside: Path) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,7 @@ def fit(
     Raises:
         InputError: no room on the disk for a checkpoint (the one before is kept).
     """
-    dropout = None if method_cfg._target_.endswith("AbnormalAwareTuning") else 0.0
-    method = instantiate(method_cfg)(lambda: build_policy(cfg, init_from, dropout))
+    method = instantiate(method_cfg)(partial(build_policy, cfg, init_from))
     method.stage = stage
     count = sum(r.split == "train" for r in data.records)
     batches = min(method.batches(count), cfg.limits.batches or math.inf)

@@ -18,7 +18,7 @@ STAGES = ("base", "sft", "ppo", "aar")
 def pipeline(cfg: DictConfig) -> None:
     """Run every stage that is not done yet: after a resume, what a stage wrote is not computed again."""
     run = Path(cfg.paths.run_dir)
-    instantiate(cfg.method)(lambda: None)  # what cannot work is refused before anything long begins
+    instantiate(cfg.method)(None)  # what cannot work is refused before anything long begins
     data = annotated(cfg)
     evaluated(cfg, data, "base", None)
     sft = trained(cfg, cfg.task.sft, data, "sft", None, run / "adapter" / "sft")

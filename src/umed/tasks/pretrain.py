@@ -12,12 +12,12 @@ from umed.annotate.offline import OfflineAnnotator
 from umed.models.tiny import build
 from umed.records import Record
 from umed.tasks.fit import Data, fit
-from umed.tasks.annotate import annotated
+from umed.tasks.annotate import prepared
 
 
 def pretrain(cfg: DictConfig) -> None:
     """Build the tiny model, teach it wording and coarse vision, and write it to `task.out` in bfloat16."""
-    data = annotated(cfg)
+    data = prepared(cfg)
     run = Path(cfg.paths.run_dir)
     taught: list[Record] = []
     for k in range(cfg.task.texts_per_record):  # each record with several texts

@@ -61,7 +61,7 @@ def test_padding_changes_nothing() -> None:
     noise[:, :5][~MASK] = -99.0
     expected = gae(paid_at_last(REWARD, MASK), VALUES, MASK, 0.9, 0.8)
     found = gae(paid_at_last(REWARD, wide), noise, wide, 0.9, 0.8)
-    for a, b in zip(found, expected):
+    for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a[:, :5], b)
         assert (a[:, 5:] == 0).all()
     torch.testing.assert_close(whitened(found[0] + 7, wide)[:, :5], whitened(expected[0] + 7, MASK))

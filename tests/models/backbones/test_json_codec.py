@@ -42,7 +42,9 @@ def test_several_boxes_come_back_in_reading_order(several: list[Box], size: int)
     back = CODEC.read(CODEC.write(several, "stone", size, size), size, size)
     assert back is not None and len(back) == len(several)
     ordered = sorted(several, key=lambda b: (b.y0, b.x0))
-    assert all(abs(b.x0 - s.x0) <= 1.01 / size and abs(b.y1 - s.y1) <= 1.01 / size for b, s in zip(back, ordered))
+    assert all(
+        abs(b.x0 - s.x0) <= 1.01 / size and abs(b.y1 - s.y1) <= 1.01 / size for b, s in zip(back, ordered, strict=True)
+    )
 
 
 def test_the_text_is_that_of_the_family() -> None:
@@ -128,7 +130,7 @@ def test_spans_hold_the_coordinates_and_strip_removes_them() -> None:
     text = 'A stone at [{"bbox_2d":[1,2,3,4],"label":"stone"},{"bbox_2d": [5,6,7,8],"label":"stone"}] is seen.'
     assert [text[a:b] for a, b in CODEC.spans(text)] == ['"bbox_2d":[1,2,3,4]', '"bbox_2d": [5,6,7,8]']
     plain = CODEC.strip("<think>a cyst?</think>" + text)
-    assert plain.split() == "A stone at is seen.".split()
+    assert plain.split() == ["A", "stone", "at", "is", "seen."]
 
 
 def test_another_key_reads_another_family() -> None:

@@ -78,7 +78,7 @@ def deeplesion(patient: Generator, rng: Generator) -> Drawing:
     low, high = {"bone": (0.12, 0.2), "kidney": (0.13, 0.22), "liver": (0.13, 0.3), "lung": (0.12, 0.28)}[category]
     a, b = rng.uniform(low, high, 2)
     alpha = c.blob(x, y, a, b)
-    change = rng.uniform(22, 48) * (1 if rng.random() < 0.3 else -1)
+    change = rng.uniform(38, 65) * (1 if rng.random() < 0.3 else -1)
     if category == "bone":
         c.paint(c.blob(x, y, 1.25 * a, 1.25 * b), rng.uniform(170, 215))
         c.paint(alpha, rng.uniform(95, 135))
@@ -101,14 +101,14 @@ def kidney_stone(patient: Generator, rng: Generator) -> Drawing:
     for _ in range(int(rng.integers(0, 3))):  # calcified vessels and tablets are no stones
         x, y = rng.uniform(-0.5, 0.7), rng.uniform(-0.5, 0.0)
         c.paint(c.ellipse(x, y, 0.025, 0.025), rng.uniform(170, 230))
-    bright, stones, taken = rng.uniform(195, 250), [], list[tuple[float, float]]()
+    bright, stones, taken = rng.uniform(235, 255), [], list[tuple[float, float]]()
     for _ in range(int(rng.choice([1, 2, 3], p=[0.6, 0.28, 0.12]))):
         which = side if zoom > 1.3 or rng.random() < 0.7 else -side
         for _ in range(20):
             x = kidneys[which][0] + which * rng.uniform(-0.05, 0.13)
             y = kidneys[which][1] + rng.uniform(-0.2, 0.2)
             x, y = (min(max(v, m - 0.8 / zoom), m + 0.8 / zoom) for v, m in zip((x, y), center, strict=True))
-            a, b = rng.uniform(0.09, 0.15, 2) / zoom
+            a, b = rng.uniform(0.11, 0.18, 2) / zoom
             if all(max(abs(x - u), abs(y - v)) > 0.3 / zoom for u, v in taken):
                 alpha = c.blob(x, y, a, b, lobes=2, soft=1.5)
                 c.paint(alpha, bright)

@@ -41,7 +41,7 @@ def _polyps(c: Canvas, count: int, pink: Array) -> list[Array]:
         c.add(c.ellipse(x + 0.05, y + 0.08, 1.15 * a, 1.15 * b, soft=8), (-35, -30, -26))
         alpha = c.blob(x, y, a, b)
         light = np.clip(1 - np.hypot((c.x - x) / a + 0.35, (c.y - y) / b + 0.35) / 1.6, -0.3, 1)
-        tone = pink + np.array([18, -10, -6]) * r.uniform(-0.2, 1.4) + r.uniform(-12, 18)
+        tone = pink + np.array([30, -36, -26]) * r.uniform(0.5, 1.3) + r.uniform(-8, 12)
         c.paint(alpha * 0.9, tone + (light * r.uniform(25, 55) - 10 + c.clouds(14) * 4)[..., None])
         masks.append(alpha > 0.5)
         x, y = -x, -y

@@ -55,7 +55,7 @@ def _nodule(c: Canvas, lungs: dict[int, Array], side: int, seen: Array) -> Array
     r = c.rng
     a, b = r.uniform(0.13, 0.22) * r.uniform(0.9, 1.1, 2)
     alpha = c.blob(side * r.uniform(0.36, 0.58), r.uniform(-0.45, 0.2), a, b, lobes=2)
-    c.add(alpha, r.uniform(35, 80))
+    c.add(alpha, r.uniform(60, 105))
     return alpha
 
 
@@ -68,7 +68,7 @@ def _atelectasis(c: Canvas, lungs: dict[int, Array], side: int, seen: Array) -> 
     half = thick * (0.5 + r.uniform(0, 0.9) * along)
     alpha = c.below(middle - half, 2.0) * (1 - c.below(middle + half, 2.0)) * lungs[side] * seen * (c.x * side > 0.14)
     alpha *= np.clip((r.uniform(0.45, 0.75) - c.x * side) / (2 * c.pixel) + 0.5, 0, 1)
-    c.add(alpha, r.uniform(40, 85))
+    c.add(alpha, r.uniform(60, 105))
     return alpha
 
 

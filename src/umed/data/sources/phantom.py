@@ -14,7 +14,7 @@ from umed.data.sources.folder import FolderSource
 from umed.errors import InputError
 from umed.records import Dropped, Record
 
-VERSION = 1  # raised when the same seed would draw other pictures
+VERSION = 2  # raised when the same seed would draw other pictures
 
 
 class PhantomSource:

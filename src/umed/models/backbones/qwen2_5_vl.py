@@ -1,7 +1,6 @@
 """Qwen2.5-VL: absolute pixels of the processor-resized image, one token per 28 x 28 px, multimodal rotary positions."""
 
 from collections.abc import Sequence
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,8 @@ class Qwen25VLProcessor:
         max_prompt_tokens: a longer prompt is refused, never truncated.
     """
 
+    model_type = "qwen2_5_vl"
+
     def __init__(
         self,
         path: str,
@@ -45,9 +46,9 @@ class Qwen25VLProcessor:
             self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(path)
         except (OSError, ValueError) as error:
             first = str(error).strip().splitlines()[0]
-            raise InputError(f"model.path={path}: no Qwen2.5-VL checkpoint can be read there ({first})") from None
-        if config.model_type != "qwen2_5_vl":
-            raise InputError(f"model.path={path} is a {config.model_type} checkpoint: this model group reads qwen2_5_vl")
+            raise InputError(f"model.path={path}: no {self.model_type} checkpoint can be read there ({first})") from None
+        if config.model_type != self.model_type:
+            raise InputError(f"model.path={path}: a {config.model_type} checkpoint, but model.backbone reads {self.model_type}")
         if self.tokenizer.chat_template is None:
             raise InputError(f"model.path={path}: its tokenizer has no chat template: add chat_template.jinja")
         size = dict(self.image_processor.size)
@@ -123,14 +124,18 @@ class Qwen25VLProcessor:
         if "".join(pieces) == whole:
             return pieces
         # a character may span tokens: it belongs to the token that completes it
-        ends = [len(commonprefix([self.decode(ids[: k + 1]), whole])) for k in range(len(ids))]
-        return [whole[a:b] for a, b in zip([0, *ends], ends)]
+        ends = [len(self.decode(ids[:k]).rstrip("\ufffd")) for k in range(len(ids))]
+        return [whole[a:b] for a, b in zip(ends, [*ends[1:], len(whole)], strict=True)]
+
+    def frame(self, view: ImageView) -> tuple[int, int]:
+        """Width and height of the frame that boxes are written in: the resized image."""
+        return view.seen_width, view.seen_height
 
     def write_boxes(self, boxes: Sequence[Box], label: str, view: ImageView) -> str:
-        return self.codec.write(boxes, label, view.seen_width, view.seen_height)
+        return self.codec.write(boxes, label, *self.frame(view))
 
     def read_boxes(self, text: str, view: ImageView) -> list[Box] | None:
-        return self.codec.read(text, view.seen_width, view.seen_height)
+        return self.codec.read(text, *self.frame(view))
 
     def box_spans(self, text: str) -> list[tuple[int, int]]:
         return self.codec.spans(text)

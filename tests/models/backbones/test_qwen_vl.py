@@ -1,4 +1,4 @@
-"""Qwen2.5-VL's prompt, image view and collation, against transformers' own."""
+"""Prompt, image view, codec and collation of the Qwen-VL families, against transformers' own."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,58 +15,63 @@ from umed.boxes import Box, iou_union
 from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
+from umed.models.backbones.qwen3_vl import Qwen3VLProcessor
+from umed.models.policy import Policy
 
-# height x width -> resized height x width, token rows x columns; the family's default pixel budget
-VECTORS = [
-    ((512, 512), (504, 504), (18, 18)),
-    ((1024, 1024), (980, 980), (35, 35)),
-    ((320, 391), (308, 392), (11, 14)),
-    ((640, 640), (644, 644), (23, 23)),
-    ((576, 720), (588, 728), (21, 26)),
-    ((1072, 1920), (728, 1316), (26, 47)),
-    ((332, 487), (336, 476), (12, 17)),
-]
+# height x width -> resized height x width, token rows x columns; each family's released patch and pixel budget
+VECTORS = {
+    "qwen2_5_vl": [
+        ((512, 512), (504, 504), (18, 18)),
+        ((1024, 1024), (980, 980), (35, 35)),
+        ((320, 391), (308, 392), (11, 14)),
+        ((640, 640), (644, 644), (23, 23)),
+        ((576, 720), (588, 728), (21, 26)),
+        ((1072, 1920), (728, 1316), (26, 47)),
+        ((332, 487), (336, 476), (12, 17)),
+    ],
+    "qwen3_vl": [
+        ((512, 512), (512, 512), (16, 16)),
+        ((1024, 1024), (1024, 1024), (32, 32)),
+        ((320, 391), (320, 384), (10, 12)),
+        ((576, 720), (576, 704), (18, 22)),
+        ((1072, 1920), (1088, 1920), (34, 60)),
+    ],
+}
+RELEASED = {
+    "qwen2_5_vl": {"patch_size": 14, "min_pixels": 56 * 56, "max_pixels": 14 * 14 * 4 * 1280},
+    "qwen3_vl": {"patch_size": 16, "min_pixels": 65_536, "max_pixels": 16_777_216},
+}
 
 
 @pytest.fixture(scope="module")
-def default_budget(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Qwen25VLProcessor:
-    """The tiny model's tokenizer with the image processor as released: 56*56 to 14*14*4*1280 pixels."""
-    folder = tmp_path_factory.mktemp("default")
+def released(
+    family: str, tiny_folder: Path, processor: Qwen25VLProcessor, tmp_path_factory: pytest.TempPathFactory
+) -> Qwen25VLProcessor:
+    """The tiny model's tokenizer with the image processor as the family was released."""
+    folder = tmp_path_factory.mktemp("released")
     AutoConfig.from_pretrained(tiny_folder).save_pretrained(folder)
     AutoTokenizer.from_pretrained(tiny_folder).save_pretrained(folder)
-    Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=14 * 14 * 4 * 1280).save_pretrained(folder)
-    return Qwen25VLProcessor(str(folder))
+    Qwen2VLImageProcessorPil(**RELEASED[family]).save_pretrained(folder)
+    return type(processor)(str(folder))
 
 
-@pytest.mark.parametrize(("size", "seen", "grid"), VECTORS)
 def test_view_and_tokens_of_known_sizes(
-    default_budget: Qwen25VLProcessor,
-    make_prompts: Callable[..., list[Prompt]],
-    size: tuple[int, int],
-    seen: tuple[int, int],
-    grid: tuple[int, int],
+    family: str, released: Qwen25VLProcessor, make_prompts: Callable[..., list[Prompt]]
 ) -> None:
-    record = replace(make_prompts(1)[0].record, width=size[1], height=size[0])
-    prompt = default_budget.prompt(Image.new("RGB", size[::-1]), record)
-    view = prompt.view
-    assert (view.height, view.width) == size
-    assert (view.seen_height, view.seen_width) == seen
-    assert (view.rows, view.columns) == grid
-    assert int((prompt.inputs["input_ids"] == default_budget.image_id).sum()) == grid[0] * grid[1]
-    weights = view.patch_weights([Box(0, 0, 1, 1)])
-    assert weights.shape == (grid[0] * grid[1],) and float(weights.sum()) == pytest.approx(grid[0] * grid[1])
-
-
-def test_the_tokens_order_is_raster(default_budget: Qwen25VLProcessor, make_prompts: Callable[..., list[Prompt]]) -> None:
-    """A box over one cell weighs that token alone: row r, column c is r * columns + c."""
-    view = default_budget.prompt(Image.new("RGB", (391, 320)), make_prompts(1)[0].record).view
-    cell = Box(3 / 14, 2 / 11, 4 / 14, 3 / 11)
-    weights = view.patch_weights([cell])
-    assert float(weights[2 * 14 + 3]) == pytest.approx(1) and float(weights.sum()) == pytest.approx(1, abs=1e-5)
+    for size, seen, grid in VECTORS[family]:
+        record = replace(make_prompts(1)[0].record, width=size[1], height=size[0])
+        prompt = released.prompt(Image.new("RGB", size[::-1]), record)
+        view = prompt.view
+        assert (view.height, view.width) == size
+        assert (view.seen_height, view.seen_width) == seen
+        assert (view.rows, view.columns) == grid
+        assert int((prompt.inputs["input_ids"] == released.image_id).sum()) == grid[0] * grid[1]
+        weights = view.patch_weights([Box(0, 0, 1, 1)])
+        assert weights.shape == (grid[0] * grid[1],) and float(weights.sum()) == pytest.approx(grid[0] * grid[1])
 
 
 def test_the_model_sees_a_patch_where_the_view_says_it_is(
-    processor: Qwen25VLProcessor, make_prompts: Callable[..., list[Prompt]], policy: Callable
+    processor: Qwen25VLProcessor, make_prompts: Callable[..., list[Prompt]], policy: Callable[..., Policy]
 ) -> None:
     """Changing one cell's pixels changes that image token's features most (one vision layer deep, no attention)."""
     record = make_prompts(1)[0].record
@@ -82,16 +87,18 @@ def test_the_model_sees_a_patch_where_the_view_says_it_is(
 
 
 @pytest.mark.parametrize("size", [(140, 112), (60, 100), (300, 77)])
-def test_boxes_are_pixels_of_the_resized_image(
-    processor: Qwen25VLProcessor, make_prompts: Callable[..., list[Prompt]], size: tuple[int, int]
+def test_boxes_stand_in_the_frame_of_the_family(
+    family: str, processor: Qwen25VLProcessor, make_prompts: Callable[..., list[Prompt]], size: tuple[int, int]
 ) -> None:
+    """Pixels of the resized image in Qwen2.5-VL, thousandths of the image in Qwen3-VL."""
     record = replace(make_prompts(1)[0].record, width=size[0], height=size[1], boxes=(Box(0, 0, 0.5, 1),))
     prompt = processor.prompt(Image.new("RGB", size), record)
     view = prompt.view
     _, grid_h, grid_w = prompt.inputs["image_grid_thw"][0].tolist()
     assert (view.seen_height, view.seen_width) == (grid_h * 14, grid_w * 14)
     said = processor.write_boxes(record.boxes, "stone", view)
-    assert said == f'[{{"bbox_2d":[0,0,{view.seen_width // 2},{view.seen_height}],"label":"stone"}}]'
+    width, height = (view.seen_width, view.seen_height) if family == "qwen2_5_vl" else (1000, 1000)
+    assert said == f'[{{"bbox_2d":[0,0,{width // 2},{height}],"label":"stone"}}]'
     assert iou_union(processor.read_boxes(said, view) or [], record.boxes) == pytest.approx(1)
 
 
@@ -142,19 +149,21 @@ def test_collate_pads_on_the_left_and_keeps_the_order_of_pictures(
 
 
 def test_a_too_long_prompt_is_refused_with_one_line(
-    tiny_folder: Path, make_prompts: Callable[..., list[Prompt]]
+    processor: Qwen25VLProcessor, tiny_folder: Path, make_prompts: Callable[..., list[Prompt]]
 ) -> None:
-    short = Qwen25VLProcessor(str(tiny_folder), max_prompt_tokens=10)
-    with pytest.raises(InputError, match="synthetic/0: the prompt has 19 tokens.*max_pixels") as caught:
+    short = type(processor)(str(tiny_folder), max_prompt_tokens=10)
+    with pytest.raises(InputError, match=r"synthetic/0: the prompt has 19 tokens.*max_pixels") as caught:
         short.prompt(Image.new("RGB", (56, 56)), make_prompts(1)[0].record)
     assert "\n" not in str(caught.value)
 
 
-def test_the_pixel_budget_can_be_lowered(tiny_folder: Path, make_prompts: Callable[..., list[Prompt]]) -> None:
-    small = Qwen25VLProcessor(str(tiny_folder), max_pixels=56 * 56)
+def test_the_pixel_budget_can_be_lowered(
+    processor: Qwen25VLProcessor, tiny_folder: Path, make_prompts: Callable[..., list[Prompt]]
+) -> None:
+    small = type(processor)(str(tiny_folder), max_pixels=56 * 56)
     view = small.prompt(Image.new("RGB", (300, 300)), make_prompts(1)[0].record).view
     assert view.rows * view.columns <= 4
-    full = Qwen25VLProcessor(str(tiny_folder))  # and does not leak into another processor
+    full = type(processor)(str(tiny_folder))  # and does not leak into another processor
     assert full.image_processor.size["longest_edge"] == 112 * 112
 
 
@@ -166,17 +175,15 @@ def test_pieces_join_to_the_text(processor: Qwen25VLProcessor, text: str) -> Non
     assert "".join(pieces) == processor.decode(ids) == text
 
 
-def test_another_family_is_refused(tmp_path: Path, tiny_folder: Path) -> None:
-    AutoTokenizer.from_pretrained(tiny_folder).save_pretrained(tmp_path)
-    Qwen2VLImageProcessorPil().save_pretrained(tmp_path)
-    AutoConfig.for_model("qwen2_vl").save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="is a qwen2_vl checkpoint"):
-        Qwen25VLProcessor(str(tmp_path))
+def test_another_family_is_refused(family: str, processor: Qwen25VLProcessor, tiny_folder: Path) -> None:
+    other = Qwen3VLProcessor if family == "qwen2_5_vl" else Qwen25VLProcessor
+    with pytest.raises(InputError, match=f"a {family} checkpoint, but model.backbone reads {other.model_type}"):
+        other(str(tiny_folder))
 
 
 def test_a_saved_processor_is_the_same(processor: Qwen25VLProcessor, tiny_folder: Path, tmp_path: Path) -> None:
     AutoConfig.from_pretrained(tiny_folder).save_pretrained(tmp_path)
     processor.save(str(tmp_path))
-    again = Qwen25VLProcessor(str(tmp_path))
+    again = type(processor)(str(tmp_path))
     assert again.eos_ids == processor.eos_ids and again.suppressed_ids == processor.suppressed_ids
     assert dict(again.image_processor.size) == dict(processor.image_processor.size)

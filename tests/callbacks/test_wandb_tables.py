@@ -1,0 +1,123 @@
+"""What a reader of W&B finds, read back from a real offline run."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+from umed.boxes import Box
+from umed.callbacks.loggers import StageWandb
+from umed.callbacks.wandb_tables import RolloutTables, attention_of, spread
+from umed.methods.sampler import Sampler
+from umed.rewards.total import Scored
+from umed.rollout import Rollout
+
+
+@pytest.fixture
+def rollout(policy, make_prompts) -> Rollout:
+    """Two queries with two answers each; one answer names the abnormality and has a box."""
+    made = Sampler(2, 4)(policy(), make_prompts(2, (140, 112)), frozenset(), torch.Generator().manual_seed(0))
+    view = made.prompts[0].view
+    heat = torch.zeros(4, 1, view.rows * view.columns)
+    heat[1, 0, 7] = 0.5
+    name = torch.tensor([[-1], [2], [-1], [-1]])
+    boxes = [None, [Box(0.2, 0.2, 0.6, 0.5)], None, None]
+    return replace(made, name_BN=name, attention_BNP=heat, boxes=boxes, raw=["a", "a stone", "b", "c"])
+
+
+def scored() -> Scored:
+    raw = {"relevance": torch.tensor([0.0, 0.75, torch.nan, 0.0]), "localization": torch.tensor([0.0, 0.5, 0.0, 0.0])}
+    return Scored(torch.tensor([0.0, 1.75, torch.nan, 0.0]), raw, raw, {})
+
+
+def trained(run: Path, roots: Path, rollout: Rollout, iterations: int) -> None:
+    """What Lightning would call for these iterations."""
+    logger = StageWandb("aar", run, project="test")
+    trainer: Any = SimpleNamespace(
+        loggers=[logger], is_global_zero=True, datamodule=SimpleNamespace(roots={"synthetic": roots})
+    )
+    tables, module = RolloutTables("aar", run, every=2, rows=2), SimpleNamespace(iteration=0, last=None)
+    tables.on_train_start(trainer, module)
+    for i in range(iterations):
+        tables.on_train_batch_start(trainer, module, rollout.prompts, i)
+        logger.log_metrics({"reward/total": 0.5, "aar/iteration": float(i)}, i)
+        module.last, module.iteration = (rollout, scored()), i + 1
+        tables.on_train_batch_end(trainer, module, None, rollout.prompts, i)
+    logger.log_metrics({"val/mau/iou/avg": 0.25}, iterations - 1)
+    logger.finalize("success")
+
+
+def read_back(run: Path) -> list[dict[str, Any]]:
+    (path,) = run.glob("wandb/offline-run-*/*.wandb")
+    command = [Path(sys.executable).with_name("wandb"), "leet", "inspect", "--json", path]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_offline_run_shows_pictures_tables_and_no_secret(tmp_path, rollout, monkeypatch):
+    for name in ("0.png", "1.png"):
+        Image.fromarray(np.full((112, 140, 3), 90, np.uint8)).save(tmp_path / name)
+    run = tmp_path / "run"
+    (run / ".hydra").mkdir(parents=True)
+    OmegaConf.save({"judge": {"api_key": "sk-hidden", "model": "m"}, "seed": 3}, run / ".hydra" / "config.yaml")
+    monkeypatch.setattr(sys, "argv", ["run.py", "judge.api_key=sk-hidden"])
+    trained(run, tmp_path, rollout, iterations=3)
+
+    records = read_back(run)
+    history = [r["history"]["item"] for r in records if r["type"] == "history"]
+    keys = [{k.split(".")[0] for k in item} for item in history]
+    assert "first_batch" in keys[0] and "reward/total" not in keys[0]  # before anything is learned
+    tables = sorted({k for found in keys for k in found if k.startswith("rollouts/0")})
+    assert tables == ["rollouts/00000", "rollouts/00002"]
+    (validated,) = [item for item in history if "val/mau/iou/avg" in item]
+    assert validated["aar/iteration"] == 2
+
+    (path,) = run.glob("wandb/offline-run-*/files/media/table/rollouts/00000_*.json")
+    table = json.loads(path.read_text())
+    assert table["columns"] == [
+        *("id", "picture", "attention", "query", "answer", "gold"),
+        *("relevance", "localization", "total", "advantage"),
+    ]
+    row = dict(zip(table["columns"], table["data"][1], strict=True))
+    assert (row["id"], row["answer"], row["gold"]) == ("synthetic/0", "a stone", rollout.golds[0])
+    assert (row["relevance"], row["localization"], row["total"]) == (0.75, 0.5, 1.75)
+    assert row["picture"] == row["attention"] == "Image" and table["data"][0][2] is None
+
+    media = {p.name.split("_")[0] for p in run.glob("wandb/offline-run-*/files/media/images/**/*.png")}
+    assert {"first", "pictures"} <= media
+    everything = [p for p in (run / "wandb").rglob("*") if p.is_file()]
+    assert len(everything) > 5
+    assert not [p for p in everything if b"sk-hidden" in p.read_bytes()]
+    told = json.dumps([r["run"] for r in records if r["type"] == "run"])
+    assert '"seed"' in told and "api_key" not in told
+
+
+def test_attention_is_read_in_raster_order(rollout):
+    heat = attention_of(rollout, 1)
+    view = rollout.prompts[0].view
+    assert heat is not None and heat.shape == (view.rows, view.columns)
+    assert np.argwhere(heat).tolist() == [[7 // view.columns, 7 % view.columns]]
+    assert attention_of(rollout, 0) is None
+
+
+def test_table_compares_answers_of_several_queries(rollout):
+    assert spread(rollout, 16) == [0, 1, 2, 3]
+    assert spread(rollout, 2) == [0, 1]
+    assert spread(rollout, 3) == [0, 1]
+
+
+def test_without_wandb_nothing_happens(tmp_path, rollout):
+    trainer: Any = SimpleNamespace(loggers=[], is_global_zero=True)
+    tables, module = RolloutTables("aar", tmp_path), SimpleNamespace(iteration=0, last=(rollout, scored()))
+    tables.on_train_start(trainer, module)
+    tables.on_train_batch_start(trainer, module, rollout.prompts, 0)
+    tables.on_train_batch_end(trainer, module, None, rollout.prompts, 0)

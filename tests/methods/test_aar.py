@@ -1,0 +1,236 @@
+"""The loop of stage 2 on a tiny model: on-policy at first, and every option reaches the weights."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from umed.chat import Prompt
+from umed.methods.aar import AbnormalAwareRewarding, explained_variance
+from umed.methods.credit.gae import GaeCredit
+from umed.methods.credit.group import GroupCredit
+from umed.methods.objective import ClippedObjective
+from umed.models.policy import Policy
+from umed.rewards.localization import LocalizationReward
+from umed.rewards.total import TotalReward
+from umed.rewards.vision_relevance import VisionRelevanceReward
+from umed.rollout import Rollout
+
+LORA = {"r": 4, "target_modules": "all-linear"}
+
+
+class Judged:
+    """A reward from token ids, raw; `score` gets the rollout."""
+
+    needs = frozenset({"text"})
+    max_normalized = False
+    weight = 1.0
+
+    def __init__(self, score: Callable[[Rollout], Tensor], name: str = "relevance") -> None:
+        self.score, self.name = score, name
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        return self.score(rollout)
+
+
+def by_ids(rollout: Rollout) -> Tensor:
+    return (rollout.ids_BT[:, 0] % 7).float() / 7
+
+
+def aar(
+    policy: Policy | None, parts: dict | None = None, credit: object = None, objective: object = None, **kwargs: object
+) -> AbnormalAwareRewarding:
+    settings = {
+        "lr": 1e-3, "batch_size": 2, "steps": 1, "schedule": "constant", "warmup": 0.0, "num_candidates": 3,
+        "max_new_tokens": 5, "num_epochs": 1, "num_minibatches": 1,
+    } | kwargs  # fmt: skip
+    rewards = TotalReward(parts or {"relevance": Judged(by_ids)}, settings["num_candidates"])
+    return AbnormalAwareRewarding(
+        lambda _: policy,
+        seed=0,
+        rewards=rewards,
+        credit=credit or GaeCredit(),
+        objective=objective or ClippedObjective(),
+        **settings,
+    )
+
+
+def trained(policy: Policy) -> dict[str, Tensor]:
+    return {n: p.detach().clone() for n, p in policy.named_parameters() if p.requires_grad}
+
+
+def moved(before: dict[str, Tensor], policy: Policy) -> set[str]:
+    return {n for n, p in trained(policy).items() if not torch.equal(p, before[n])}
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_first_pass_is_on_policy(
+    policy: Callable[..., Policy],
+    make_prompts: Callable[..., list[Prompt]],
+    train: Callable,
+    dropout: float,
+    temperature: float,
+) -> None:
+    """Ratio 1, KL 0 and nothing clipped before the first step, whatever dropout the adapter was configured with."""
+    adapter = {**LORA, "lora_dropout": dropout}
+
+    def build(rate: float | None) -> Policy:
+        pi = policy(adapter=adapter, temperature=temperature, dropout=rate)
+        with torch.no_grad():
+            for name, p in pi.named_parameters():
+                if "lora_B" in name:
+                    p.normal_(std=0.3)
+        return pi
+
+    method = aar(None)
+    method.policy, method.build = None, build
+    (logged,) = train(method, [make_prompts(2)])
+    assert method.policy.training
+    assert abs(logged["policy/kl"]) < 1e-9
+    assert logged["policy/clipfrac"] == 0
+
+
+def test_what_a_batch_logs(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
+) -> None:
+    parts = {
+        "relevance": Judged(by_ids),
+        "localization": LocalizationReward(),
+        "vision_relevance": VisionRelevanceReward(),
+    }
+    method = aar(policy(), parts, num_epochs=2, num_minibatches=2)
+    logged = train(method, [make_prompts(2), make_prompts(2, seed=1)])
+    assert [line["aar/iteration"] for line in logged] == [0, 1]
+    assert {
+        "reward/total", "reward/relevance", "reward/localization", "reward/vision_relevance",
+        "reward/localization_normalized", "rollout/unparsed", "rollout/length", "rollout/truncated",
+        "rollout/judge_failed", "policy/clip", "policy/value_loss", "policy/entropy", "policy/kl", "policy/clipfrac",
+        "policy/grad_norm", "policy/explained_variance", "policy/lr", "time/sample", "time/score", "time/update",
+    } <= set(logged[0])  # fmt: skip
+    assert logged[0]["policy/clipfrac"] >= 0 and logged[0]["policy/kl"] > 0  # the later passes are off policy
+    assert method.updates_per_batch == 4
+    rollout, scored = method.last
+    assert logged[1]["reward/total"] == pytest.approx(float(scored.total_B.mean()))
+    assert logged[1]["rollout/unparsed"] == 1.0 and len(rollout.raw) == 6
+
+
+def test_both_parts_learn(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
+) -> None:
+    pi = policy(adapter=LORA)
+    before = trained(pi)
+    frozen = pi.core.model.language_model.embed_tokens.weight.clone()
+    train(aar(pi), [make_prompts(2)])
+    names = moved(before, pi)
+    assert any("lora_B" in n for n in names) and any("value_head" in n for n in names)
+    assert torch.equal(frozen, pi.core.model.language_model.embed_tokens.weight)
+
+
+def test_micro_batches_give_the_same_weights(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
+) -> None:
+    outcomes = []
+    for micro_batch in (None, 1, 2):
+        pi = policy(adapter=LORA)
+        with torch.no_grad():
+            for name, p in pi.named_parameters():
+                if "lora_B" in name:
+                    p.fill_(0.01)
+        (logged,) = train(aar(pi, micro_batch=micro_batch), [make_prompts(4)])
+        outcomes.append((logged, trained(pi)))
+    for logged, weights in outcomes[1:]:
+        for name in ("policy/clip", "policy/value_loss", "policy/entropy", "policy/grad_norm"):
+            assert logged[name] == pytest.approx(outcomes[0][0][name], rel=1e-3, abs=1e-6), name
+        # Adam's first step is lr * sign(gradient): equal up to lr wherever the gradient is not noise
+        share = [((w - outcomes[0][1][n]).abs() < 1e-4).float().mean() for n, w in weights.items()]
+        assert min(share) > 0.9
+
+
+def test_critic_warmup_trains_the_critic_alone(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
+) -> None:
+    pi = policy(adapter=LORA)
+    before = trained(pi)
+    train(aar(pi, critic_warmup=1), [make_prompts(2)])
+    names = moved(before, pi)
+    assert names and all(n.startswith("value_head.") for n in names)
+    train(aar(pi, critic_warmup=1), [make_prompts(2)] * 2)
+    assert any("lora_" in n for n in moved(before, pi))
+
+
+@pytest.mark.parametrize("credit", [GaeCredit(), GroupCredit()])
+def test_unscorable_answers_leave_every_weight_as_it_was(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable, credit: object
+) -> None:
+    pi = policy(adapter=LORA)
+    before = trained(pi)
+    failed = Judged(lambda rollout: torch.full((len(rollout.ids_BT),), torch.nan))
+    (logged,) = train(aar(pi, {"relevance": failed}, credit), [make_prompts(2)])
+    assert logged["rollout/judge_failed"] == 1.0
+    assert not moved(before, pi)
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_name(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
+) -> None:
+    pi = policy(adapter=LORA)
+    with torch.no_grad():
+        pi.value_head.layers[-1].bias.fill_(torch.inf)
+    before = trained(pi)
+    with pytest.raises(FloatingPointError, match="policy/value_loss"):
+        train(aar(pi, credit=GroupCredit()), [make_prompts(2)])
+    assert not moved(before, pi)
+
+
+def test_score_function_pays_the_whole_reward(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
+) -> None:
+    """Reading R8: the advantage is r_LLM's alone, c1 * R log pi carries r_LLM + n(r_loc) + n(r_att)."""
+    pi = policy(adapter=LORA)
+    parts = {
+        "relevance": Judged(lambda rollout: torch.full((len(rollout.ids_BT),), 0.5)),
+        "localization": Judged(by_ids, "localization"),
+    }
+    method = aar(pi, parts, GroupCredit(), ClippedObjective(reward_term="score_function", c3=0.0))
+    train(method, [make_prompts(2)])
+    rollout, scored = method.last
+    seen = []
+    loss = method.objective.loss
+    method.objective.loss = lambda said, part, weight: seen.append(part) or loss(said, part, weight)
+    train(method, [make_prompts(2)])
+    rollout, scored = method.last
+    order = torch.cat([seen[0].reward_B]).sort().values
+    torch.testing.assert_close(order, scored.total_B.sort().values)
+    assert (rollout.mask_BT & True).any() and (seen[0].advantages_BT == 0).all()
+
+
+def test_differentiable_runs_with_all_three_rewards(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
+) -> None:
+    parts = {"localization": LocalizationReward(), "vision_relevance": VisionRelevanceReward()}
+    method = aar(policy(adapter=LORA), parts, objective=ClippedObjective(reward_term="differentiable"))
+    (logged,) = train(method, [make_prompts(2)])
+    assert logged["reward/localization"] == 0.0
+
+
+def test_the_same_seed_is_the_same_run(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
+) -> None:
+    runs = []
+    for noise in (1, 2):
+        pi = policy(adapter={**LORA, "lora_dropout": 0.1})
+        torch.manual_seed(noise)  # the global state must not matter
+        train(aar(pi, num_epochs=2), [make_prompts(2)] * 2)
+        runs.append(trained(pi))
+    assert all(torch.equal(runs[0][n], runs[1][n]) for n in runs[0])
+
+
+def test_explained_variance(make_rollout: Callable[..., Rollout]) -> None:
+    rollout = make_rollout(2, 2)
+    returns = rollout.returns_BT
+    assert explained_variance(rollout.updated(values_BT=returns)) == pytest.approx(1)
+    assert explained_variance(rollout.updated(values_BT=torch.zeros_like(returns))) == pytest.approx(0, abs=1e-6)
+    assert explained_variance(rollout.updated(values_BT=-returns)) < 0
+    assert explained_variance(rollout.updated(mask_BT=torch.zeros_like(rollout.mask_BT))) == 0.0

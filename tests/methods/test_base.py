@@ -1,0 +1,152 @@
+"""One optimizer step: checked, clipped, then taken."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import lightning as L
+import pytest
+import torch
+
+from umed.errors import InputError
+from umed.methods.base import Method
+from umed.models.policy import Policy
+
+
+class Plain(Method):
+    """The shared part alone, around one weight and a value head; no trainer."""
+
+    stage = "test"
+
+    def __init__(self, policy: object, **kwargs: object) -> None:
+        super().__init__(lambda _: policy, seed=0, batch_size=1, steps=10, schedule="constant", **kwargs)
+        self.configure_model()
+        self.total = 10
+        chosen = self.configure_optimizers()
+        self._chosen = (chosen["optimizer"], chosen["lr_scheduler"])
+
+    def optimizers(self) -> torch.optim.Optimizer:
+        return self._chosen[0]
+
+    def lr_schedulers(self) -> object:
+        return self._chosen[1]
+
+
+class Toy(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.model, self.value_head = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+        self.device = torch.device("cpu")
+
+
+def weights(method: Plain) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in method.policy.parameters()]
+
+
+def test_a_loss_that_is_not_finite_changes_nothing_and_names_its_term() -> None:
+    method = Plain(Toy(), lr=0.1)
+    before = weights(method)
+    sum(p.sum() for p in method.policy.parameters()).backward()
+    with pytest.raises(FloatingPointError, match="policy/entropy not finite at test/iteration 0: no step taken"):
+        method.apply_gradients({"policy/clip": torch.tensor(1.0), "policy/entropy": torch.tensor(float("nan"))})
+    assert all(torch.equal(a, b) for a, b in zip(weights(method), before, strict=True))
+    assert all(p.grad is None or (p.grad == 0).all() for p in method.policy.parameters())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_changes_nothing(value: float) -> None:
+    method = Plain(Toy(), lr=0.1)
+    before = weights(method)
+    next(method.policy.parameters()).grad = torch.full((1, 2), value)
+    with pytest.raises(FloatingPointError, match="policy/grad_norm"):
+        method.apply_gradients({"policy/clip": torch.tensor(1.0)})
+    assert all(torch.equal(a, b) for a, b in zip(weights(method), before, strict=True))
+
+
+def test_the_gradient_is_clipped_before_the_step() -> None:
+    method = Plain(Toy(), lr=0.1, max_grad_norm=0.5)
+    seen = []
+
+    def look(optimizer: torch.optim.Optimizer, *args: object) -> None:
+        seen.append(torch.stack([p.grad.norm() for g in optimizer.param_groups for p in g["params"]]).norm().item())
+
+    method.optimizers().register_step_pre_hook(look)
+    for p in method.policy.parameters():
+        p.grad = torch.full_like(p, 3.0)
+    before = weights(method)
+    told = method.apply_gradients({})["policy/grad_norm"]
+    assert seen == [pytest.approx(0.5, rel=1e-4)]
+    assert float(told) == pytest.approx(3.0 * 6**0.5)  # what is logged is the norm before clipping
+    assert not any(torch.equal(a, b) for a, b in zip(weights(method), before, strict=True))
+    assert all(p.grad is None for p in method.policy.parameters())
+
+
+def test_the_head_has_its_own_rate_and_no_decay() -> None:
+    method = Plain(Toy(), lr=0.1, head_lr=0.7, weight_decay=0.3)
+    body, head = method.optimizers().param_groups
+    assert (body["lr"], body["weight_decay"]) == (0.1, 0.3)
+    assert (head["lr"], head["weight_decay"]) == (0.7, 0.0)
+    assert {id(p) for p in head["params"]} == {id(p) for p in method.policy.value_head.parameters()}
+
+
+def test_randomness_is_a_function_of_seed_batch_and_purpose() -> None:
+    method = Plain(Toy(), lr=0.1)
+
+    def draw(*key: int) -> int:
+        return int(torch.randint(2**40, (1,), generator=method.generator(*key)))
+
+    first = draw(0)
+    torch.manual_seed(99)
+    assert draw(0) == first and draw(1) != first
+    method.iteration = 1
+    assert draw(0) != first
+    method.iteration, method.seed = 0, 1
+    assert draw(0) != first
+
+
+@pytest.mark.parametrize(("epochs", "steps", "expected"), [(None, 7, 7), (4, None, 14), (0.5, None, 2)])
+def test_length_by_epochs_or_steps(epochs: float | None, steps: int | None, expected: int) -> None:
+    method = Method(lambda _: None, seed=0, lr=1.0, batch_size=3, epochs=epochs, steps=steps)
+    assert method.batches(10) == expected
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(None, None), (1, 1)])
+def test_epochs_and_steps_together_or_neither_are_refused(epochs: int | None, steps: int | None) -> None:
+    with pytest.raises(InputError, match="exactly one"):
+        Method(lambda _: None, seed=0, lr=1.0, batch_size=3, epochs=epochs, steps=steps)
+
+
+def test_optimization_is_manual() -> None:
+    assert Plain(Toy(), lr=0.1).automatic_optimization is False
+
+
+def test_a_checkpoint_holds_the_trained_weights_only(policy: Callable[..., Policy]) -> None:
+    pi = policy(scale=1.0, adapter={"r": 2, "target_modules": "all-linear"})
+    method = Plain(pi, lr=0.1)
+    method.iteration = 5
+    state = method.state_dict()
+    assert any("lora_A" in n for n in state) and any("value_head" in n for n in state)
+    assert not any("base_layer" in n or "embed_tokens" in n for n in state)
+    with torch.no_grad():
+        for p in pi.parameters():
+            if p.requires_grad:
+                p.add_(1.0)
+    method.load_state_dict(state, strict=method.strict_loading)
+    assert all(torch.equal(v, state[n]) for n, v in method.state_dict().items())
+    checkpoint: dict = {}
+    method.on_save_checkpoint(checkpoint)
+    other = SimpleNamespace(iteration=0)
+    Method.on_load_checkpoint(other, checkpoint)
+    assert other.iteration == 5
+
+
+def test_validation_answers_greedily_and_gives_the_mau_metrics(
+    policy: Callable[..., Policy], make_prompts: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, logged = Plain(policy(), lr=0.1, max_new_tokens=4), {}
+    monkeypatch.setattr(L.LightningModule, "log_dict", lambda self, stats, **kwargs: logged.update(stats))
+    method.on_validation_epoch_start()
+    for _ in range(2):
+        method.validation_step(make_prompts(3), 0)
+    assert [a["output"] for a in method.answered[:3]] == [a["output"] for a in method.answered[3:]]
+    method.on_validation_epoch_end()
+    assert logged["val/mau/iou/avg"] == 0.0 and logged["val/mau/unparsed/avg"] == 1.0

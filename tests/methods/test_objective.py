@@ -1,0 +1,319 @@
+"""Equations (8)-(11) and the loss (16), readings R8, R9 and R18."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from umed.chat import Prompt
+from umed.errors import InputError
+from umed.methods.credit.group import GroupCredit
+from umed.methods.objective import (
+    ClippedObjective,
+    clipped_surrogate,
+    clipped_value_error,
+    token_weights,
+    total_weight,
+)
+from umed.models.policy import Policy, Scores
+from umed.rewards.total import Scored
+from umed.rewards.vision_relevance import VisionRelevanceReward
+from umed.rollout import Rollout
+
+RNG = torch.Generator().manual_seed(0)
+
+
+def scores(rollout: Rollout, shift: float = 0.3, seed: int = 5) -> Scores:
+    """What a slightly newer policy would say; every leaf wants a gradient."""
+    rng = torch.Generator().manual_seed(seed)
+    shape = rollout.logp_BT.shape
+    return Scores(
+        (rollout.logp_BT + shift * torch.randn(shape, generator=rng)).requires_grad_(),
+        torch.rand(shape, generator=rng).requires_grad_(),
+        (rollout.values_BT + shift * torch.randn(shape, generator=rng)).requires_grad_(),
+        rollout.attention_BNP.clone().requires_grad_(),
+    )
+
+
+def loss_of(objective: ClippedObjective, said: Scores, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+    return objective.loss(said, rollout, total_weight(rollout.mask_BT, objective.aggregation))
+
+
+def test_the_surrogate_against_numpy() -> None:
+    logp, old, advantage = (torch.randn(50, generator=RNG) for _ in range(3))
+    ratio, a = np.exp((logp - old).numpy()), advantage.numpy()
+    expected = np.minimum(ratio * a, np.clip(ratio, 0.8, 1.2) * a)
+    np.testing.assert_allclose(clipped_surrogate(logp, old, advantage, 0.2), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "moves"),
+    [(1.3, 1.0, False), (1.3, -1.0, True), (0.7, 1.0, True), (0.7, -1.0, False), (1.1, 1.0, True)],
+)
+def test_a_clipped_token_gets_no_gradient(ratio: float, advantage: float, moves: bool) -> None:
+    logp = torch.tensor([float(np.log(ratio))], requires_grad=True)
+    clipped_surrogate(logp, torch.zeros(1), torch.tensor([advantage]), 0.2).sum().backward()
+    assert bool(logp.grad.abs() > 0) == moves
+
+
+def test_the_value_error_takes_the_larger_one() -> None:
+    values, old, target = (torch.randn(50, generator=RNG) for _ in range(3))
+    v, o, t = values.numpy(), old.numpy(), target.numpy()
+    expected = np.maximum((v - t) ** 2, (o + np.clip(v - o, -0.2, 0.2) - t) ** 2)
+    np.testing.assert_allclose(clipped_value_error(values, old, target, 0.2), expected, rtol=1e-5)
+
+
+def test_the_loss_is_equation_16(make_rollout: Callable[..., Rollout]) -> None:
+    rollout = make_rollout(2, 2)
+    said = scores(rollout)
+    loss, parts = loss_of(ClippedObjective(c2=0.5, c3=0.01), said, rollout)
+    clip, value, spread, count = 0.0, 0.0, 0.0, 0
+    for b, t in rollout.mask_BT.nonzero().tolist():
+        ratio = float((said.logp_BT.detach()[b, t] - rollout.logp_BT[b, t]).exp())
+        a = float(rollout.advantages_BT[b, t])
+        clip += min(ratio * a, min(max(ratio, 0.8), 1.2) * a)
+        old, new, target = (float(x.detach()[b, t]) for x in (rollout.values_BT, said.values_BT, rollout.returns_BT))
+        near = old + min(max(new - old, -0.2), 0.2)
+        value += max((new - target) ** 2, (near - target) ** 2)
+        spread += float(said.entropy_BT.detach()[b, t])
+        count += 1
+    assert float(loss.detach()) == pytest.approx((-clip + 0.5 * value - 0.01 * spread) / count, rel=1e-5)
+    assert float(parts["policy/clip"]) == pytest.approx(-clip / count, rel=1e-4, abs=1e-6)
+    assert float(parts["policy/value_loss"]) == pytest.approx(value / count, rel=1e-5)
+    assert float(parts["policy/entropy"]) == pytest.approx(spread / count, rel=1e-5)
+
+
+def test_one_step_lowers_the_value_error_and_raises_the_entropy(make_rollout: Callable[..., Rollout]) -> None:
+    """Reading R9: equation (11) copied as a loss would do the opposite."""
+    rollout = make_rollout(2, 2)
+    said = scores(rollout)
+    loss, parts = loss_of(ClippedObjective(value_clip=10.0), said, rollout)
+    loss.backward()
+    stepped = Scores(*(x.detach() - 0.1 * x.grad if x.grad is not None else x for x in vars(said).values()))
+    after = loss_of(ClippedObjective(value_clip=10.0), stepped, rollout)[1]
+    assert after["policy/value_loss"] < parts["policy/value_loss"]
+    assert after["policy/entropy"] > parts["policy/entropy"]
+    assert after["policy/clip"] < parts["policy/clip"]
+
+
+def test_a_larger_c3_ends_with_more_entropy(make_rollout: Callable[..., Rollout]) -> None:
+    """Gradient descent on the logits of a free distribution, with one token favored."""
+
+    def entropy_after(c3: float) -> float:
+        rollout = make_rollout(1, 2, [1, 1], logp_BT=torch.log(torch.full((2, 1), 0.25)))
+        rollout = rollout.updated(advantages_BT=torch.ones(2, 1))
+        logits = torch.zeros(2, 1, 4, requires_grad=True)
+        optimizer = torch.optim.SGD([logits], lr=1.0)
+        for _ in range(20):
+            logp = logits.log_softmax(-1)
+            said = Scores(logp[..., 0], -(logp.exp() * logp).sum(-1), rollout.values_BT, torch.zeros(2, 0, 0))
+            optimizer.zero_grad()
+            loss_of(ClippedObjective(clip_eps=10.0, c3=c3), said, rollout)[0].backward()
+            optimizer.step()
+        logp = logits.detach().log_softmax(-1)
+        return float(-(logp.exp() * logp).sum(-1).mean())
+
+    assert entropy_after(0.0) + 0.1 < entropy_after(1.0)
+
+
+def test_at_ratio_one_the_gradient_is_reinforce_with_baseline(make_rollout: Callable[..., Rollout]) -> None:
+    rollout = make_rollout(2, 3)
+    said = scores(rollout, shift=0.0)
+    loss, parts = loss_of(ClippedObjective(c2=0.0, c3=0.0), said, rollout)
+    loss.backward()
+    mask = rollout.mask_BT
+    torch.testing.assert_close(said.logp_BT.grad, -rollout.advantages_BT * mask / mask.sum())
+    assert parts["policy/kl"] == 0 and parts["policy/clipfrac"] == 0
+
+
+def test_kl_is_never_negative_and_clipfrac_counts(make_rollout: Callable[..., Rollout]) -> None:
+    rollout = make_rollout(2, 3)
+    said = scores(rollout)
+    parts = loss_of(ClippedObjective(), said, rollout)[1]
+    ratio = (said.logp_BT.detach() - rollout.logp_BT).exp()[rollout.mask_BT]
+    assert float(parts["policy/clipfrac"]) == pytest.approx(float(((ratio < 0.8) | (ratio > 1.2)).float().mean()))
+    assert parts["policy/kl"] > 0
+    assert float(parts["policy/kl"]) == pytest.approx(float((ratio - 1 - ratio.log()).mean()), rel=1e-4)
+
+
+# ---- R18: what E_t means, on two answers of 1 and 3 tokens
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "expected"),
+    [
+        ("token_mean", [[1 / 4, 0, 0], [1 / 4, 1 / 4, 1 / 4]]),
+        ("seq_mean", [[1 / 2, 0, 0], [1 / 6, 1 / 6, 1 / 6]]),
+        ("constant", [[1 / 20, 0, 0], [1 / 20, 1 / 20, 1 / 20]]),
+    ],
+)
+def test_three_aggregations_by_hand(aggregation: str, expected: list[list[float]]) -> None:
+    mask = torch.tensor([[True, False, False], [True, True, True]])
+    weights = token_weights(mask, aggregation, 10) / total_weight(mask, aggregation)
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("aggregation", ["token_mean", "seq_mean", "constant"])
+@pytest.mark.parametrize("queries_each", [1, 2, 4])
+def test_loss_and_gradient_do_not_depend_on_micro_batches(
+    make_rollout: Callable[..., Rollout], aggregation: str, queries_each: int
+) -> None:
+    rollout = make_rollout(8, 2, [1, 6, 2, 5, 4, 4, 3, 1, 6, 6, 1, 1, 2, 3, 5, 4])
+    objective = ClippedObjective(aggregation=aggregation, max_length=10)
+    said = scores(rollout)
+    expected, expected_parts = loss_of(objective, said, rollout)
+    gradients = torch.autograd.grad(expected, [said.logp_BT, said.entropy_BT, said.values_BT])
+
+    weight = total_weight(rollout.mask_BT, aggregation)
+    again = scores(rollout)
+    found, parts = torch.zeros(()), dict.fromkeys(expected_parts, torch.zeros(()))
+    for few in torch.arange(8).split(queries_each):
+        rows = torch.cat([few * 2, few * 2 + 1]).sort().values
+        part = Scores(*(x[rows] for x in vars(again).values()))
+        loss, some = objective.loss(part, rollout.take(few), weight)
+        loss.backward()
+        found = found + loss.detach()
+        parts = {name: parts[name] + some[name] for name in parts}
+    torch.testing.assert_close(found, expected.detach(), atol=1e-6, rtol=1e-5)
+    for leaf, gradient in zip((again.logp_BT, again.entropy_BT, again.values_BT), gradients, strict=True):
+        torch.testing.assert_close(leaf.grad, gradient, atol=1e-7, rtol=1e-5)
+    for name in parts:
+        torch.testing.assert_close(parts[name], expected_parts[name], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("aggregation", ["token_mean", "seq_mean", "constant"])
+def test_an_all_masked_batch_costs_nothing(make_rollout: Callable[..., Rollout], aggregation: str) -> None:
+    rollout = make_rollout(2, 2)
+    rollout = rollout.updated(mask_BT=torch.zeros_like(rollout.mask_BT))
+    said = scores(rollout)
+    loss, parts = loss_of(ClippedObjective(aggregation=aggregation), said, rollout)
+    loss.backward()
+    assert loss == 0 and all(float(v) == 0 for v in parts.values())
+    assert all((g == 0).all() for g in (said.logp_BT.grad, said.entropy_BT.grad, said.values_BT.grad))
+
+
+def test_what_stands_beyond_the_mask_does_not_matter(make_rollout: Callable[..., Rollout]) -> None:
+    rollout = make_rollout(2, 2, [1, 4, 2, 3])
+    said = scores(rollout)
+    wild = Scores(*(x.detach().clone() for x in vars(said).values()))
+    for x in (wild.logp_BT, wild.entropy_BT, wild.values_BT):
+        x[~rollout.mask_BT] = 1e4
+    torch.testing.assert_close(
+        loss_of(ClippedObjective(), wild, rollout)[0], loss_of(ClippedObjective(), said, rollout)[0]
+    )
+
+
+# ---- R8: how c1 * r_t enters
+
+
+def scored(relevance: Tensor, localization: Tensor, attention: Tensor) -> Scored:
+    summands = {"relevance": relevance, "localization": localization, "vision_relevance": attention}
+    return Scored(relevance + localization + attention, summands, summands, {})
+
+
+PARTS = {"relevance": object(), "localization": object(), "vision_relevance": VisionRelevanceReward()}
+THREE = scored(torch.tensor([0.1, 0.2]), torch.tensor([1.0, 2.0]), torch.tensor([10.0, 20.0]))
+
+
+@pytest.mark.parametrize(
+    ("term", "expected"), [("credit", [11.1, 22.2]), ("score_function", [0.1, 0.2]), ("differentiable", [1.1, 2.2])]
+)
+def test_what_enters_through_the_advantage(term: str, expected: list[float]) -> None:
+    objective = ClippedObjective(reward_term=term)
+    objective.check(PARTS)
+    np.testing.assert_allclose(objective.credited(THREE), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("term", "missing"), [("score_function", "relevance"), ("differentiable", "vision_relevance")])
+def test_a_reading_without_its_reward_is_refused(term: str, missing: str) -> None:
+    with pytest.raises(InputError, match=f"reward_term={term} needs the {missing} reward"):
+        ClippedObjective(reward_term=term).check({"localization": object()})
+
+
+def test_a_sampled_reward_added_to_the_loss_has_no_gradient(make_rollout: Callable[..., Rollout]) -> None:
+    """The trap of reading R8: equation (11) as it is printed."""
+    rollout = make_rollout(1, 2)
+    said = scores(rollout)
+    plain = torch.autograd.grad(loss_of(ClippedObjective(), said, rollout)[0], said.logp_BT)[0]
+    printed = loss_of(ClippedObjective(), said, rollout)[0] - 1.0 * torch.tensor([0.3, 0.9]).mean()
+    assert torch.equal(torch.autograd.grad(printed, said.logp_BT)[0], plain)
+
+
+def test_credit_gradients_follow_the_reward(make_rollout: Callable[..., Rollout]) -> None:
+    rollout, grads = make_rollout(1, 2), []
+    for reward in ([0.0, 1.0], [1.0, 0.0]):
+        part = GroupCredit()(rollout, torch.tensor(reward))
+        said = scores(part)
+        loss_of(ClippedObjective(), said, part)[0].backward()
+        grads.append(said.logp_BT.grad)
+    assert (grads[0] - grads[1]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("c1", [1.0, 3.0])
+def test_score_function_is_c1_r_grad_log_pi(make_rollout: Callable[..., Rollout], c1: float) -> None:
+    """A policy of two tokens: the gradient on its logits is c1 * R * (one-hot - pi)."""
+    rollout = make_rollout(1, 2, [1, 1], reward_B=torch.tensor([0.7, -0.2]))
+    rollout = rollout.updated(advantages_BT=torch.zeros(2, 1))
+    logits = torch.tensor([[0.4, -0.3], [0.4, -0.3]], requires_grad=True)
+    chosen = torch.tensor([0, 1])
+    logp = logits.log_softmax(-1).gather(1, chosen[:, None])
+    said = Scores(logp, torch.zeros(2, 1), rollout.values_BT, torch.zeros(2, 0, 0))
+    loss_of(ClippedObjective(reward_term="score_function", c1=c1, c2=0.0, c3=0.0), said, rollout)[0].backward()
+    one_hot = torch.nn.functional.one_hot(chosen, 2)
+    expected = -c1 * rollout.reward_B[:, None] * (one_hot - logits.detach().softmax(-1)) / 2
+    torch.testing.assert_close(logits.grad, expected)
+
+
+def test_differentiable_reaches_the_attention_when_all_advantages_are_zero(
+    make_rollout: Callable[..., Rollout],
+) -> None:
+    rollout = make_rollout(1, 2)
+    reward = VisionRelevanceReward()
+    best = reward(rollout).max().expand(2)
+    rollout = rollout.updated(advantages_BT=torch.zeros_like(rollout.advantages_BT), attention_max_B=best)
+    objective = ClippedObjective(reward_term="differentiable", c1=2.0, c2=0.0, c3=0.0)
+    objective.check({"vision_relevance": reward})
+    said = scores(rollout, shift=0.0)
+    loss, _ = loss_of(objective, said, rollout)
+    lengths = rollout.mask_BT.sum(1)
+    expected = -2.0 * (reward(rollout) / best * lengths).sum() / lengths.sum()
+    torch.testing.assert_close(loss.detach(), expected)
+    loss.backward()
+    assert said.attention_BNP.grad.abs().sum() > 0
+    assert (said.logp_BT.grad == 0).all()
+
+
+def test_differentiable_with_no_attention_at_all_adds_nothing(make_rollout: Callable[..., Rollout]) -> None:
+    rollout = make_rollout(1, 2, attention_max_B=torch.zeros(2))
+    objective = ClippedObjective(reward_term="differentiable")
+    objective.check(PARTS)
+    said = scores(rollout)
+    loss, _ = loss_of(objective, said, rollout)
+    torch.testing.assert_close(loss, loss_of(ClippedObjective(), said, rollout)[0])
+    loss.backward()
+    assert said.attention_BNP.grad.isfinite().all()
+
+
+def test_differentiable_trains_the_attention_weights_of_a_policy(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], make_rollout: Callable[..., Rollout]
+) -> None:
+    pi, rollout = policy(), make_rollout(2, 2)
+    regions = torch.nn.utils.rnn.pad_sequence([p.region for p in rollout.prompts for _ in range(2)], True, torch.nan)
+    rollout = replace(
+        rollout,
+        region_BP=regions,
+        advantages_BT=torch.zeros_like(rollout.advantages_BT),
+        attention_max_B=torch.ones(4),
+        name_BN=torch.tensor([[1], [1], [1], [-1]]),
+    )
+    gradients = []
+    for term in ("credit", "differentiable"):
+        objective = ClippedObjective(reward_term=term, c2=0.0, c3=0.0)
+        objective.check(PARTS)
+        pi.zero_grad()
+        objective(pi, rollout, total_weight(rollout.mask_BT, "token_mean"))[0].backward()
+        gradients.append(pi.core.model.language_model.layers[0].self_attn.q_proj.weight.grad.abs().sum())
+    assert gradients[0] == 0 and gradients[1] > 1e-4

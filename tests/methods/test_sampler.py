@@ -1,0 +1,145 @@
+"""The rollout holds what rewards and objective need, each piece at its own answer."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from umed.boxes import Box
+from umed.chat import Prompt
+from umed.methods.sampler import Sampler, rollout_stats
+from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
+from umed.models.policy import Policy
+from umed.rollout import Answers
+
+ALL = frozenset({"text", "boxes", "attention"})
+
+
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def say(policy: Policy, answers: list[str], eos: bool = True) -> None:
+    """Make the policy say these texts, whatever it is asked."""
+    processor = policy.processor
+    rows = [
+        processor.tokenizer(a, add_special_tokens=False)["input_ids"] + [processor.eos_ids[0]] * eos for a in answers
+    ]
+    length = max(map(len, rows))
+    ids = torch.tensor([r + [processor.pad_id] * (length - len(r)) for r in rows])
+    mask = torch.arange(length) < torch.tensor([len(r) for r in rows])[:, None]
+    said = Answers(ids, mask, torch.full((len(rows),), not eos), torch.zeros(ids.shape))
+    policy.sample = lambda *args, **kwargs: said  # type: ignore[method-assign]
+
+
+def words(processor: Qwen25VLProcessor, ids: torch.Tensor, where: torch.Tensor) -> list[str]:
+    return [processor.decode([i]) for i in ids[where].tolist()]
+
+
+def test_a_sampled_rollout_is_scored_under_the_policy_that_said_it(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
+) -> None:
+    pi, prompts = policy(temperature=0.7), make_prompts(3)
+    pi.train()
+    rollout = Sampler(4, 6)(pi, prompts, ALL, rng())
+    answers = pi.sample(prompts, 4, 6, generator=rng())
+    assert torch.equal(rollout.ids_BT, answers.ids_BT) and rollout.num_candidates == 4
+    mask = rollout.mask_BT
+    torch.testing.assert_close(rollout.logp_BT[mask], answers.logp_BT[mask], atol=1e-5, rtol=0)
+    assert pi.training and not rollout.logp_BT.requires_grad and not rollout.values_BT.requires_grad
+    assert rollout.group_B.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    for b, q in enumerate(rollout.group_B.tolist()):
+        region = prompts[q].region
+        assert torch.equal(rollout.region_BP[b, : len(region)], region)
+        assert rollout.region_BP[b, len(region) :].isnan().all()
+
+
+def test_texts_boxes_and_spans_belong_to_their_tokens(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], processor: Qwen25VLProcessor
+) -> None:
+    pi, prompts = policy(), make_prompts(2, (56, 56))
+    written = processor.write_boxes([Box(0.25, 0.5, 0.75, 1.0)], "stone", prompts[0].view)
+    boxed = f"A stone is seen at {written}."
+    say(pi, [boxed, "é A stone .", "No cyst . A lung nodule .", ""])
+    rollout = Sampler(2)(pi, prompts, ALL, rng())
+    assert rollout.raw[0] == boxed
+    assert rollout.texts == ["A stone is seen at.", "é A stone.", "No cyst. A lung nodule.", ""]
+    assert rollout.boxes == [[Box(0.25, 0.5, 0.75, 1.0)], None, None, None]
+    named = [words(processor, rollout.ids_BT[b], rollout.name_span_BT[b]) for b in range(4)]
+    assert [[w.strip() for w in n] for n in named[1:]] == [["stone"], ["lung", "nodule"], []]
+    assert named[0][0] == " stone"  # and the label of the box
+    assert "".join(words(processor, rollout.ids_BT[0], rollout.box_span_BT[0])) == written.removesuffix('stone"}]')
+    assert not rollout.box_span_BT[1:].any()
+
+
+@pytest.mark.parametrize(("row", "offset"), [("token", 1), ("predictor", 0)])
+def test_attention_is_read_at_the_gold_names_tokens(
+    policy: Callable[..., Policy],
+    make_prompts: Callable[..., list[Prompt]],
+    processor: Qwen25VLProcessor,
+    row: str,
+    offset: int,
+) -> None:
+    """Reading R4; prompt 0 is about a stone, prompt 1 about a cyst."""
+    pi, prompts = policy(), make_prompts(2)
+    say(pi, ["A stone . A stone .", "A cyst .", "A stone .", "No cyst . A cyst ."])
+    rollout = Sampler(2, row=row)(pi, prompts, ALL, rng())
+    stones, cysts = (
+        [t for t, i in enumerate(rollout.ids_BT[b].tolist()) if processor.decode([i]) == word]
+        for b, word in ((0, " stone"), (3, " cyst"))
+    )
+    assert len(stones) == len(cysts) == 2
+    assert rollout.name_BN.tolist() == [
+        [t + offset for t in stones],
+        [-1, -1],
+        [-1, -1],
+        [cysts[1] + offset, -1],  # the first one is negated
+    ]
+    assert rollout.attention_BNP.shape == (4, 2, 8)
+    assert (rollout.attention_BNP[[1, 2]] == 0).all() and (rollout.attention_BNP[3, 1] == 0).all()
+    assert (rollout.attention_BNP[0].sum(-1) > 0).all() and (rollout.attention_BNP[3, 0].sum() > 0).all()
+    expected = pi.score(prompts, rollout.ids_BT, rollout.mask_BT, rollout.name_BN).attention_BNP
+    torch.testing.assert_close(rollout.attention_BNP, expected.detach())
+
+
+def test_a_run_without_attention_does_not_pay_for_it(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
+) -> None:
+    pi = policy()
+    say(pi, ["A stone .", "A stone ."])
+    rollout = Sampler(2)(pi, make_prompts(1), frozenset({"text"}), rng())
+    assert rollout.attention_BNP.numel() == 0
+
+
+def test_an_answer_that_no_one_named_has_no_rows(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
+) -> None:
+    pi = policy()
+    say(pi, ["A", "A"])
+    rollout = Sampler(2)(pi, make_prompts(1), ALL, rng())
+    assert rollout.attention_BNP.shape == (2, 0, 4)
+
+
+def test_an_answer_whose_text_encodes_otherwise_keeps_its_ids(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], processor: Qwen25VLProcessor
+) -> None:
+    pi = policy()
+    spelled = [processor.tokenizer.convert_tokens_to_ids(c) for c in "stone"]  # letters, not the word's own token
+    say(pi, ["A", "A"])
+    said = pi.sample()
+    said.ids_BT, said.mask_BT = torch.tensor([spelled] * 2), torch.ones(2, 5, dtype=torch.bool)
+    rollout = Sampler(2)(pi, make_prompts(1), ALL, rng())
+    assert rollout.ids_BT[0].tolist() == spelled and rollout.raw[0] == "stone"
+    assert rollout.name_BN.tolist() == [[1, 2, 3, 4, 5]] * 2  # all letters of the name
+
+
+def test_stats(policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]) -> None:
+    pi = policy()
+    say(pi, ['[{"bbox_2d":[0,0,9,9]}]', "A"], eos=False)
+    rollout = Sampler(2)(pi, make_prompts(1), ALL, rng())
+    lengths = rollout.mask_BT.sum(1).float()
+    assert rollout_stats(rollout) == {
+        "rollout/unparsed": 0.5,
+        "rollout/length": float(lengths.mean()),
+        "rollout/truncated": 1.0,
+    }

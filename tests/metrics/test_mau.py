@@ -1,0 +1,76 @@
+"""The MAU rules on prediction lines."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from umed.chat import Prompt
+from umed.metrics.mau import answer_lines, mau_metrics, verdicts
+from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
+from umed.rollout import Answers
+
+
+def line(**changes: object) -> dict:
+    return {
+        "output": "A stone is seen.",
+        "boxes": [[10, 10, 30, 30]],
+        "gold_boxes": [[10, 10, 30, 30]],
+        "category": "stone",
+        "categories": ["cyst", "stone"],
+        "source": "a",
+        "width": 100,
+        "height": 50,
+    } | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, (1, 1, 1, 0)),
+        ({"output": "A stone and a cyst."}, (0, 1, 1, 0)),
+        ({"output": "No cyst. A stone."}, (1, 1, 1, 0)),
+        ({"output": "No stone."}, (0, 1, 1, 0)),
+        ({"boxes": None}, (1, 0, 0, 1)),
+        ({"boxes": []}, (1, 0, 0, 0)),
+        ({"boxes": [[10, 10, 30, 20]]}, (1, 0.5, 1, 0)),
+        ({"boxes": [[10, 10, 20, 20]]}, (1, 0.25, 0, 0)),
+        ({"boxes": [[10, 10, 30, 30], [10, 10, 30, 30]]}, (1, 1, 1, 0)),
+        ({"gold_boxes": []}, (1, 0, 0, 0)),
+    ],
+)
+def test_each_rule(changes: dict, expected: tuple[float, ...]) -> None:
+    found = verdicts(line(**changes))
+    assert [found[r] for r in ("accuracy", "iou", "acc@0.5", "unparsed")] == pytest.approx(list(expected))
+
+
+def test_the_average_is_the_plain_mean_of_the_sources() -> None:
+    lines = [line(), line(), line(), line(source="b", output="nothing", boxes=None)]
+    found = mau_metrics(lines)
+    assert found["mau/accuracy/a"] == 1 and found["mau/accuracy/b"] == 0
+    assert found["mau/accuracy/avg"] == found["mau/iou/avg"] == found["mau/acc@0.5/avg"] == 0.5
+    assert found["mau/unparsed/avg"] == 0.5 and found["mau/unparsed/a"] == 0
+    assert mau_metrics([]) == {}
+    assert set(mau_metrics(lines, ["iou"])) == {"mau/iou/a", "mau/iou/b", "mau/iou/avg"}
+
+
+def test_lines_belong_to_their_prompts(make_prompts: Callable[..., list[Prompt]], processor: Qwen25VLProcessor) -> None:
+    """Two answers a query; boxes are pixels of the stored image, 112 wide but 100 x 60 in the second record."""
+    prompts = make_prompts(2, (112, 112), (60, 100))
+    gold = [p.answer.tolist() for p in prompts]
+    other = processor.tokenizer("A cyst.", add_special_tokens=False)["input_ids"]
+    rows = [gold[0], other, gold[1], other]
+    length = max(map(len, rows)) + 2
+    ids = torch.tensor([r + [11] * (length - len(r)) for r in rows])  # what stands beyond the mask is not said
+    mask = torch.arange(length) < torch.tensor([len(r) for r in rows])[:, None]
+    lines = answer_lines(
+        processor, prompts, Answers(ids, mask, torch.zeros(4, dtype=torch.bool), torch.zeros(4, length))
+    )
+    assert [x["id"] for x in lines] == ["synthetic/0"] * 2 + ["synthetic/1"] * 2
+    assert [x["output"] for x in lines[1::2]] == ["A cyst."] * 2 and lines[1]["boxes"] is None
+    assert lines[0]["gold_boxes"] == [[28, 28, 84, 56]] and lines[0]["boxes"] == [[28, 28, 84, 56]]
+    assert lines[2]["gold_boxes"] == [[15, 25, 45, 50]]
+    assert [verdicts(x)["accuracy"] for x in lines] == [1, 0, 1, 1]
+    assert verdicts(lines[0])["iou"] == pytest.approx(1) and verdicts(lines[2])["iou"] > 0.9
+    assert lines[0]["categories"] == ["cyst", "lung nodule", "stone"]
+    assert {"dataset", "split_file", "question", "answer", "answer_type", "choices", "scores", "image"} <= set(lines[0])

@@ -1,0 +1,126 @@
+"""The whole pipeline in a few steps, on synthetic and on real pictures; a run that is killed and resumed."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[2]
+REAL = Path(os.environ.get("UMED_REAL_MAU", ROOT.parent / "shared" / "real_mau"))
+STAGES = ("base", "sft", "ppo", "aar")
+
+
+def start(*overrides: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "run.py", *overrides]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=-1, stderr=-1)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err[-3000:]
+    return out
+
+
+@pytest.mark.slow
+def test_a_smoke_run_leaves_what_the_outside_relies_on(finished_run: Path) -> None:
+    metrics = json.loads((finished_run / "metrics.json").read_text())
+    for stage in STAGES:
+        for rule in ("accuracy", "iou", "iou_sampled", "acc@0.5", "unparsed"):
+            assert 0 <= metrics[f"{stage}/mau/{rule}/avg"] <= 1
+        lines = [json.loads(line) for line in (finished_run / "predictions" / stage / "mau.jsonl").open()]
+        assert {line["source"] for line in lines} <= {f"phantom_{s}" for s in ("deeplesion", "kidney_stone",
+                                                                                "nih_chest", "tbx11k", "kvasir")}  # fmt: skip
+    for name in ("records.jsonl", "dropped.jsonl", ".hydra/config.yaml", "adapter/adapter_config.json",
+                 "adapter/umed.json", "figures/examples.png", "figures/reward_curves.png"):  # fmt: skip
+        assert (finished_run / name).is_file(), name
+    assert list((finished_run / "checkpoints" / "aar").glob("*.ckpt")) and list((finished_run / "wandb").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real slices are not on this machine")
+def test_real_slices_go_through_the_whole_pipeline(tmp_path: Path) -> None:
+    out = finish(
+        start(
+            "trainer=smoke", "data/source=[folder]", f"data.source.folder.root={REAL}", "data.source.folder.name=real",
+            f"hydra.run.dir={tmp_path / 'run'}", "data.split.fractions=[0.6,0.2,0.2]", "logger=csv",
+        )
+    )  # fmt: skip
+    assert "real" in out and "SYNTHETIC" not in out
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["prepare/real/kept"] == 27 and metrics["prepare/real/unlabeled"] == 15
+    assert math.isfinite(metrics["aar/mau/iou/real"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sft", "aar"])
+def test_a_killed_run_resumes_to_the_same_bits(method: str, tmp_path: Path) -> None:
+    """2 + SIGKILL + 2 = 4: weights of the adapter and the critic are equal to the last bit."""
+    small = [
+        "task=train", f"method={method}", "data.checkpoint_every=2", f"method.steps={6}", "method.epochs=null",
+        "data.source.phantom.num_images=30", f"paths.data={tmp_path / 'data'}", "logger=csv", "limits.eval_samples=4",
+        "method.val_samples=4", "method.batch_size=4",
+    ]  # fmt: skip
+    finish(start(*small, f"hydra.run.dir={tmp_path / 'whole'}"))
+    killed = tmp_path / "killed"
+    process = start(*small, f"hydra.run.dir={killed}")
+    while not list((killed / "checkpoints").glob("*/*.ckpt")):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (killed / "adapter" / "umed.json").exists(), "killed too late to prove anything"
+    finish(start(f"resume={killed}"))
+    for name in ("adapter_model.safetensors", "value_head.safetensors"):
+        whole, resumed = load_file(tmp_path / "whole" / "adapter" / name), load_file(killed / "adapter" / name)
+        assert whole.keys() == resumed.keys()
+        assert all((whole[k] == resumed[k]).all() for k in whole), name
+    rows = [(r / "predictions" / method / "mau.jsonl").read_text() for r in (tmp_path / "whole", killed)]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.slow
+def test_a_resumed_run_with_another_config_names_the_keys(finished_run: Path) -> None:
+    process = start("method.lr=0.5", f"resume={finished_run}")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    line = err.strip().splitlines()[-1]
+    assert line.startswith("error: resume=") and "method.lr" in line and "0.5 here" in line
+
+
+@pytest.mark.slow
+def test_the_adapter_loads_in_plain_peft(finished_run: Path) -> None:
+    """The first test prediction of the run comes out of transformers and peft alone."""
+    script = f"""
+import json, torch
+from pathlib import Path
+from peft import PeftModel
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoTokenizer
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil as Pictures
+run = Path({str(finished_run)!r})
+base = {str(ROOT / "src" / "umed" / "models" / "tiny_base")!r}
+model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
+model = PeftModel.from_pretrained(model, run / "adapter").eval()
+tokenizer = AutoTokenizer.from_pretrained(run / "adapter")
+line = json.loads((run / "predictions/aar/mau.jsonl").open().readline())
+root = Path(json.loads((run / "sources.json").read_text())[line["source"]])
+picture = Pictures.from_pretrained(run / "adapter")(Image.open(root / line["image"]).convert("RGB"), return_tensors="pt")
+words = [{{"role": "user", "content": [{{"type": "image"}}, {{"type": "text", "text": line["question"]}}]}}]
+text = tokenizer.apply_chat_template(words, tokenize=False, add_generation_prompt=True)
+text = text.replace("<|image_pad|>", "<|image_pad|>" * (int(picture["image_grid_thw"].prod()) // 4))
+batch = tokenizer(text, return_tensors="pt")
+types = (batch["input_ids"] == tokenizer.convert_tokens_to_ids("<|image_pad|>")).long()
+ids = model.generate(**batch, **picture, mm_token_type_ids=types, max_new_tokens=64, do_sample=False)
+said = tokenizer.decode(ids[0, batch["input_ids"].shape[1]:], skip_special_tokens=True)
+assert said == line["output"], (said, line["output"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=finished_run, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -1,0 +1,73 @@
+"""Pictures in, answers and annotated pictures out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from PIL import Image
+
+from tests.conftest import BACKBONE
+from umed import config
+from umed.boxes import Box
+from umed.errors import InputError
+from umed.tasks.predict import predict
+
+CONF = str(Path(__file__).parents[2] / "conf")
+
+
+@pytest.fixture
+def asked(tmp_path: Path, tiny_folder: Path, processor: Any) -> Any:
+    def build(*images: Path) -> DictConfig:
+        config.register()
+        with initialize_config_dir(CONF, version_base="1.3"):
+            given = ",".join(map(str, images))
+            target = f"model.processor._target_={BACKBONE}.{type(processor).__name__}"
+            model = [f"model.path={tiny_folder}", f"model.backbone={BACKBONE}", target, "method.max_new_tokens=4"]
+            where = [f"images=[{given}]", f"paths.run_dir={tmp_path / 'run'}"]
+            return compose("config", ["task=predict", *model, *where])
+
+    return build
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "in" / "scan.png"
+    path.parent.mkdir()
+    Image.fromarray(np.full((80, 160), 100, np.uint8)).save(path)
+    return path
+
+
+def test_answers_and_annotated_pictures(asked, picture, processor, tmp_path, monkeypatch, capsys):
+    other = tmp_path / "scan.png"
+    Image.new("RGB", (60, 60)).save(other)
+    monkeypatch.setattr(type(processor), "read_boxes", lambda *_: [Box(0.25, 0.5, 0.75, 1.0)])
+    predict(asked(picture, other))
+    out = tmp_path / "run" / "predict"
+    first, second = (json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines())
+    assert first["boxes"] == [[40.0, 40.0, 120.0, 80.0]] and (first["width"], first["height"]) == (160, 80)
+    assert (first["annotated"], second["annotated"]) == ("scan.png", "scan_2.png")
+    drawn = np.asarray(Image.open(out / "scan.png")).astype(int)
+    assert (drawn[..., 0] > drawn[..., 2] + 50).any()  # the orange outline on a gray picture
+    assert "[[40.0, 40.0, 120.0, 80.0]]" in capsys.readouterr().out
+
+
+def test_no_box_is_no_zero(asked, picture, processor, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(type(processor), "read_boxes", lambda *_: None)
+    predict(asked(picture))
+    line = json.loads((tmp_path / "run" / "predict" / "answers.jsonl").read_text())
+    assert line["boxes"] is None and "none could be read" in capsys.readouterr().out
+
+
+def test_wrong_input_is_told_before_the_model_is_loaded(asked, picture, tmp_path, monkeypatch):
+    monkeypatch.setattr("umed.tasks.predict.build_policy", lambda *_: pytest.fail("loaded"))
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(InputError, match="images=\\["):
+        predict(asked())
+    with pytest.raises(InputError, match=r"missing\.png"):
+        predict(asked(picture, tmp_path / "missing.png"))
+    with pytest.raises(InputError, match=r"text\.png"):
+        predict(asked(picture, tmp_path / "text.png"))

@@ -1,0 +1,180 @@
+"""A run folder read back: tables, histories, the same pictures after each stage, and where a model looks."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+from tests.conftest import BACKBONE, make_record
+from umed.analysis import Run, newest_run, open_run, where_it_looks, write_figures
+from umed.errors import InputError
+from umed.figures import heat_overlay, short
+from umed.methods.sampler import Sampler
+from umed.metrics.mau import mau_metrics
+from umed.models.load import save_adapter
+from umed.records import Record, write_jsonl
+from umed.rollout import Answers
+
+SIZE = (112, 84)
+
+
+def records() -> list[Record]:
+    made = [replace(make_record(i, *SIZE), split="train" if i == 5 else "test") for i in range(6)]
+    return [replace(r, source="phantom_a" if i < 2 else "phantom_b") for i, r in enumerate(made)]
+
+
+def line(record: Record, boxes: list[list[float]] | None, output: str) -> dict[str, Any]:
+    told = record.to_json()
+    return {
+        "id": record.id, "dataset": "mau", "question": record.query, "output": output, "boxes": boxes,
+        "source": record.source, "category": record.category, "gold_boxes": told["boxes"],
+        "width": record.width, "height": record.height, "categories": ["stone", "cyst", "lung nodule"],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_folder: Path, policy: Any, processor: Any) -> Run:
+    """Stages base (says nothing) and aar (says the truth) of a made-up run."""
+    folder, made = tmp_path / "runs" / "umed" / "one", records()
+    (folder / ".hydra").mkdir(parents=True)
+    target = {"_target_": f"{BACKBONE}.{type(processor).__name__}", "path": "${model.path}"}
+    model = {"path": str(tiny_folder), "backbone": BACKBONE, "processor": target, "dtype": "float32"}
+    model |= {"temperature": 1.0, "attention": {"layers": None, "heads": None}}
+    OmegaConf.save({"model": model, "seed": 0, "method": {"max_new_tokens": 4}}, folder / ".hydra" / "config.yaml")
+    for r in made:
+        (tmp_path / r.source).mkdir(exist_ok=True)
+        Image.fromarray(np.full((SIZE[1], SIZE[0], 3), 120, np.uint8)).save(tmp_path / r.source / r.image)
+    write_jsonl(folder / "records.jsonl", (r.to_json() for r in made))
+    (folder / "sources.json").write_text(json.dumps({r.source: str(tmp_path / r.source) for r in made}))
+    tests, metrics = made[:5], {}
+    said = {
+        "base": [line(r, None, "I see nothing") for r in tests],
+        "aar": [line(r, r.to_json()["boxes"], f"A {r.category}.") for r in tests],
+    }
+    for stage, lines in said.items():
+        write_jsonl(folder / "predictions" / stage / "mau.jsonl", lines)
+        metrics |= {f"{stage}/{k}": v for k, v in mau_metrics(lines).items()}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    for stage, column in {"sft": "sft/loss", "aar": "reward/total"}.items():
+        log = folder / "logs" / stage / "metrics.csv"
+        log.parent.mkdir(parents=True)
+        # iteration 1 was run twice: the second time after a resume
+        log.write_text(
+            f"step,{column},reward/localization,val/mau/iou/avg\n0,1,.1,\n1,2,.2,\n1,,,.25\n1,3,.3,\n2,4,.4,\n"
+        )
+    adapter = {"r": 2, "target_modules": "all-linear"}
+    save_adapter(policy(adapter=adapter), folder / "adapter", {"stage": "aar"})
+    return open_run(folder)
+
+
+def test_history_merges_validation_and_what_a_resume_repeats(run):
+    history = run.history("aar")
+    assert history.index.tolist() == [0, 1, 2]
+    assert history["reward/total"].tolist() == [1, 3, 4]
+    assert history["val/mau/iou/avg"].dropna().to_dict() == {1: 0.25}
+    with pytest.raises(InputError, match="ppo"):
+        run.history("ppo")
+
+
+def test_table_and_predictions(run):
+    assert run.stages == ["base", "aar"]
+    table = run.table()
+    assert table.loc["aar", ("phantom_b", "IoU")] == 1 and table.loc["base", ("avg", "accuracy")] == 0
+    assert run.predictions("aar")["iou"].tolist() == [1.0] * 5
+    assert run.predictions("base")["unparsed"].tolist() == [1.0] * 5
+
+
+def test_examples_show_every_stage_and_every_source(run):
+    figure = run.examples(count=3)
+    assert [a.get_title() for a in figure.axes[:2]] == ["base", "aar"]
+    assert [a.get_ylabel() for a in figure.axes[::2]] == [
+        "phantom_a: stone",
+        "phantom_b: lung nodule",
+        "phantom_a: cyst",
+    ]
+    below = [a.get_xlabel() for a in figure.axes[:2]]
+    assert below == ["I see nothing [wrong, IoU 0.00]", "A stone. [right, IoU 1.00]"]
+    assert "SYNTHETIC" in figure.get_suptitle()
+    base, aar = (np.asarray(a.images[0].get_array()).astype(int) for a in figure.axes[:2])
+    assert not np.array_equal(base, aar)  # the said boxes
+
+
+def test_curves_of_the_rewarding_stages_only(run):
+    figure = run.reward_curves()
+    assert len(figure.axes) == 3
+    (drawn,) = figure.axes[0].lines
+    assert (drawn.get_label(), drawn.get_ydata().tolist()) == ("localization", [0.1, 0.3, 0.4])
+    assert figure.axes[2].lines[0].get_xdata().tolist() == [1]
+
+
+def test_titles_of_real_pictures_do_not_say_synthetic(run):
+    run.roots = {"nih_chest": Path()}
+    assert "SYNTHETIC" not in run.reward_curves().get_suptitle()
+
+
+def test_attention_is_what_the_reward_sees(policy, make_prompts, monkeypatch):
+    """The heat of the name's tokens equals the rollout's, for an answer that names the abnormality."""
+    model, (prompt,) = policy(), make_prompts(1, (140, 112))
+    processor = model.processor
+    ids = torch.tensor([processor.tokenizer("A stone is", add_special_tokens=False)["input_ids"]])
+    gold = Answers(
+        ids, torch.ones_like(ids, dtype=torch.bool), torch.zeros(1, dtype=torch.bool), torch.zeros(ids.shape)
+    )
+    monkeypatch.setattr(type(model), "sample", lambda *_, **__: gold)
+    line, heat = where_it_looks(model, prompt, 4)
+    rollout = Sampler(1, 4)(model, [prompt], frozenset({"attention"}), torch.Generator())
+    assert line["output"] == "A stone is" and rollout.name_BN.tolist() == [[2]]
+    assert heat is not None and heat.shape == (prompt.view.rows, prompt.view.columns)
+    np.testing.assert_allclose(heat.flatten(), rollout.attention_BNP[0, 0].numpy(), rtol=1e-5)
+
+
+def test_attention_figure_opens_the_stage(run):
+    record = run.some(1)[0]
+    figure = run.attention("aar", record)
+    assert figure.axes[0].get_title() == "aar" and "names no abnormality" in figure.axes[0].get_xlabel().replace(
+        "\n", " "
+    )
+    assert run.adapter("aar") == run.folder / "adapter" and run.adapter("base") is None
+    with pytest.raises(InputError, match="ppo"):
+        run.adapter("ppo")
+
+
+def test_heat_is_most_colored_where_it_is_most():
+    heat = np.full((2, 4), 0.02)
+    heat[1, 2] = 0.03
+    pixels = np.asarray(heat_overlay(Image.new("RGB", (80, 40), (90, 90, 90)), heat)).astype(int)
+    color = pixels[..., 0] - pixels[..., 1]
+    row, column = np.unravel_index(color.argmax(), color.shape)
+    assert 20 <= row < 40 and 40 <= column < 60 and color[0, 0] == 0
+    even = np.asarray(heat_overlay(Image.new("RGB", (8, 4), (90, 90, 90)), heat * 0 + 0.1))
+    assert (even == 90).all()
+
+
+def test_answers_are_shown_without_their_json():
+    box = '{"bbox_2d":[1,2,3,4],"label":"cyst"}'
+    assert short(f"Here: [{box},{box}]. A stone.") == "Here: (box: cyst). A stone."
+    assert short('cut: [{"bbox_2d":[1,2') == "cut: (box)"
+
+
+def test_write_figures(run):
+    write_figures(run.folder)
+    names = sorted(p.name for p in (run.folder / "figures").iterdir())
+    assert names == ["attention.png", "examples.png", "reward_curves.png"]
+
+
+def test_data_shows_whole_rows(run):
+    assert len(run.data(count=3).axes) == 1  # one training record
+
+
+def test_newest_run(run, tmp_path):
+    assert newest_run(tmp_path / "runs") == run.folder
+    with pytest.raises(InputError, match=r"python run\.py"):
+        newest_run(tmp_path / "none")
+    with pytest.raises(InputError, match=r"metrics\.json"):
+        open_run(tmp_path)

@@ -1,0 +1,136 @@
+"""Wrong input ends with one plain line and exit code 1, before anything long begins, and nothing is lost."""
+
+import errno
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from PIL import Image
+
+from umed import config, tasks
+from umed.callbacks.checkpoints import AtomicCheckpointIO
+from umed.errors import InputError
+from umed.models.load import save_adapter
+from umed.models.policy import Policy
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+def refused(capsys: pytest.CaptureFixture[str], run_dir: Path, *overrides: str) -> str:
+    """Run a task that must be refused; the one line it prints."""
+    config.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", overrides=[f"paths.run_dir={run_dir}", "trainer=smoke", *overrides])
+    with pytest.raises(SystemExit) as stop:
+        tasks.run(cfg)
+    assert stop.value.code == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("error: ") and "Traceback" not in "".join(lines)
+    return lines[-1]
+
+
+def coco(root: Path, **changes: object) -> Path:
+    (root / "images").mkdir(parents=True)
+    for i in range(4):
+        Image.effect_noise((60 + i, 50), 40).save(root / "images" / f"{i}.png")
+    images = [{"id": i, "file_name": f"images/{i}.png", "width": 60 + i, "height": 50, "modality": "CT"} for i in range(4)]
+    boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [5, 5, 20, 20]} for i in range(4)]
+    data = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "mass"}], **changes}
+    (root / "annotations.json").write_text(json.dumps(data))
+    return root
+
+
+def folder(root: Path) -> list[str]:
+    return ["task=prepare", "data/source=[folder]", f"data.source.folder.root={root}"]
+
+
+def test_a_missing_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "nowhere" in refused(capsys, tmp_path / "run", *folder(tmp_path / "nowhere"))
+
+
+def test_a_root_that_was_not_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(capsys, tmp_path / "run", "task=prepare", "data/source=[folder]")
+    assert "data.source.folder.root" in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"annotations": "none"}, "annotations"),
+        ({"annotations": [{"id": 1, "image_id": 0, "category_id": 1, "bbox": "wide"}]}, "bbox"),
+        ({"annotations": [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [5, 5, 200, 20]}]}, "xywh"),
+        ({"annotations": [{"id": 1, "image_id": 0, "category_id": 9, "bbox": [5, 5, 20, 20]}]}, "categor"),
+    ],
+    ids=["wrong types", "a box that is text", "a box outside its image", "an unknown category"],
+)
+def test_a_wrong_coco_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, object], told: str
+) -> None:
+    line = refused(capsys, tmp_path / "run", *folder(coco(tmp_path / "data", **changes)))
+    assert "annotations.json" in line and told in line.lower().replace("[x, y, w", "xywh").replace("x, y, width", "xywh")
+
+
+def test_an_unreadable_picture_is_a_line_of_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = coco(tmp_path / "data")
+    for picture in root.glob("images/*.png"):
+        picture.write_bytes(picture.read_bytes()[:60])
+    assert "4 unreadable" in refused(capsys, tmp_path / "run", *folder(root))
+    dropped = [json.loads(line) for line in (tmp_path / "run" / "dropped.jsonl").read_text().splitlines()]
+    assert [d["reason"] for d in dropped] == ["unreadable"] * 4
+
+
+def test_one_candidate(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_folder: Path) -> None:
+    line = refused(capsys, tmp_path / "run", f"model.path={tiny_folder}", "method.num_candidates=1")
+    assert "num_candidates=1" in line and "reward.normalize=none" in line
+    assert not (tmp_path / "run" / "records.jsonl").exists(), "refused before anything is drawn or trained"
+
+
+def test_no_rewards(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_folder: Path) -> None:
+    assert "reward=" in refused(capsys, tmp_path / "run", f"model.path={tiny_folder}", "reward=[]")
+
+
+def test_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = coco(tmp_path / "data")
+    overrides = [*folder(root)[1:], "data.split.fractions=[0.5,0.25,0.25]", f"model.path={tmp_path / 'none'}"]
+    assert "model.path" in refused(capsys, tmp_path / "run", "task=evaluate", *overrides)
+
+
+def test_an_adapter_for_another_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_folder: Path, policy: Callable[..., Policy]
+) -> None:
+    make_policy_folder = tmp_path / "adapter"
+    made = policy(adapter={"r": 2, "target_modules": "all-linear"})
+    save_adapter(made, make_policy_folder, {})
+    note = json.loads((make_policy_folder / "umed.json").read_text())
+    note["model"]["hidden_size"] = 9
+    (make_policy_folder / "umed.json").write_text(json.dumps(note))
+    overrides = [*folder(coco(tmp_path / "data"))[1:], f"model.path={tiny_folder}", f"init_from={make_policy_folder}"]
+    line = refused(capsys, tmp_path / "run", "task=evaluate", "data.evaluate.split=train", *overrides)
+    assert "another model" in line and "hidden_size" in line
+
+
+def test_a_dead_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_folder: Path) -> None:
+    overrides = [*folder(coco(tmp_path / "data"))[1:], f"model.path={tiny_folder}", "task=train", "method=aar"]
+    judge = ["judge=openai", "judge.base_url=http://127.0.0.1:9/v1", "judge.max_retries=0", "logger=csv"]
+    small = ["model.recipe.aar.max_new_tokens=4", "model.recipe.aar.num_candidates=2", "model.recipe.aar.batch_size=2"]
+    line = refused(capsys, tmp_path / "run", *overrides, *judge, *small)
+    assert "127.0.0.1:9" in line
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    io = AtomicCheckpointIO(TorchCheckpointIO())
+    io.save_checkpoint({"step": 1}, tmp_path / "last.ckpt")
+    before = (tmp_path / "last.ckpt").read_bytes()
+
+    def full(self: object, checkpoint: dict, path: Path, storage_options: object = None) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(TorchCheckpointIO, "save_checkpoint", full)
+    with pytest.raises(InputError, match=r"no room on the disk.*resume="):
+        io.save_checkpoint({"step": 2}, tmp_path / "last.ckpt")
+    assert (tmp_path / "last.ckpt").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]

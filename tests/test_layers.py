@@ -1,0 +1,76 @@
+"""Imports only go left: the order of the rooms, read from the syntax trees."""
+
+import ast
+from pathlib import Path
+
+import umed
+
+PACKAGE = Path(umed.__file__).parent
+LAYERS = (
+    {"errors", "boxes", "config"},
+    {"records", "chat"},
+    {"rollout", "pictures", "figures"},
+    {"data", "models", "metrics"},
+    {"annotate", "judges", "rewards"},
+    {"methods"},
+    {"callbacks", "analysis"},
+    {"tasks"},
+)
+LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+APART = {frozenset({"data", "models"})}  # the config hands both the same light processor
+FORBIDDEN = {"torchvision", "pickle", "requests"}
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names of everything a file imports, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            # `from umed import records` names a room, `from umed.records import Record` does not
+            bare = node.module == "umed"
+            found |= {f"umed.{alias.name}" for alias in node.names} if bare else {str(node.module)}
+    return found
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+FILES = [p for p in sorted(PACKAGE.rglob("*.py")) if room_of(p) != "__init__"]
+
+
+def test_every_room_has_its_place() -> None:
+    assert FILES
+    assert {room_of(p) for p in FILES} <= set(LEVEL), "give a new room its place in LAYERS"
+
+
+def test_imports_only_go_left() -> None:
+    wrong = []
+    for path in FILES:
+        here = room_of(path)
+        for name in imports(path):
+            if name.split(".")[0] != "umed" or name == "umed":
+                continue
+            there = name.split(".")[1]
+            if LEVEL[there] > LEVEL[here] or frozenset({here, there}) in APART:
+                wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+    assert not wrong
+
+
+def test_a_backbone_does_not_know_its_policy() -> None:
+    """A family's module is chosen by the config; the shared files never import one."""
+    models = PACKAGE / "models"
+    shared = [p for p in models.glob("*.py")]
+    assert not [p for p in shared if any(name.startswith("umed.models.backbones") for name in imports(p))]
+
+
+def test_rewards_never_see_the_policy() -> None:
+    rewards = PACKAGE / "rewards"
+    assert not [p for p in rewards.glob("*.py") if any(name.startswith("umed.models") for name in imports(p))]
+
+
+def test_nothing_forbidden_is_imported() -> None:
+    assert not [(p, name) for p in FILES for name in imports(p) if name.split(".")[0] in FORBIDDEN]
