@@ -51,9 +51,7 @@ def tiny_folder(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random tiny model; patches of 14 px in both families, so an image token is 28 px."""
     folder = tmp_path_factory.mktemp(family)
     corpus = [*QUERIES, *CATEGORIES, "A stone is seen at . There is a cyst at . No lung nodule ."]
-    tiny.build(
-        folder, corpus, family=family, hidden=64, layers=2, vision_layers=2, patch=14, max_pixels=112 * 112
-    )
+    tiny.build(folder, corpus, family=family, hidden=64, layers=2, vision_layers=2, patch=14, max_pixels=112 * 112)
     return folder
 
 
@@ -100,15 +98,10 @@ def make_prompts(processor: Qwen25VLProcessor) -> Callable[..., list[Prompt]]:
 
 @pytest.fixture
 def policy(tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str) -> Callable[..., Policy]:
-    """`policy(scale=3, **arguments of load_policy)`: weights times `scale`, so that a mistake is visible."""
+    """`policy(**arguments of load_policy)`: a new one each time; random weights, wide enough that mistakes show."""
 
-    def build(scale: float = 3.0, path: Path | None = None, **kwargs: object) -> Policy:
-        made = load_policy(str(path or tiny_folder), processor, backbone, **kwargs)
-        with torch.no_grad():
-            for weight in made.core.parameters():
-                if weight.ndim > 1:
-                    weight.mul_(scale)
-        return made
+    def build(path: Path | None = None, **kwargs: object) -> Policy:
+        return load_policy(str(path or tiny_folder), processor, backbone, **kwargs)
 
     return build
 

@@ -36,7 +36,9 @@ def coco(root: Path, **changes: object) -> Path:
     (root / "images").mkdir(parents=True)
     for i in range(4):
         Image.effect_noise((60 + i, 50), 40).save(root / "images" / f"{i}.png")
-    images = [{"id": i, "file_name": f"images/{i}.png", "width": 60 + i, "height": 50, "modality": "CT"} for i in range(4)]
+    images = [
+        {"id": i, "file_name": f"images/{i}.png", "width": 60 + i, "height": 50, "modality": "CT"} for i in range(4)
+    ]
     boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [5, 5, 20, 20]} for i in range(4)]
     data = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "mass"}], **changes}
     (root / "annotations.json").write_text(json.dumps(data))
@@ -70,7 +72,9 @@ def test_a_wrong_coco_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, object], told: str
 ) -> None:
     line = refused(capsys, tmp_path / "run", *folder(coco(tmp_path / "data", **changes)))
-    assert "annotations.json" in line and told in line.lower().replace("[x, y, w", "xywh").replace("x, y, width", "xywh")
+    assert "annotations.json" in line and told in line.lower().replace("[x, y, w", "xywh").replace(
+        "x, y, width", "xywh"
+    )
 
 
 def test_an_unreadable_picture_is_a_line_of_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,4 +75,8 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    return [f"{k} ({there.get(k)} there, {here.get(k)} here)" for k in there.keys() | here.keys() if there.get(k) != here.get(k)]
+    return [
+        f"{k} ({there.get(k)} there, {here.get(k)} here)"
+        for k in there.keys() | here.keys()
+        if there.get(k) != here.get(k)
+    ]

@@ -120,7 +120,7 @@ def test_optimization_is_manual() -> None:
 
 
 def test_a_checkpoint_holds_the_trained_weights_only(policy: Callable[..., Policy]) -> None:
-    pi = policy(scale=1.0, adapter={"r": 2, "target_modules": "all-linear"})
+    pi = policy(adapter={"r": 2, "target_modules": "all-linear"})
     method = Plain(pi, lr=0.1)
     method.iteration = 5
     state = method.state_dict()

@@ -72,6 +72,26 @@ def test_texts_boxes_and_spans_belong_to_their_tokens(
     assert not rollout.box_span_BT[1:].any()
 
 
+@pytest.mark.parametrize("family", ["qwen2_5_vl"], indirect=True)  # its boxes depend on the picture's own view
+def test_each_answer_is_read_in_the_view_of_its_own_picture(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], processor: Qwen25VLProcessor
+) -> None:
+    pi, prompts = policy(), make_prompts(2, (56, 56), (112, 56))
+    half = Box(0, 0, 0.5, 1)
+    say(pi, [processor.write_boxes([half], "stone", p.view) for p in prompts for _ in range(2)])
+    assert Sampler(2)(pi, prompts, ALL, rng()).boxes == [[half]] * 4
+
+
+def test_dropout_of_a_policy_in_training_does_not_reach_the_scores(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
+) -> None:
+    pi = policy(adapter={"target_modules": "all-linear", "lora_dropout": 0.5, "init_lora_weights": False}).train()
+    rollout = Sampler(2, 6)(pi, make_prompts(2), ALL, rng())
+    expected = pi.sample(rollout.prompts, 2, 6, generator=rng())
+    mask = rollout.mask_BT
+    torch.testing.assert_close(rollout.logp_BT[mask], expected.logp_BT[mask], atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize(("row", "offset"), [("token", 1), ("predictor", 0)])
 def test_attention_is_read_at_the_gold_names_tokens(
     policy: Callable[..., Policy],

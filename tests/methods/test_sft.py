@@ -14,7 +14,7 @@ from umed.models.policy import Policy
 def test_the_loss_is_that_of_transformers_labels(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
 ) -> None:
-    pi, prompts = policy(scale=1.0), make_prompts(3)
+    pi, prompts = policy(), make_prompts(3)
     model = AutoModelForImageTextToText.from_pretrained(pi.core.name_or_path).eval()
     total = count = 0.0
     for p in prompts:
@@ -37,7 +37,7 @@ def test_the_loss_is_that_of_transformers_labels(
 def test_it_overfits_a_batch(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
 ) -> None:
-    pi, prompts = policy(scale=1.0), make_prompts(3, (56, 56))
+    pi, prompts = policy(), make_prompts(3, (56, 56))
     method = AbnormalAwareTuning(
         lambda _: pi, seed=0, lr=5e-3, batch_size=3, steps=40, schedule="constant", warmup=0.0, head_lr=0.0
     )

@@ -14,13 +14,13 @@ from umed.rollout import Answers
 def line(**changes: object) -> dict:
     return {
         "output": "A stone is seen.",
-        "boxes": [[10, 10, 30, 30]],
-        "gold_boxes": [[10, 10, 30, 30]],
+        "boxes": [[16, 16, 48, 48]],
+        "gold_boxes": [[16, 16, 48, 48]],
         "category": "stone",
         "categories": ["cyst", "stone"],
         "source": "a",
-        "width": 100,
-        "height": 50,
+        "width": 128,
+        "height": 64,
     } | changes
 
 
@@ -33,9 +33,9 @@ def line(**changes: object) -> dict:
         ({"output": "No stone."}, (0, 1, 1, 0)),
         ({"boxes": None}, (1, 0, 0, 1)),
         ({"boxes": []}, (1, 0, 0, 0)),
-        ({"boxes": [[10, 10, 30, 20]]}, (1, 0.5, 1, 0)),
-        ({"boxes": [[10, 10, 20, 20]]}, (1, 0.25, 0, 0)),
-        ({"boxes": [[10, 10, 30, 30], [10, 10, 30, 30]]}, (1, 1, 1, 0)),
+        ({"boxes": [[16, 16, 48, 32]]}, (1, 0.5, 1, 0)),
+        ({"boxes": [[16, 16, 32, 32]]}, (1, 0.25, 0, 0)),
+        ({"boxes": [[16, 16, 48, 48], [16, 16, 48, 48]]}, (1, 1, 1, 0)),
         ({"gold_boxes": []}, (1, 0, 0, 0)),
     ],
 )

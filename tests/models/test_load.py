@@ -31,7 +31,9 @@ def trained(tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str, tmp_
     return pi, tmp_path / "run"
 
 
-def test_only_the_adapter_and_the_head_are_trained(tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str) -> None:
+def test_only_the_adapter_and_the_head_are_trained(
+    tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str
+) -> None:
     pi = load_policy(str(tiny_folder), processor, backbone, adapter=LORA)
     trained = [n for n, p in pi.named_parameters() if p.requires_grad]
     assert trained and all("lora_" in n or n.startswith("value_head.") for n in trained)
@@ -39,7 +41,9 @@ def test_only_the_adapter_and_the_head_are_trained(tiny_folder: Path, processor:
     assert len(names) == len(set(names)) and not any("_core" in n for n in names)
 
 
-def test_without_adapter_every_weight_is_trained(tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str) -> None:
+def test_without_adapter_every_weight_is_trained(
+    tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str
+) -> None:
     assert all(p.requires_grad for p in load_policy(str(tiny_folder), processor, backbone).parameters())
 
 
@@ -88,12 +92,16 @@ def test_dropout_of_the_adapter_is_the_stored_one_or_the_one_asked_for(
 def test_an_adapter_of_another_model_is_refused(
     trained: tuple[Policy, Path], processor: Qwen25VLProcessor, backbone: str, tmp_path: Path
 ) -> None:
-    build(tmp_path / "other", ["another corpus"], family=backbone.rpartition(".")[2], hidden=64, layers=1, vision_layers=2)
+    build(
+        tmp_path / "other", ["another corpus"], family=backbone.rpartition(".")[2], hidden=64, layers=1, vision_layers=2
+    )
     with pytest.raises(InputError, match=r"another model.*num_hidden_layers 2 there, 1 here"):
         load_policy(str(tmp_path / "other"), processor, backbone, init_from=str(trained[1]))
 
 
-def test_a_folder_without_adapter_is_refused(tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str, tmp_path: Path) -> None:
+def test_a_folder_without_adapter_is_refused(
+    tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match=r"init_from=.*no adapter_config.json"):
         load_policy(str(tiny_folder), processor, backbone, init_from=str(tmp_path))
 

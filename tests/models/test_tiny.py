@@ -49,9 +49,7 @@ def test_special_tokens_are_whole_and_distinct() -> None:
     assert TOKENIZER.pad_token_id != TOKENIZER.eos_token_id
 
 
-def test_a_built_folder_is_a_checkpoint_of_its_own(
-    family: str, processor: Qwen25VLProcessor, tmp_path: Path
-) -> None:
+def test_a_built_folder_is_a_checkpoint_of_its_own(family: str, processor: Qwen25VLProcessor, tmp_path: Path) -> None:
     build(tmp_path, ["a stone"], family=family, hidden=64, layers=1, vision_layers=2, max_pixels=84 * 84)
     processor = type(processor)(str(tmp_path))
     assert processor.eos_ids == (processor.tokenizer.eos_token_id,)

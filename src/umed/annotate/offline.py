@@ -60,5 +60,9 @@ class OfflineAnnotator:
             region=REGION,
         )
         query = pick.choice(QUERIES).format(modality=record.modality)
-        parts = (pick.choice(DETECT), where[0].upper() + where[1:], pick.choice(RECOGNIZE).format(category=record.category))
+        parts = (
+            pick.choice(DETECT),
+            where[0].upper() + where[1:],
+            pick.choice(RECOGNIZE).format(category=record.category),
+        )
         return with_text(record, query, " ".join(parts), annotator="offline", annotator_seed=self.seed)

@@ -9,8 +9,7 @@ from umed.judges.base import JudgeItem, Verdict
 from umed.metrics.mentions import named
 
 _STOP_WORDS = frozenset(
-    "a an and are as at be been by for from has have in is it its of on or that the there these this to was were which "
-    "with".split()
+    ["a", "an", "and", "are", "as", "at", "be", "been", "by", "for", "from", "has", "have", "in", "is", "it", "its", "of", "on", "or", "that", "the", "there", "these", "this", "to", "was", "were", "which", "with"]
 )
 
 

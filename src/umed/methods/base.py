@@ -104,7 +104,9 @@ class Method(L.LightningModule):
         bad = [name for name, value in {**parts, "policy/grad_norm": norm}.items() if not torch.isfinite(value)]
         if bad:
             optimizer.zero_grad()
-            raise FloatingPointError(f"{', '.join(bad)} not finite at {self.stage}/iteration {self.iteration}: no step taken")
+            raise FloatingPointError(
+                f"{', '.join(bad)} not finite at {self.stage}/iteration {self.iteration}: no step taken"
+            )
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad()

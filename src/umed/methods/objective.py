@@ -74,7 +74,9 @@ class ClippedObjective:
         """Refuse a reading that the chosen rewards cannot serve."""
         needed = {"score_function": "relevance", "differentiable": "vision_relevance"}.get(self.reward_term)
         if needed and needed not in parts:
-            raise InputError(f"objective.reward_term={self.reward_term} needs the {needed} reward: add it to reward=[...]")
+            raise InputError(
+                f"objective.reward_term={self.reward_term} needs the {needed} reward: add it to reward=[...]"
+            )
         if self.reward_term == "differentiable":
             self.attention_share = parts["vision_relevance"].share
 

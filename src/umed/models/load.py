@@ -75,7 +75,9 @@ def adapter_folder(where: str) -> Path:
     for folder in (Path(where), Path(where) / "adapter"):
         if (folder / "adapter_config.json").is_file():
             return folder
-    raise InputError(f"init_from={where}: no adapter_config.json there or in its adapter/ folder: give a run or adapter folder")
+    raise InputError(
+        f"init_from={where}: no adapter_config.json there or in its adapter/ folder: give a run or adapter folder"
+    )
 
 
 def shape_of(model: Any) -> dict[str, Any]:

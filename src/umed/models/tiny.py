@@ -87,7 +87,11 @@ def build(
         "head_dim": hidden // heads,
         "max_position_embeddings": 2048,
         # a base of 10: with the usual 10,000 neighbouring columns of so few tokens would turn by almost nothing
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10.0, "mrope_section": [pairs - 2 * side, side, side]},
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10.0,
+            "mrope_section": [pairs - 2 * side, side, side],
+        },
         "bos_token_id": None,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
@@ -107,15 +111,17 @@ def build(
     vision |= extra(vision_layers, patch)
     if family == "qwen2_5_vl":
         del text["head_dim"]
-    config = config_class(text_config=text, vision_config=vision, tie_word_embeddings=True, initializer_range=spread, **ids)
+    config = config_class(
+        text_config=text, vision_config=vision, tie_word_embeddings=True, initializer_range=spread, **ids
+    )
     torch.manual_seed(seed)
     model = model_class(config)
-    model.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
-    )
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    Qwen2VLImageProcessorPil(patch_size=patch, min_pixels=(4 * patch) ** 2, max_pixels=max_pixels).save_pretrained(folder)
+    Qwen2VLImageProcessorPil(patch_size=patch, min_pixels=(4 * patch) ** 2, max_pixels=max_pixels).save_pretrained(
+        folder
+    )
 
 
 MARKERS = {"image_token_id": "image_pad", "video_token_id": "video_pad", "vision_start_token_id": "vision_start",

@@ -72,5 +72,8 @@ class VisionRelevanceReward:
         """The same from fresh attention, with its gradient (reading R8 `differentiable`)."""
         device = attention_BNP.device
         return attention_share(
-            attention_BNP, rollout.region_BP.to(device), rollout.name_BN.to(device), **self.reading  # type: ignore[arg-type]
+            attention_BNP,
+            rollout.region_BP.to(device),
+            rollout.name_BN.to(device),
+            **self.reading,  # type: ignore[arg-type]
         )

@@ -23,9 +23,7 @@ def evaluate(cfg: DictConfig) -> None:
     print_table(metrics, [stage], title=f"MAU {cfg.data.evaluate.split}, {cfg.init_from or cfg.model.path}")
 
 
-def evaluate_stage(
-    cfg: DictConfig, data: Data, stage: str, adapter: str | Path | None, run: Path
-) -> dict[str, float]:
+def evaluate_stage(cfg: DictConfig, data: Data, stage: str, adapter: str | Path | None, run: Path) -> dict[str, float]:
     """Predictions to `predictions/<stage>/mau.jsonl`, metrics to `metrics.json` under `<stage>/`.
 
     What an earlier call of the same run has written is kept as it is: sampling is seeded, so it would come out the same.

@@ -13,7 +13,6 @@ from omegaconf import DictConfig
 
 from umed.callbacks.checkpoints import AtomicCheckpointIO, newest_checkpoint
 from umed.data.mau import MauDataModule
-from umed.errors import InputError
 from umed.models.load import load_policy, save_adapter
 from umed.records import Record
 

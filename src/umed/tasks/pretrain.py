@@ -11,8 +11,8 @@ from transformers import AutoModelForImageTextToText
 from umed.annotate.offline import OfflineAnnotator
 from umed.models.tiny import build
 from umed.records import Record
-from umed.tasks.fit import Data, fit
 from umed.tasks.annotate import prepared
+from umed.tasks.fit import Data, fit
 
 
 def pretrain(cfg: DictConfig) -> None:

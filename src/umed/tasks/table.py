@@ -18,6 +18,7 @@ def print_table(metrics: Mapping[str, float], stages: Sequence[str], title: str)
     for column in ("average", "IoU sampled", "unparsed"):
         table.add_column(column, justify="right")
     for stage in stages:
+
         def of(rule: str, source: str, stage: str = stage) -> str:
             value = metrics.get(f"{stage}/mau/{rule}/{source}")
             return "-" if value is None else f"{value:.2f}"

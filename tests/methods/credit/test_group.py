@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from umed.methods.credit.group import GroupCredit, group_advantage
 from umed.rollout import Rollout
@@ -21,12 +23,15 @@ def test_against_numpy(scale: bool) -> None:
     np.testing.assert_allclose(group_advantage(torch.tensor(rewards).flatten(), 3, scale), expected.ravel(), atol=1e-6)
 
 
-@pytest.mark.parametrize("scale", [False, True])
-@pytest.mark.parametrize("value", [0.0, 1.0, 0.1, 1 / 3])
-def test_a_group_without_spread_gives_exactly_zero(scale: bool, value: float) -> None:
-    found = group_advantage(torch.tensor([value] * 4 + [0.0, 1.0, 2.0, 3.0]), 4, scale)
-    assert (found[:4] == 0).all() if scale else found[:4].abs().max() < 1e-7
-    assert (found[4:] != 0).all()
+@given(st.floats(-2, 2, width=32), st.integers(2, 9))
+@example(0.1, 3)  # the mean of three rounds to another number
+def test_a_group_without_spread_gives_exactly_zero(value: float, count: int) -> None:
+    others = torch.arange(float(count))
+    found = group_advantage(torch.cat([torch.full((count,), value), others]), count, True)
+    assert (found[:count] == 0).all() and (
+        found[count:] - (others - others.mean()) / others.std(correction=0)
+    ).abs().max() < 1e-5
+    assert group_advantage(torch.full((count,), value), count, False).abs().max() < 1e-6
 
 
 def test_unscorable_answers_stay_out() -> None:

@@ -79,7 +79,7 @@ def test_the_model_sees_a_patch_where_the_view_says_it_is(
     changed = pixels.copy()
     changed[28:56, 56:84] = 255  # row 1, column 2 of the 4 x 4 grid
     one, two = (processor.prompt(Image.fromarray(p), record) for p in (pixels, changed))
-    visual = policy(scale=1.0).core.model.visual
+    visual = policy().core.model.visual
     with torch.no_grad():
         outs = [visual(p.inputs["pixel_values"], p.inputs["image_grid_thw"]).pooler_output for p in (one, two)]
     change = (outs[0] - outs[1]).norm(dim=-1)

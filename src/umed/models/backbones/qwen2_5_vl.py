@@ -46,9 +46,13 @@ class Qwen25VLProcessor:
             self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(path)
         except (OSError, ValueError) as error:
             first = str(error).strip().splitlines()[0]
-            raise InputError(f"model.path={path}: no {self.model_type} checkpoint can be read there ({first})") from None
+            raise InputError(
+                f"model.path={path}: no {self.model_type} checkpoint can be read there ({first})"
+            ) from None
         if config.model_type != self.model_type:
-            raise InputError(f"model.path={path}: a {config.model_type} checkpoint, but model.backbone reads {self.model_type}")
+            raise InputError(
+                f"model.path={path}: a {config.model_type} checkpoint, but model.backbone reads {self.model_type}"
+            )
         if self.tokenizer.chat_template is None:
             raise InputError(f"model.path={path}: its tokenizer has no chat template: add chat_template.jinja")
         size = dict(self.image_processor.size)
@@ -75,9 +79,7 @@ class Qwen25VLProcessor:
         features = self.image_processor(images=[image], return_tensors="pt")
         _, grid_h, grid_w = features["image_grid_thw"][0].tolist()
         patch, merge = self.image_processor.patch_size, self.image_processor.merge_size
-        view = ImageView(
-            image.width, image.height, grid_w * patch, grid_h * patch, grid_h // merge, grid_w // merge
-        )
+        view = ImageView(image.width, image.height, grid_w * patch, grid_h * patch, grid_h // merge, grid_w // merge)
         content = [{"type": "image"}, {"type": "text", "text": record.query}]
         text = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
