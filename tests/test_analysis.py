@@ -11,7 +11,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from tests.conftest import BACKBONE, make_record
+from tests.conftest import make_record
 from umed.analysis import Run, newest_run, open_run, where_it_looks, write_figures
 from umed.errors import InputError
 from umed.figures import heat_overlay, short
@@ -43,8 +43,8 @@ def run(tmp_path: Path, tiny_folder: Path, policy: Any, processor: Any) -> Run:
     """Stages base (says nothing) and aar (says the truth) of a made-up run."""
     folder, made = tmp_path / "runs" / "umed" / "one", records()
     (folder / ".hydra").mkdir(parents=True)
-    target = {"_target_": f"{BACKBONE}.{type(processor).__name__}", "path": "${model.path}"}
-    model = {"path": str(tiny_folder), "backbone": BACKBONE, "processor": target, "dtype": "float32"}
+    target = {"_target_": f"{type(processor).__module__}.{type(processor).__name__}", "path": "${model.path}"}
+    model = {"path": str(tiny_folder), "backbone": type(processor).__module__, "processor": target, "dtype": "float32"}
     model |= {"temperature": 1.0, "attention": {"layers": None, "heads": None}}
     OmegaConf.save({"model": model, "seed": 0, "method": {"max_new_tokens": 4}}, folder / ".hydra" / "config.yaml")
     for r in made:

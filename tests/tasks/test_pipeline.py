@@ -36,8 +36,7 @@ def test_a_smoke_run_leaves_what_the_outside_relies_on(finished_run: Path) -> No
         for rule in ("accuracy", "iou", "iou_sampled", "acc@0.5", "unparsed"):
             assert 0 <= metrics[f"{stage}/mau/{rule}/avg"] <= 1
         lines = [json.loads(line) for line in (finished_run / "predictions" / stage / "mau.jsonl").open()]
-        assert {line["source"] for line in lines} <= {f"phantom_{s}" for s in ("deeplesion", "kidney_stone",
-                                                                                "nih_chest", "tbx11k", "kvasir")}  # fmt: skip
+        assert lines and all(line["source"].startswith("phantom_") for line in lines)
     for name in ("records.jsonl", "dropped.jsonl", ".hydra/config.yaml", "adapter/adapter_config.json",
                  "adapter/umed.json", "figures/examples.png", "figures/reward_curves.png"):  # fmt: skip
         assert (finished_run / name).is_file(), name
@@ -112,7 +111,8 @@ model = PeftModel.from_pretrained(model, run / "adapter").eval()
 tokenizer = AutoTokenizer.from_pretrained(run / "adapter")
 line = json.loads((run / "predictions/aar/mau.jsonl").open().readline())
 root = Path(json.loads((run / "sources.json").read_text())[line["source"]])
-picture = Pictures.from_pretrained(run / "adapter")(Image.open(root / line["image"]).convert("RGB"), return_tensors="pt")
+image = Image.open(root / line["image"]).convert("RGB")
+picture = Pictures.from_pretrained(run / "adapter")(image, return_tensors="pt")
 words = [{{"role": "user", "content": [{{"type": "image"}}, {{"type": "text", "text": line["question"]}}]}}]
 text = tokenizer.apply_chat_template(words, tokenize=False, add_generation_prompt=True)
 text = text.replace("<|image_pad|>", "<|image_pad|>" * (int(picture["image_grid_thw"].prod()) // 4))

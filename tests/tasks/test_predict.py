@@ -10,7 +10,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
-from tests.conftest import BACKBONE
 from umed import config
 from umed.boxes import Box
 from umed.errors import InputError
@@ -25,8 +24,13 @@ def asked(tmp_path: Path, tiny_folder: Path, processor: Any) -> Any:
         config.register()
         with initialize_config_dir(CONF, version_base="1.3"):
             given = ",".join(map(str, images))
-            target = f"model.processor._target_={BACKBONE}.{type(processor).__name__}"
-            model = [f"model.path={tiny_folder}", f"model.backbone={BACKBONE}", target, "method.max_new_tokens=4"]
+            target = f"model.processor._target_={type(processor).__module__}.{type(processor).__name__}"
+            model = [
+                f"model.path={tiny_folder}",
+                f"model.backbone={type(processor).__module__}",
+                target,
+                "method.max_new_tokens=4",
+            ]
             where = [f"images=[{given}]", f"paths.run_dir={tmp_path / 'run'}"]
             return compose("config", ["task=predict", *model, *where])
 

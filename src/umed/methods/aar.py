@@ -78,7 +78,9 @@ class AbnormalAwareRewarding(Method):
                 **rollout_stats(rollout),
                 **{name: sum(v) / len(v) for name, v in stats.items()},
                 "policy/explained_variance": explained_variance(rollout),
-                **{f"time/{n}": b - a for n, a, b in zip(("sample", "score", "update"), clock, clock[1:])},
+                **{
+                    f"time/{n}": b - a for n, a, b in zip(("sample", "score", "update"), clock, clock[1:], strict=False)
+                },
             }
         )
 

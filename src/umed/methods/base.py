@@ -16,7 +16,7 @@ from umed.models.policy import Policy
 
 
 class Method(L.LightningModule):
-    """Manual optimization of a policy; randomness is a pure function of (seed, batch), so a resumed run is the same run.
+    """Manual optimization of a policy; randomness is a pure function of (seed, batch), so a resume changes nothing.
 
     Args:
         policy: builds the policy for an adapter dropout, in `configure_model`.

@@ -34,14 +34,16 @@ class Sampler:
         """One rollout; attention is read only if a reward `needs` it."""
         processor, g = policy.processor, self.num_candidates
         answers = policy.sample(prompts, g, self.max_new_tokens, generator=generator)
-        ids = [row[valid].tolist() for row, valid in zip(answers.ids_BT.cpu(), answers.mask_BT.cpu())]
+        ids = [row[valid].tolist() for row, valid in zip(answers.ids_BT.cpu(), answers.mask_BT.cpu(), strict=False)]
         raw = [processor.decode(i) for i in ids]
         views = [p.view for p in prompts for _ in range(g)]
         categories = [p.record.category for p in prompts for _ in range(g)]
         known = [(p.record.category, *p.others) for p in prompts for _ in range(g)]
         offsets = [_offsets(processor.pieces(i)) for i in ids]
-        gold_spans = [find_mentions(text, c) for text, c in zip(raw, categories)]
-        name_spans = [[s for c in names for s in find_mentions(text, c)] for text, names in zip(raw, known)]
+        gold_spans = [find_mentions(text, c) for text, c in zip(raw, categories, strict=False)]
+        name_spans = [
+            [s for c in names for s in find_mentions(text, c)] for text, names in zip(raw, known, strict=False)
+        ]
         length = answers.ids_BT.shape[1]
         name_BT = _inside(offsets, gold_spans, length)
         name_BN = _positions(name_BT, first=1 if self.row == "token" else 0).to(policy.device)
@@ -56,7 +58,7 @@ class Sampler:
             truncated_B=answers.truncated_B,
             raw=raw,
             texts=[processor.plain(text) for text in raw],
-            boxes=[processor.read_boxes(text, view) for text, view in zip(raw, views)],
+            boxes=[processor.read_boxes(text, view) for text, view in zip(raw, views, strict=False)],
             logp_BT=said.logp_BT,
             values_BT=said.values_BT,
             name_BN=name_BN.cpu(),
@@ -93,7 +95,7 @@ def _offsets(pieces: list[str]) -> list[tuple[int, int]]:
 def _inside(offsets: list[list[tuple[int, int]]], spans: list[list[tuple[int, int]]], length: int) -> Tensor:
     """(B, T) True on tokens that share a character with one of the answer's spans."""
     found = torch.zeros(len(offsets), length, dtype=torch.bool)
-    for b, (tokens, wanted) in enumerate(zip(offsets, spans)):
+    for b, (tokens, wanted) in enumerate(zip(offsets, spans, strict=False)):
         for t, (start, end) in enumerate(tokens):
             found[b, t] = any(start < e and s < end for s, e in wanted)
     return found

@@ -16,7 +16,7 @@ def answer_lines(processor: Processor, prompts: Sequence[Prompt], answers: Answe
     """One prediction line an answer, in the format of `predictions/<stage>/mau.jsonl`."""
     per_query = len(answers.ids_BT) // len(prompts)
     lines = []
-    for b, (ids, mask) in enumerate(zip(answers.ids_BT.cpu(), answers.mask_BT.cpu())):
+    for b, (ids, mask) in enumerate(zip(answers.ids_BT.cpu(), answers.mask_BT.cpu(), strict=False)):
         prompt = prompts[b // per_query]
         record, text = prompt.record, processor.decode(ids[mask].tolist())
         boxes = processor.read_boxes(text, prompt.view)

@@ -103,7 +103,7 @@ def check_adapter(folder: Path, path: str, model: Any) -> None:
 
 
 def save_adapter(policy: Policy, folder: Path, note: dict[str, Any]) -> None:
-    """`adapter/`: PEFT weights (or the full model), processor, value head and `umed.json`; needs no Lightning to load."""
+    """`adapter/`: PEFT weights (or the full model), processor, value head, `umed.json`; loads without Lightning."""
     folder.mkdir(parents=True, exist_ok=True)
     policy.model.save_pretrained(folder)
     policy.processor.save(str(folder))

@@ -1,4 +1,4 @@
-"""The embedded model: a Qwen3-VL (or Qwen2.5-VL) of about 2 M parameters with a tokenizer built from a corpus, all offline."""
+"""The embedded model: a Qwen3-VL (or Qwen2.5-VL) of about 2 M parameters, its tokenizer built offline."""
 
 import re
 from collections.abc import Callable, Iterable

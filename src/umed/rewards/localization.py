@@ -26,4 +26,4 @@ class LocalizationReward:
     def __call__(self, rollout: Rollout) -> Tensor:
         """(B,) float32 in [0, 1]."""
         true = [rollout.records[q].boxes for q in rollout.group_B.tolist()]
-        return torch.tensor([self.iou(s, t) if s else 0.0 for s, t in zip(rollout.boxes, true)])
+        return torch.tensor([self.iou(s, t) if s else 0.0 for s, t in zip(rollout.boxes, true, strict=False)])

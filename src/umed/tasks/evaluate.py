@@ -26,7 +26,7 @@ def evaluate(cfg: DictConfig) -> None:
 def evaluate_stage(cfg: DictConfig, data: Data, stage: str, adapter: str | Path | None, run: Path) -> dict[str, float]:
     """Predictions to `predictions/<stage>/mau.jsonl`, metrics to `metrics.json` under `<stage>/`.
 
-    What an earlier call of the same run has written is kept as it is: sampling is seeded, so it would come out the same.
+    Sampling is seeded: a second call writes the same.
     """
     path = run / "predictions" / stage / "mau.jsonl"
     options = cfg.data.evaluate

@@ -22,7 +22,7 @@ def pipeline(cfg: DictConfig) -> None:
     data = annotated(cfg)
     evaluated(cfg, data, "base", None)
     sft = trained(cfg, cfg.task.sft, data, "sft", None, run / "adapter" / "sft")
-    ppo = trained(cfg, relevance_only(cfg), data, "ppo", sft, run / "adapter" / "ppo")
+    trained(cfg, relevance_only(cfg), data, "ppo", sft, run / "adapter" / "ppo")
     trained(cfg, cfg.method, data, "aar", sft, run / "adapter")
     write_figures(run)
     print_table(read_metrics(run), STAGES, title=f"MAU {cfg.data.evaluate.split}")
