@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from umed.records import read_jsonl
+
 ROOT = Path(__file__).parents[2]
 REAL = Path(os.environ.get("UMED_REAL_MAU", ROOT.parent / "shared" / "real_mau"))
 STAGES = ("base", "sft", "ppo", "aar")
@@ -35,7 +37,7 @@ def test_a_smoke_run_leaves_what_the_outside_relies_on(finished_run: Path) -> No
     for stage in STAGES:
         for rule in ("accuracy", "iou", "iou_sampled", "acc@0.5", "unparsed"):
             assert 0 <= metrics[f"{stage}/mau/{rule}/avg"] <= 1
-        lines = [json.loads(line) for line in (finished_run / "predictions" / stage / "mau.jsonl").open()]
+        lines = list(read_jsonl(finished_run / "predictions" / stage / "mau.jsonl"))
         assert lines and all(line["source"].startswith("phantom_") for line in lines)
     for name in ("records.jsonl", "dropped.jsonl", ".hydra/config.yaml", "adapter/adapter_config.json",
                  "adapter/umed.json", "figures/examples.png", "figures/reward_curves.png"):  # fmt: skip

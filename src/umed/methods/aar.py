@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from umed.chat import Prompt
+from umed.errors import InputError
 from umed.methods.base import Method
 from umed.methods.objective import ClippedObjective, total_weight
 from umed.methods.sampler import Sampler, rollout_stats
@@ -47,6 +48,8 @@ class AbnormalAwareRewarding(Method):
     ) -> None:
         super().__init__(*args, **kwargs)
         objective.check(rewards.parts)
+        if getattr(credit, "kl_coef", 0.0):
+            raise InputError("credit.kl_coef: no reference adapter is kept yet, so the penalty would be 0; set it to 0")
         self.rewards, self.credit, self.objective = rewards, credit, objective
         self.sampler = Sampler(num_candidates, self.max_new_tokens, row)
         self.num_epochs, self.num_minibatches = num_epochs, num_minibatches
