@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from umed.chat import Prompt
+from umed.errors import InputError
 from umed.methods.aar import AbnormalAwareRewarding, explained_variance
 from umed.methods.credit.gae import GaeCredit
 from umed.methods.credit.group import GroupCredit
@@ -234,3 +235,27 @@ def test_explained_variance(make_rollout: Callable[..., Rollout]) -> None:
     assert explained_variance(rollout.updated(values_BT=torch.zeros_like(returns))) == pytest.approx(0, abs=1e-6)
     assert explained_variance(rollout.updated(values_BT=-returns)) < 0
     assert explained_variance(rollout.updated(mask_BT=torch.zeros_like(rollout.mask_BT))) == 0.0
+
+
+def test_the_kl_penalty_starts_at_zero_and_keeps_its_reference(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
+) -> None:
+    """The reference is what training started from, an adapter with weights of its own, not the bare base model."""
+    pi = policy(adapter=LORA)
+    with torch.no_grad():
+        for name, p in pi.named_parameters():
+            if "lora_B" in name:
+                p.normal_(std=0.3)
+    before = trained(pi)
+    method = aar(pi, credit=GaeCredit(kl_coef=0.1), lr=1e-2)
+    method.policy, method.build = None, lambda _: pi
+    logged = train(method, [make_prompts(2)] * 3)
+    assert logged[0]["policy/kl_ref"] == 0
+    assert logged[2]["policy/kl_ref"] > 0
+    assert all(torch.equal(method.reference[n], v) for n, v in before.items())
+    assert moved(before, pi)
+
+
+def test_span_credit_needs_the_whole_reward_in_the_advantage() -> None:
+    with pytest.raises(InputError, match="credit.scope=span"):
+        aar(None, credit=GroupCredit(scope="span"), objective=ClippedObjective(reward_term="score_function"))

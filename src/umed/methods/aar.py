@@ -10,8 +10,10 @@ from torch import Tensor
 from umed.chat import Prompt
 from umed.errors import InputError
 from umed.methods.base import Method
+from umed.methods.credit.base import k3
 from umed.methods.objective import ClippedObjective, total_weight
 from umed.methods.sampler import Sampler, rollout_stats
+from umed.models.policy import generating, trained_weights, with_weights
 from umed.rewards.total import Scored, TotalReward
 from umed.rollout import Rollout
 
@@ -48,21 +50,35 @@ class AbnormalAwareRewarding(Method):
     ) -> None:
         super().__init__(*args, **kwargs)
         objective.check(rewards.parts)
-        if getattr(credit, "kl_coef", 0.0):
-            raise InputError("credit.kl_coef: no reference adapter is kept yet, so the penalty would be 0; set it to 0")
+        if getattr(credit, "scope", "answer") == "span" and objective.reward_term != "credit":
+            raise InputError(
+                f"credit.scope=span splits the reward of the advantage, which objective.reward_term="
+                f"{objective.reward_term} does not put there whole: use objective.reward_term=credit"
+            )
         self.rewards, self.credit, self.objective = rewards, credit, objective
         self.sampler = Sampler(num_candidates, self.max_new_tokens, row)
         self.num_epochs, self.num_minibatches = num_epochs, num_minibatches
         self.micro_batch, self.critic_warmup = micro_batch, critic_warmup
         self.updates_per_batch = num_epochs * num_minibatches
         self.last: tuple[Rollout, Scored] | None = None
+        self.reference: dict[str, Tensor] | None = None
+
+    def configure_model(self) -> None:
+        """Build the policy; what it is before its first update is the reference of the KL penalty (reading R15)."""
+        super().configure_model()
+        if getattr(self.credit, "kl_coef", 0.0) and self.reference is None:
+            self.reference = trained_weights(self.policy)
 
     def training_step(self, batch: list[Prompt], batch_idx: int) -> None:
         clock = [perf_counter()]
         rollout = self.sampler(self.policy, batch, self.rewards.needs, self.generator(0))
+        if self.reference is not None:
+            with torch.no_grad(), generating(self.policy), with_weights(self.policy, self.reference):
+                said = self.policy.score(rollout.prompts, rollout.ids_BT, rollout.mask_BT)
+            rollout = rollout.updated(ref_logp_BT=said.logp_BT)
         clock.append(perf_counter())
         scored = self.rewards(rollout, self.credit)
-        rollout = self.credit(rollout, self.objective.credited(scored))
+        rollout = self.credit(rollout, self.objective.credited(scored), scored.summands)
         rollout = rollout.updated(
             reward_B=scored.total_B.nan_to_num(0.0),
             attention_max_B=scored.maxima.get("vision_relevance", rollout.attention_max_B),
@@ -81,6 +97,7 @@ class AbnormalAwareRewarding(Method):
                 **rollout_stats(rollout),
                 **{name: sum(v) / len(v) for name, v in stats.items()},
                 "policy/explained_variance": explained_variance(rollout),
+                **({"policy/kl_ref": reference_kl(rollout)} if self.reference is not None else {}),
                 **{
                     f"time/{n}": b - a for n, a, b in zip(("sample", "score", "update"), clock, clock[1:], strict=False)
                 },
@@ -109,3 +126,9 @@ def explained_variance(rollout: Rollout) -> float:
     values = rollout.values_BT[rollout.mask_BT]
     spread = returns.var(correction=0) if len(returns) else returns.new_zeros(())
     return float(1 - (returns - values).var(correction=0) / spread) if spread > 0 else 0.0
+
+
+def reference_kl(rollout: Rollout) -> float:
+    """Mean k3 estimate of KL(pi_old || pi_ref) over valid tokens (reading R15)."""
+    mask = rollout.mask_BT
+    return float(k3(rollout.logp_BT, rollout.ref_logp_BT)[mask].mean()) if mask.any() else 0.0

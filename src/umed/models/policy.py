@@ -5,9 +5,10 @@ and in training alike. Row t of the answer pass reads in token a_{t-1} (row 0: t
 state is s_t: it predicts a_t and gives V(s_t).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from inspect import signature
 from types import ModuleType
 from typing import Any
 
@@ -71,6 +72,8 @@ class Policy(nn.Module):
         self.temperature = temperature
         core = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._core = [core]  # in a list: not a second registration of the same weights
+        # transformers renamed the argument within 5.x
+        self._cache = "cache" if "cache" in signature(core.model.forward).parameters else "past_key_values"
         text = core.model.language_model
         layers = range(len(text.layers)) if attention_layers is None else attention_layers
         self._listened = [text.layers[i].self_attn for i in layers]
@@ -97,7 +100,7 @@ class Policy(nn.Module):
             input_ids=batch["input_ids"][:, :-1],
             attention_mask=batch["attention_mask"][:, :-1],
             position_ids=position[..., :-1],
-            past_key_values=cache,
+            **{self._cache: cache},
             use_cache=True,
             **vision,
         )
@@ -116,7 +119,7 @@ class Policy(nn.Module):
             input_ids=ids,
             attention_mask=torch.cat([prefix.mask_BP, mask], 1),
             position_ids=position,
-            past_key_values=prefix.cache,
+            **{self._cache: prefix.cache},
             use_cache=True,
         )
         return out.last_hidden_state
@@ -233,6 +236,26 @@ def generating(module: nn.Module) -> Iterator[None]:
             m.training = training
         for m, on in flags:
             m.gradient_checkpointing = on
+
+
+def trained_weights(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of every weight that training moves: with an adapter, the adapter alone."""
+    return {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
+
+
+@contextmanager
+def with_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Put earlier `trained_weights` in place for a while: a reference policy without a second base model."""
+    own = {n: p.data for n, p in module.named_parameters() if n in weights}
+    try:
+        for n, p in module.named_parameters():
+            if n in weights:
+                p.data = weights[n].to(p.data)
+        yield
+    finally:
+        for n, p in module.named_parameters():
+            if n in own:
+                p.data = own[n]
 
 
 def _draw(logp: Tensor, generator: torch.Generator | None) -> Tensor:

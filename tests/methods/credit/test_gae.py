@@ -109,7 +109,9 @@ def test_c1_scales_the_reward(make_rollout: Callable[..., Rollout]) -> None:
 def test_the_kl_penalty_is_paid_per_token(make_rollout: Callable[..., Rollout]) -> None:
     rollout = make_rollout(1, 2)
     done = GaeCredit(gamma=1.0, gae_lambda=1.0, kl_coef=0.1, whiten=False)(rollout, torch.zeros(2))
-    kl = (rollout.logp_BT - rollout.ref_logp_BT) * rollout.mask_BT
+    ratio = (rollout.ref_logp_BT - rollout.logp_BT).exp()
+    kl = (ratio - 1 - ratio.log()) * rollout.mask_BT  # k3, reading R15
+    assert (kl >= 0).all() and kl.sum() > 0
     expected = -0.1 * kl.flip(1).cumsum(1).flip(1) * rollout.mask_BT
     torch.testing.assert_close(done.returns_BT, expected, atol=1e-5, rtol=0)
 

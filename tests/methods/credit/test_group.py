@@ -8,6 +8,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from umed.errors import InputError
 from umed.methods.credit.group import GroupCredit, group_advantage
 from umed.rollout import Rollout
 
@@ -55,3 +56,20 @@ def test_queries_in_another_order_keep_their_advantages(make_rollout: Callable[.
     first = GroupCredit()(rollout, rollout.reward_B).take(order)
     shuffled = rollout.take(order)
     torch.testing.assert_close(first.advantages_BT, GroupCredit()(shuffled, shuffled.reward_B).advantages_BT)
+
+
+def test_span_credits_each_reward_to_the_tokens_it_judges(make_rollout: Callable[..., Rollout]) -> None:
+    rollout = make_rollout(1, 2, [4, 4])
+    box, name = torch.zeros(2, 4, dtype=torch.bool), torch.zeros(2, 4, dtype=torch.bool)
+    box[:, 1], name[:, 2] = True, True
+    rollout = rollout.updated(box_span_BT=box, name_span_BT=name)
+    parts = {"localization": torch.tensor([0.0, 1.0]), "relevance": torch.tensor([5.0, 1.0])}
+    done = GroupCredit(scale=False, scope="span")(rollout, parts["localization"] + parts["relevance"], parts)
+    assert done.advantages_BT.tolist() == [[1.5, -0.5, 2.0, 1.5], [-1.5, 0.5, -2.0, -1.5]]
+    whole = GroupCredit(scale=False)(rollout, parts["localization"] + parts["relevance"], parts)
+    assert whole.advantages_BT.tolist() == [[1.5] * 4, [-1.5] * 4]
+
+
+def test_an_unknown_scope_is_refused() -> None:
+    with pytest.raises(InputError, match="scope"):
+        GroupCredit(scope="word")  # type: ignore[arg-type]

@@ -25,3 +25,9 @@ def whitened(advantages_BT: Tensor, mask_BT: Tensor) -> Tensor:
     centered = (advantages_BT - masked_mean(advantages_BT, mask_BT)) * mask_BT
     spread = masked_mean(centered**2, mask_BT).sqrt()
     return torch.where(spread > 1e-6, centered / spread.clamp(min=1e-6), torch.zeros_like(centered))
+
+
+def k3(logp: Tensor, ref_logp: Tensor) -> Tensor:
+    """r - 1 - log r with r = pi_ref / pi: an estimate of KL(pi || pi_ref) that is never negative (reading R15)."""
+    log_ratio = ref_logp - logp
+    return log_ratio.exp() - 1 - log_ratio
