@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow lint types
+.PHONY: demo test slow lint
 demo: $(VENV)/.installed
 	$(BIN)/python run.py
 
@@ -14,10 +14,7 @@ slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "slow or not slow"
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-
-types: $(VENV)/.installed-dev
-	$(BIN)/mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

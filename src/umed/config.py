@@ -1,5 +1,6 @@
 """What the configuration needs beyond yaml: resolvers, the run folder, and the check of a resumed run."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def register() -> None:
     from datetime import datetime
 
     started = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    resolvers = {
+    resolvers: dict[str, Callable[..., Any]] = {
         "umed.first": _first,
         "umed.epochs": lambda steps, epochs: None if steps else epochs,
         "umed.package": lambda path: str(PACKAGE / path),

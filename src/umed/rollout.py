@@ -6,7 +6,7 @@ Shape suffixes: Q queries, G answers a query, B = Q * G answers (answers to one 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -76,7 +76,7 @@ class Rollout:
         """The part that belongs to these queries; the answers to one query stay together."""
         g = self.num_candidates
         rows = (queries[:, None] * g + torch.arange(g)).flatten()
-        picked = {}
+        picked: dict[str, Any] = {}
         for f in fields(self):
             value = getattr(self, f.name)
             if f.name == "prompts":
@@ -94,5 +94,5 @@ class Rollout:
             for part in order.chunk(count):
                 yield self.take(part)
 
-    def updated(self, **values: Tensor) -> Self:
+    def updated(self, **values: Any) -> Self:
         return replace(self, **values)

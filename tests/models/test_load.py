@@ -133,3 +133,12 @@ def test_gradient_checkpointing_is_at_work_in_a_loaded_policy(
     layer.register_forward_pre_hook(lambda *args: reads.append(1))
     pi.score(make_prompts(1), IDS, MASK).logp_BT.sum().backward()
     assert len(reads) == 2  # once forward, once again for the backward pass
+
+
+def test_frozen_modules_stay_fixed_and_unknown_ones_are_refused(policy: Callable[..., Policy]) -> None:
+    pi = policy(frozen=["visual.blocks"])
+    kept = {n for n, p in pi.named_parameters() if not p.requires_grad}
+    assert kept and all(".visual.blocks." in n for n in kept)
+    assert any(".visual.merger." in n for n, p in pi.named_parameters() if p.requires_grad)
+    with pytest.raises(InputError, match="model.frozen: no module is called eyes"):
+        policy(frozen=["eyes"])

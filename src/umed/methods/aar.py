@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -45,7 +45,7 @@ class AbnormalAwareRewarding(Method):
         num_minibatches: int = 2,
         micro_batch: int | None = None,
         critic_warmup: int = 0,
-        row: str = "token",
+        row: Literal["token", "predictor"] = "token",
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)

@@ -1,7 +1,7 @@
 """What both training methods share: the policy, one way to step, and checkpoints of the trained weights only."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -54,10 +54,11 @@ class Method(L.LightningModule):
             raise InputError("method.epochs and method.steps: give exactly one of the two")
         self.automatic_optimization = False
         self.strict_loading = False
-        self.build, self.policy = policy, None
+        self.build = policy
+        self.policy: Policy = None  # type: ignore[assignment]  # made in configure_model
         self.seed, self.lr, self.head_lr, self.batch_size = seed, lr, head_lr, batch_size
         self.epochs, self.steps = epochs, steps
-        self.schedule, self.warmup, self.betas = schedule, warmup, tuple(betas)
+        self.schedule, self.warmup, self.betas = schedule, warmup, (float(betas[0]), float(betas[1]))
         self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
         self.max_new_tokens, self.val_samples = max_new_tokens, val_samples
         self.updates_per_batch = 1
@@ -70,7 +71,7 @@ class Method(L.LightningModule):
 
     def batches(self, records: int) -> int:
         """How many batches the whole training takes for this many records."""
-        return self.steps or math.ceil(self.epochs * records / self.batch_size)
+        return self.steps or math.ceil((self.epochs or 0) * records / self.batch_size)
 
     def configure_optimizers(self) -> Any:
         head = list(self.policy.value_head.parameters())
@@ -98,7 +99,8 @@ class Method(L.LightningModule):
         Raises:
             FloatingPointError: naming the parts that are not finite.
         """
-        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        optimizer: Any = self.optimizers()
+        scheduler: Any = self.lr_schedulers()
         trained = [p for group in optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(trained, self.max_grad_norm)
         bad = [name for name, value in {**parts, "policy/grad_norm": norm}.items() if not torch.isfinite(value)]
@@ -112,9 +114,10 @@ class Method(L.LightningModule):
         optimizer.zero_grad()
         return {**parts, "policy/grad_norm": norm}
 
-    def log_batch(self, stats: dict[str, float | Tensor]) -> None:
+    def log_batch(self, stats: Mapping[str, float | Tensor]) -> None:
         """Log everything at this batch; the axis is `<stage>/iteration`."""
-        lr = self.optimizers().param_groups[0]["lr"]
+        optimizer: Any = self.optimizers()
+        lr = optimizer.param_groups[0]["lr"]
         self.log_dict(
             {**stats, "policy/lr": lr, f"{self.stage}/iteration": float(self.iteration)}, batch_size=self.batch_size
         )
@@ -130,7 +133,7 @@ class Method(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.log_dict({f"val/{k}": v for k, v in mau_metrics(self.answered).items()}, batch_size=len(self.answered))
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Trained weights only: a checkpoint does not repeat the base model."""
         trained = {n for n, p in self.named_parameters() if p.requires_grad}
         return {n: v for n, v in super().state_dict(*args, **kwargs).items() if n in trained}

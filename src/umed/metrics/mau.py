@@ -64,7 +64,7 @@ def mau_metrics(lines: Sequence[Line], rules: Sequence[str] = ("accuracy", "iou"
     for line in lines:
         for rule, value in verdicts(line).items():
             found[rule][line["source"]].append(value)
-    metrics = {}
+    metrics: dict[str, float] = {}
     for rule in rules:
         means = {source: sum(v) / len(v) for source, v in sorted(found[rule].items())}
         metrics |= {f"mau/{rule}/{source}": mean for source, mean in means.items()}

@@ -31,6 +31,7 @@ def load_policy(
     attention_layers: Sequence[int] | None = None,
     attention_heads: Sequence[int] | None = None,
     gradient_checkpointing: bool = False,
+    frozen: Sequence[str] = (),
     seed: int = 0,
 ) -> Policy:
     """The model at `path`, its LoRA adapter, and a value head.
@@ -39,6 +40,7 @@ def load_policy(
         backbone: module of the model family, `umed.models.backbones.<name>`.
         adapter: arguments of peft's LoraConfig for a fresh adapter; None trains every weight.
         init_from: an `adapter/` folder, or a run folder that holds one, to start from instead.
+        frozen: names of modules that stay as they are where every weight is trained, e.g. `visual.blocks`.
         dropout: of the adapter, over the stored value (paper: none in rewarding).
 
     Raises:
@@ -47,7 +49,7 @@ def load_policy(
     family = import_module(backbone)
     torch.manual_seed(seed)
     try:
-        model = family.MODEL_CLASS.from_pretrained(
+        model: Any = family.MODEL_CLASS.from_pretrained(
             path, dtype=getattr(torch, dtype), attn_implementation=IMPLEMENTATION
         )
     except (OSError, ValueError) as error:
@@ -64,10 +66,26 @@ def load_policy(
     elif adapter is not None:
         extra = {} if dropout is None else {"lora_dropout": dropout}
         model = get_peft_model(model, LoraConfig(**{**adapter, **extra}))
+    else:
+        freeze(model, frozen)
     policy = Policy(model, processor, family, temperature, attention_layers, attention_heads)
     if folder is not None and (folder / HEAD).is_file():
         policy.value_head.load_state_dict(load_file(folder / HEAD))
     return policy.to(device).train()  # transformers checkpoints in train mode only, and loads in eval mode
+
+
+def freeze(model: Any, names: Sequence[str]) -> None:
+    """Keep the modules of these names fixed.
+
+    Raises:
+        InputError: a name that is no module's.
+    """
+    for name in names:
+        found = [m for n, m in model.named_modules() if f".{n}".endswith(f".{name}")]
+        if not found:
+            raise InputError(f"model.frozen: no module is called {name}")
+        for module in found:
+            module.requires_grad_(False)
 
 
 def adapter_folder(where: str) -> Path:
@@ -105,7 +123,8 @@ def check_adapter(folder: Path, path: str, model: Any) -> None:
 def save_adapter(policy: Policy, folder: Path, note: dict[str, Any]) -> None:
     """`adapter/`: PEFT weights (or the full model), processor, value head, `umed.json`; loads without Lightning."""
     folder.mkdir(parents=True, exist_ok=True)
-    policy.model.save_pretrained(folder)
+    model: Any = policy.model
+    model.save_pretrained(folder)
     policy.processor.save(str(folder))
     head = {n: v.detach().cpu().contiguous() for n, v in policy.value_head.state_dict().items()}
     save_file(head, folder / HEAD)

@@ -70,7 +70,7 @@ class Policy(nn.Module):
         self.processor = processor
         self.backbone = backbone
         self.temperature = temperature
-        core = model.get_base_model() if hasattr(model, "get_base_model") else model
+        core: Any = plain(model)
         self._core = [core]  # in a list: not a second registration of the same weights
         # transformers renamed the argument within 5.x
         self._cache = "cache" if "cache" in signature(core.model.forward).parameters else "past_key_values"
@@ -221,6 +221,11 @@ class Policy(nn.Module):
         return Scores(of_tokens(logp, ids_BT), entropy(logp), self.value_head(state), attention)
 
 
+def plain(model: Any) -> Any:
+    """The transformers model under a PEFT model, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 @contextmanager
 def generating(module: nn.Module) -> Iterator[None]:
     """The rollout context: eval mode, no dropout, no gradient checkpointing; restores every flag, also on an error."""
@@ -229,7 +234,7 @@ def generating(module: nn.Module) -> Iterator[None]:
     try:
         module.eval()
         for m, _ in flags:
-            m.gradient_checkpointing = False
+            m.gradient_checkpointing = False  # type: ignore[assignment]
         yield
     finally:
         for m, training in modes:

@@ -11,10 +11,8 @@ class ValueHead(nn.Module):
 
     def __init__(self, hidden_size: int, width: int = 128) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.LayerNorm(hidden_size), nn.Linear(hidden_size, width), nn.GELU(), nn.Linear(width, 1)
-        )
-        last = self.layers[-1]
+        last = nn.Linear(width, 1)
+        self.layers = nn.Sequential(nn.LayerNorm(hidden_size), nn.Linear(hidden_size, width), nn.GELU(), last)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 

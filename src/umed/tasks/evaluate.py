@@ -66,7 +66,7 @@ def answer(
     greedy: list[Line] = []
     sampled: list[Line] = []
     prompts = data.split(split, at_most)
-    with tqdm(total=len(prompts), desc=f"{title}: answering {split}", unit="query", leave=False) as bar:
+    with tqdm(total=len(prompts), desc=f"{title}: answering {split}", unit="query", leave=False, disable=None) as bar:
         for number, batch in enumerate(data.loader(prompts, batch_size)):
             greedy += answer_lines(policy.processor, batch, policy.sample(batch, 1, max_new_tokens, greedy=True))
             if samples:

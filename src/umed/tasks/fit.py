@@ -41,6 +41,7 @@ def build_policy(cfg: DictConfig, init_from: str | None, dropout: float | None =
         attention_layers=model.attention.layers,
         attention_heads=model.attention.heads,
         gradient_checkpointing=model.gradient_checkpointing,
+        frozen=model.frozen,
         seed=cfg.seed,
     )
 

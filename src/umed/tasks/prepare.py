@@ -41,7 +41,7 @@ def prepare_records(sources: Mapping[str, Source], fractions: Sequence[float], s
         if twice:
             raise InputError(f"two sources are called {', '.join(twice)}: set data.source.{name}.name")
         roots |= {key: root.resolve() for key, root in source.roots.items()}
-        for item in tqdm(source.read(), desc=f"reading {name}", unit="item", leave=False):
+        for item in tqdm(source.read(), desc=f"reading {name}", unit="item", leave=False, disable=None):
             if isinstance(item, Record):
                 records.append(item)
             else:

@@ -1,4 +1,4 @@
-"""The recipe of the embedded base model, `experiment=pretrain_tiny`: vocabulary, random weights, coarse training."""
+"""The recipe of the embedded base model, `experiment=pretrain_tiny`: vocabulary, vision tower, coarse training."""
 
 import shutil
 from pathlib import Path
@@ -13,18 +13,28 @@ from umed.models.tiny import build
 from umed.records import Record
 from umed.tasks.annotate import prepared
 from umed.tasks.fit import Data, fit
+from umed.tasks.pretrain_vision import Patches, pretrain_vision
 
 
 def pretrain(cfg: DictConfig) -> None:
-    """Build the tiny model, teach it wording and coarse vision, and write it to `task.out` in bfloat16."""
+    """Build the tiny model, its vision tower first, teach it wording and coarse vision, write it to `task.out`."""
     data = prepared(cfg)
     run = Path(cfg.paths.run_dir)
     taught: list[Record] = []
     for k in range(cfg.task.texts_per_record):  # each record with several texts
         taught += instantiate(cfg.annotator, seed=cfg.annotator.seed + 10 * k).annotate(data.records)
-    build(run / "init", _corpus(taught), seed=cfg.seed)
+    start = run / "init"
     with open_dict(cfg):
-        cfg.model.path, cfg.model.adapter = str(run / "init"), None
+        cfg.model.path, cfg.model.adapter, cfg.model.frozen = str(start), None, list(cfg.task.frozen)
+    if not start.is_dir():
+        build(run / "random", _corpus(taught), seed=cfg.seed)
+        model = AutoModelForImageTextToText.from_pretrained(run / "random", dtype=torch.float32)
+        processor = instantiate(cfg.model.processor, path=str(run / "random"))
+        train = [r for r in data.records if r.split == "train"]
+        loss = pretrain_vision(model, Patches(train, data.roots, processor), seed=cfg.seed, **cfg.task.vision)
+        print(f"vision tower: cross-entropy {loss:.4f} a cell and category")
+        model.save_pretrained(run / "random")
+        (run / "random").rename(start)
     trained = fit(cfg, cfg.method, Data(taught, data.roots), "pretrain", None, run, run / "trained")
     model = AutoModelForImageTextToText.from_pretrained(trained, dtype=torch.bfloat16)
     out = Path(cfg.task.out)

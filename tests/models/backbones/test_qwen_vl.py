@@ -187,3 +187,12 @@ def test_a_saved_processor_is_the_same(processor: Qwen25VLProcessor, tiny_folder
     again = type(processor)(str(tmp_path))
     assert again.eos_ids == processor.eos_ids and again.suppressed_ids == processor.suppressed_ids
     assert dict(again.image_processor.size) == dict(processor.image_processor.size)
+
+
+def test_a_picture_too_thin_for_the_model_is_refused_with_one_line(
+    processor: Qwen25VLProcessor, make_prompts: Callable[..., list[Prompt]]
+) -> None:
+    record = make_prompts(1)[0].record
+    with pytest.raises(InputError, match=f"{record.id}: .* has 2 x 900 pixels") as error:
+        processor.prompt(Image.new("RGB", (2, 900)), record)
+    assert "\n" not in str(error.value)

@@ -84,7 +84,9 @@ class PhantomSource:
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         categories: dict[str, int] = {}
-        for i in tqdm(range(self.num_images), desc=f"drawing {part} (synthetic)", unit="picture", leave=False):
+        for i in tqdm(
+            range(self.num_images), desc=f"drawing {part} (synthetic)", unit="picture", leave=False, disable=None
+        ):
             (picture, lesions), patient = draw(part, self.seed, i)
             name = f"images/{i:05d}.png"
             picture.save(folder / name, compress_level=1)

@@ -42,7 +42,7 @@ class Qwen25VLProcessor:
         self.max_prompt_tokens = max_prompt_tokens
         try:
             config = AutoConfig.from_pretrained(path)
-            self.tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(path, padding_side="left")
             self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(path)
         except (OSError, ValueError) as error:
             first = str(error).strip().splitlines()[0]
@@ -76,7 +76,13 @@ class Qwen25VLProcessor:
             image: RGB, the stored size.
             others: the other categories of the record's source, for judges.
         """
-        features = self.image_processor(images=[image], return_tensors="pt")
+        try:
+            features = self.image_processor(images=[image], return_tensors="pt")
+        except ValueError as error:  # the family's limit on the aspect ratio
+            raise InputError(
+                f"{record.id}: {record.image} has {image.width} x {image.height} pixels, which the model cannot take "
+                f"({error}): crop or remove it"
+            ) from None
         _, grid_h, grid_w = features["image_grid_thw"][0].tolist()
         patch, merge = self.image_processor.patch_size, self.image_processor.merge_size
         view = ImageView(image.width, image.height, grid_w * patch, grid_h * patch, grid_h // merge, grid_w // merge)

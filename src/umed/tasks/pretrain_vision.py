@@ -1,0 +1,98 @@
+"""Dense pretraining of the embedded model's vision tower: which part of each image token shows which abnormality.
+
+It gives the tower the features that the towers of real models bring along; the language model sees nothing of it.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+from transformers import get_cosine_schedule_with_warmup
+
+from umed.boxes import Box, coverage
+from umed.chat import ImageView, Processor
+from umed.pictures import open_picture
+from umed.records import Record
+
+CELLS = 4  # cells along each side of an image token
+
+
+class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Each picture once: its pixels, its grid and its `patch_targets`."""
+
+    def __init__(self, records: Sequence[Record], roots: Mapping[str, Path], processor: Processor) -> None:
+        found: dict[Path, list[Record]] = defaultdict(list)
+        for r in records:
+            found[roots[r.source] / r.image].append(r)
+        self.pictures, self.processor = list(found.items()), processor
+        self.categories = sorted({r.category for r in records})
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        path, records = self.pictures[index]
+        prompt = self.processor.prompt(open_picture(path), records[0])
+        boxes = {r.category: r.boxes for r in records}
+        target = patch_targets(prompt.view, [boxes.get(c, ()) for c in self.categories])
+        return prompt.inputs["pixel_values"], prompt.inputs["image_grid_thw"], target
+
+
+def patch_targets(view: ImageView, boxes: Sequence[Sequence[Box]], cells: int = CELLS) -> Tensor:
+    """Share of each of the `cells` x `cells` parts of each image token inside the boxes of each category.
+
+    Returns:
+        (rows * columns, cells * cells * len(boxes)) float32 in [0, 1], tokens in raster order.
+    """
+    xs = [k / (view.columns * cells) for k in range(view.columns * cells + 1)]
+    ys = [k / (view.rows * cells) for k in range(view.rows * cells + 1)]
+    share = torch.stack([torch.from_numpy(coverage(b, xs, ys)).float() for b in boxes], -1)
+    share = share.view(view.rows, cells, view.columns, cells, len(boxes)).transpose(1, 2)
+    return share.reshape(view.rows * view.columns, -1)
+
+
+def pretrain_vision(
+    model: Any, patches: Patches, *, steps: int, lr: float, batch_size: int, seed: int, workers: int = 0
+) -> float:
+    """Train `model.model.visual` with a throw-away linear layer on its image tokens; the last 50 losses' mean.
+
+    The loss is the cross-entropy of every cell and category against its share.
+    """
+    torch.manual_seed(seed)
+    tower = model.model.visual.train()
+    pixels, grid, target = patches[0]
+    with torch.no_grad():
+        width = tower(pixels, grid_thw=grid).pooler_output.shape[-1]
+    head = nn.Linear(width, target.shape[-1])
+    nn.init.constant_(head.bias, -3.0)  # most cells are empty
+    trained = [*tower.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=0.01)
+    schedule = get_cosine_schedule_with_warmup(optimizer, steps // 30, steps)
+    losses: list[float] = []
+    with tqdm(total=steps, desc="vision tower", unit="batch", leave=False, disable=None) as bar:
+        while len(losses) < steps:
+            for pixels, grid, target in DataLoader(
+                patches, batch_size, shuffle=True, drop_last=True, num_workers=workers, collate_fn=_stacked
+            ):
+                guess = head(tower(pixels, grid_thw=grid).pooler_output)
+                loss = nn.functional.binary_cross_entropy_with_logits(guess, target)
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(trained, 1.0)
+                optimizer.step()
+                schedule.step()
+                losses.append(loss.item())
+                bar.update()
+                bar.set_postfix(loss=f"{losses[-1]:.4f}")
+                if len(losses) == steps:
+                    break
+    return sum(losses[-50:]) / len(losses[-50:])
+
+
+def _stacked(items: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, ...]:
+    return tuple(torch.cat(part) for part in zip(*items, strict=True))
