@@ -61,7 +61,7 @@ class Qwen25VLProcessor:
         self.image_processor.size = size
         self.codec = JsonCodec()
         self.pad_id: int = self.tokenizer.pad_token_id
-        self.image_id: int = self.tokenizer.convert_tokens_to_ids(IMAGE)
+        self.image_id: int = self.tokenizer.get_vocab()[IMAGE]
         self.eos_ids = _eos_ids(path, self.tokenizer.eos_token_id)
         self.suppressed_ids = tuple(
             i
