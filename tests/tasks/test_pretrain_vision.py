@@ -13,7 +13,7 @@ from umed.chat import ImageView
 from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
 from umed.models.policy import Policy
 from umed.records import Record
-from umed.tasks.pretrain_vision import Patches, patch_targets, pretrain_vision
+from umed.tasks.pretrain_vision import Patches, patch_places, patch_targets, pretrain_vision
 
 
 def test_targets_are_the_boxes_drawn_on_a_fine_grid() -> None:
@@ -26,6 +26,14 @@ def test_targets_are_the_boxes_drawn_on_a_fine_grid() -> None:
     expected[0, :4, :4] = 1
     expected[1, :, 6:9] = 1
     np.testing.assert_allclose(picture, expected, atol=1e-6)
+
+
+def test_places_are_the_bands_that_a_token_reaches_over() -> None:
+    place = patch_places(ImageView(200, 100, 96, 64, rows=2, columns=4), bands=10)
+    assert place.shape == (8, 20)
+    np.testing.assert_allclose(place[5, :10], [0, 0, 0.5, 1, 1, 0, 0, 0, 0, 0], atol=1e-6)  # .25 to .5 across
+    np.testing.assert_allclose(place[5, 10:], [0] * 5 + [1] * 5, atol=1e-6)  # the lower half
+    np.testing.assert_allclose(place.sum(0), [2.0] * 10 + [4.0] * 10, atol=1e-5)  # nothing of the picture is left out
 
 
 def test_the_tower_learns_where_the_bright_square_is(

@@ -40,11 +40,16 @@ class CoarseAnnotator:
         if kind == "modality":
             return with_text(record, pick.choice(MODALITY), f"This is a {record.modality} image.", annotator="coarse")
         if kind == "place":
-            x, y = largest.center
-            text = f"{ROWS[int(y * 5)]} {COLUMNS[int(x * 5)]}, {size_of(record.boxes)}."
+            rows, columns = _fifths(largest.y0, largest.y1, ROWS), _fifths(largest.x0, largest.x1, COLUMNS)
+            text = f"{rows}, {columns}, {size_of(record.boxes)}."
             return with_text(record, pick.choice(PLACE), text, annotator="coarse")
         other = diagnoses.describe(pick.choice(records))
         query = diagnoses.describe(record).query
         # the region's text comes from the record's boxes and category, so these must be the other's too
         said = replace(record, boxes=other.boxes, category=other.category)
         return with_text(said, query, other.diagnosis, annotator="coarse", said_of=other.id)
+
+
+def _fifths(low: float, high: float, names: Sequence[str]) -> str:
+    """The fifths that an interval within [0, 1] begins and ends in."""
+    return f"{names[min(int(low * 5), 4)]} to {names[min(int(high * 5), 4)]}"

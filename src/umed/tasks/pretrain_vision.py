@@ -1,4 +1,4 @@
-"""Dense pretraining of the embedded model's vision tower: which part of each image token shows which abnormality.
+"""Dense pretraining of the embedded model's vision tower: what each part of an image token shows, and where it lies.
 
 It gives the tower the features that the towers of real models bring along; the language model sees nothing of it.
 """
@@ -20,10 +20,11 @@ from umed.pictures import open_picture
 from umed.records import Record
 
 CELLS = 4  # cells along each side of an image token
+BANDS = 10  # bands of the picture, across and down
 
 
-class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Each picture once: its pixels, its grid and its `patch_targets`."""
+class Patches(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
+    """Each picture once: its pixels, its grid, its `patch_targets` and its `patch_places`."""
 
     def __init__(self, records: Sequence[Record], roots: Mapping[str, Path], processor: Processor) -> None:
         found: dict[Path, list[Record]] = defaultdict(list)
@@ -35,12 +36,12 @@ class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         path, records = self.pictures[index]
         prompt = self.processor.prompt(open_picture(path), records[0])
         boxes = {r.category: r.boxes for r in records}
         target = patch_targets(prompt.view, [boxes.get(c, ()) for c in self.categories])
-        return prompt.inputs["pixel_values"], prompt.inputs["image_grid_thw"], target
+        return prompt.inputs["pixel_values"], prompt.inputs["image_grid_thw"], target, patch_places(prompt.view)
 
 
 def patch_targets(view: ImageView, boxes: Sequence[Sequence[Box]], cells: int = CELLS) -> Tensor:
@@ -56,31 +57,49 @@ def patch_targets(view: ImageView, boxes: Sequence[Sequence[Box]], cells: int = 
     return share.reshape(view.rows * view.columns, -1)
 
 
+def patch_places(view: ImageView, bands: int = BANDS) -> Tensor:
+    """Share of each of `bands` upright and `bands` level bands of the picture that each image token reaches over.
+
+    Returns:
+        (rows * columns, 2 * bands) float32 in [0, 1], tokens in raster order; upright bands first.
+    """
+
+    def reach(parts: int) -> Tensor:
+        edges = torch.arange(bands + 1) / bands
+        low, high = torch.arange(parts)[:, None] / parts, torch.arange(1, parts + 1)[:, None] / parts
+        return (torch.minimum(edges[1:], high) - torch.maximum(edges[:-1], low)).clamp(min=0) * bands
+
+    across = reach(view.columns).repeat(view.rows, 1)
+    return torch.cat([across, reach(view.rows).repeat_interleave(view.columns, 0)], 1)
+
+
 def pretrain_vision(
     model: Any, patches: Patches, *, steps: int, lr: float, batch_size: int, seed: int, workers: int = 0
 ) -> float:
     """Train `model.model.visual` with a throw-away linear layer on its image tokens; the last 50 losses' mean.
 
-    The loss is the cross-entropy of every cell and category against its share.
+    The loss is the cross-entropy of every cell and category against its share, and a tenth of that of the places.
     """
     torch.manual_seed(seed)
     tower = model.model.visual.train()
-    pixels, grid, target = patches[0]
+    pixels, grid, target, place = patches[0]
     with torch.no_grad():
         width = tower(pixels, grid_thw=grid).pooler_output.shape[-1]
-    head = nn.Linear(width, target.shape[-1])
+    head = nn.Linear(width, target.shape[-1] + place.shape[-1])
     nn.init.constant_(head.bias, -3.0)  # most cells are empty
     trained = [*tower.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=0.01)
     schedule = get_cosine_schedule_with_warmup(optimizer, steps // 30, steps)
     losses: list[float] = []
+    entropy = nn.functional.binary_cross_entropy_with_logits
     with tqdm(total=steps, desc="vision tower", unit="batch", leave=False, disable=None) as bar:
         while len(losses) < steps:
-            for pixels, grid, target in DataLoader(
+            for pixels, grid, target, place in DataLoader(
                 patches, batch_size, shuffle=True, drop_last=True, num_workers=workers, collate_fn=_stacked
             ):
                 guess = head(tower(pixels, grid_thw=grid).pooler_output)
-                loss = nn.functional.binary_cross_entropy_with_logits(guess, target)
+                what, where = guess.split([target.shape[-1], place.shape[-1]], -1)
+                loss = entropy(what, target) + 0.1 * entropy(where, place)
                 optimizer.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(trained, 1.0)
@@ -94,5 +113,5 @@ def pretrain_vision(
     return sum(losses[-50:]) / len(losses[-50:])
 
 
-def _stacked(items: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, ...]:
+def _stacked(items: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     return tuple(torch.cat(part) for part in zip(*items, strict=True))
