@@ -1,16 +1,20 @@
 """The whole pipeline in a few steps, on synthetic and on real pictures; a run that is killed and resumed."""
 
+import csv
 import json
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from pytest_httpserver import HTTPServer
 from safetensors.torch import load_file
+from werkzeug import Request, Response
 
 from umed.records import read_jsonl
 
@@ -19,8 +23,8 @@ REAL = Path(os.environ.get("UMED_REAL_MAU", ROOT.parent / "shared" / "real_mau")
 STAGES = ("base", "sft", "ppo", "aar")
 
 
-def start(*overrides: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+def start(*overrides: str, **environment: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment}
     command = [sys.executable, "run.py", *overrides]
     return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=-1, stderr=-1)
 
@@ -126,3 +130,50 @@ assert said == line["output"], (said, line["output"])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=finished_run, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_a_served_judge_in_the_pipeline(httpserver: HTTPServer, tmp_path: Path) -> None:
+    """One answer in three cannot be judged: masked and counted, and the run goes on."""
+
+    def reply(request: Request) -> Response:
+        said = request.get_data(as_text=True)
+        content = "I refuse." if "kidney stone" in said else json.dumps({"reason": "r", "score": 0.25})
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
+        body = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+        return Response(json.dumps(body), content_type="application/json")
+
+    httpserver.expect_request("/v1/chat/completions").respond_with_handler(reply)
+    run = tmp_path / "run"
+    finish(
+        start(
+            "trainer=smoke", "judge=openai", f"judge.base_url={httpserver.url_for('/v1')}", f"hydra.run.dir={run}",
+            "judge.max_retries=0", "data.source.phantom.num_images=12", f"paths.data={tmp_path}", "logger=csv",
+            OPENAI_API_KEY="sk-test-0123456789-never-show-me",
+        )
+    )  # fmt: skip
+    rows = list(csv.DictReader((run / "logs" / "aar" / "metrics.csv").read_text().splitlines()))
+    judged = [float(r["reward/relevance"]) for r in rows if r.get("reward/relevance")]
+    failed = [float(r["rollout/judge_failed"]) for r in rows if r.get("rollout/judge_failed")]
+    assert judged and all(v == pytest.approx(0.25) for v in judged) and any(0 < v < 1 for v in failed)
+    assert (run / "judge_cache.sqlite").is_file()
+    written = b"".join(p.read_bytes() for p in run.rglob("*") if p.is_file())
+    assert b"never-show-me" not in written
+
+
+@pytest.mark.slow
+def test_a_judge_that_is_down_ends_with_one_line_and_keeps_the_stages_before(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run = tmp_path / "run"
+    process = start(
+        "trainer=smoke", "judge=openai", f"judge.base_url=http://127.0.0.1:{port}/v1", f"hydra.run.dir={run}",
+        "judge.max_retries=0", "data.source.phantom.num_images=12", f"paths.data={tmp_path}", "logger=csv",
+        OPENAI_API_KEY="sk-test",
+    )  # fmt: skip
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 1
+    last = err.strip().splitlines()[-1]
+    assert f"127.0.0.1:{port}" in last and "Traceback" not in err
+    assert (run / "adapter" / "sft" / "umed.json").is_file()
