@@ -92,6 +92,48 @@ def test_one_candidate(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_
     assert not (tmp_path / "run" / "records.jsonl").exists(), "refused before anything is drawn or trained"
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        "reward.normalize=Max", "reward.advantage_in_reward=litteral", "objective.reward_term=diff",
+        "method.row=before", "objective.aggregation=token", "reward.parts.vision_relevance.denominator=keys",
+        "reward.parts.vision_relevance.over_name=avg", "reward.parts.vision_relevance.region=areas",
+        "reward.parts.localization.match=hungarian", "method.num_epochs=0", "method.num_minibatches=0",
+        "method.batch_size=0",
+    ],
+)  # fmt: skip
+def test_a_reading_that_does_not_exist(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_folder: Path, option: str
+) -> None:
+    line = refused(capsys, tmp_path / "run", f"model.path={tiny_folder}", option)
+    assert option in line
+
+
+def test_one_candidate_has_no_group(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_folder: Path) -> None:
+    alone = ["method.num_candidates=1", "reward.normalize=none", "credit=group"]
+    assert "credit=gae" in refused(capsys, tmp_path / "run", f"model.path={tiny_folder}", *alone)
+
+
+def test_the_pipeline_starts_from_its_own_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "task=train" in refused(capsys, tmp_path / "run", f"init_from={tmp_path}")
+
+
+def test_a_trained_run_is_not_trained_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    assert f"resume={tmp_path / 'run'}" in refused(capsys, tmp_path / "run", "task=train", "method=sft")
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    told = tasks.plain(OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "metrics.json")))
+    assert told is not None and "no room on the disk" in told and "metrics.json" in told and "resume=" in told
+    assert tasks.plain(OSError(errno.EIO, "broken")) is None
+
+
+def test_a_line_of_a_data_loader_worker_is_plain(tmp_path: Path) -> None:
+    wrapped = 'Caught InputError in DataLoader worker process 0. Traceback: File "x" umed.errors.InputError: a.png: bad'
+    assert tasks.plain(InputError(wrapped)) == "a.png: bad"
+
+
 def test_no_rewards(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_folder: Path) -> None:
     assert "reward=" in refused(capsys, tmp_path / "run", f"model.path={tiny_folder}", "reward=[]")
 

@@ -16,12 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from umed import config
-from umed.boxes import Box
 from umed.chat import Prompt
 from umed.errors import InputError
 from umed.figures import curves, draw_answer, heat_overlay, picture_grid, short, synthetic
 from umed.metrics.files import read_metrics
-from umed.metrics.mau import Line, answer_lines, verdicts
+from umed.metrics.mau import Line, answer_lines, said_boxes, verdicts
 from umed.metrics.mentions import find_mentions
 from umed.models.load import load_policy
 from umed.models.policy import Policy
@@ -280,13 +279,6 @@ def write_figures(folder: str | Path) -> None:
     run.examples().savefig(target / "examples.png", dpi=110)
     run.reward_curves().savefig(target / "reward_curves.png", dpi=110)
     run.attentions(run.some(3), run.stages[1:]).savefig(target / "attention.png", dpi=110)
-
-
-def said_boxes(line: Line) -> list[Box] | None:
-    """The boxes of a prediction line; None when none could be read."""
-    if not isinstance(line["boxes"], list):
-        return None
-    return [Box.from_xyxy(b, line["width"], line["height"]) for b in line["boxes"]]
 
 
 def short_gold(record: Record) -> str:

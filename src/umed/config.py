@@ -1,14 +1,17 @@
 """What the configuration needs beyond yaml: resolvers, the run folder, and the check of a resumed run."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from umed.errors import InputError
 
 PACKAGE = Path(__file__).parent
+TRAINING = ("pipeline", "train", "pretrain")
 
 
 def _first(*values: Any) -> Any:
@@ -24,11 +27,29 @@ def register() -> None:
         "umed.first": _first,
         "umed.epochs": lambda steps, epochs: None if steps else epochs,
         "umed.package": lambda path: str(PACKAGE / path),
-        # a resumed run keeps its own .hydra/: what this call composed goes beside it
-        "umed.run_dir": lambda resume, runs: f"{resume}/resumed/{started}" if resume else f"{runs}/{started}",
+        "umed.now": lambda: started,
+        "umed.as_name": lambda text: text.replace("/", "_"),  # of one folder: overrides may hold paths
     }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
+
+
+def store(cfg: DictConfig, run: Path) -> None:
+    """Write `.hydra/`: the config, what was overridden, and Hydra's own; nothing where no Hydra runs.
+
+    Raises:
+        InputError: the folder holds a trained run, which only `resume` may continue.
+    """
+    if any((run / name).exists() for name in ("checkpoints", "adapter")):
+        if cfg.task._target_.rsplit(".", 1)[-1] in TRAINING:
+            raise InputError(f"{run}: holds a trained run: continue it with resume={run} or give a new hydra.run.dir")
+        return
+    if not HydraConfig.initialized():
+        return
+    (run / ".hydra").mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(cfg, run / ".hydra" / "config.yaml")
+    OmegaConf.save({"hydra": HydraConfig.get()}, run / ".hydra" / "hydra.yaml")
+    OmegaConf.save(HydraConfig.get().overrides.task, run / ".hydra" / "overrides.yaml")
 
 
 def stored_config(run: Path) -> DictConfig:
@@ -39,6 +60,8 @@ def stored_config(run: Path) -> DictConfig:
     """
     path = run / ".hydra" / "config.yaml"
     if not path.is_file():
+        with suppress(OSError):  # Hydra makes the folder it is given; one that holds something stays
+            run.rmdir()
         raise InputError(f"resume={run}: no run there ({path} is missing): give a run folder")
     config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)

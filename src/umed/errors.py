@@ -6,3 +6,20 @@ class InputError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+def chosen(option: str, value: object, *known: str) -> str:
+    """The value of an option that has names.
+
+    Raises:
+        InputError: another name.
+    """
+    if value not in known:
+        raise InputError(f"{option}={value}: choose {', '.join(known[:-1])} or {known[-1]}")
+    return str(value)
+
+
+def positive(option: str, value: int | None) -> None:
+    """Refuse a count below 1; None = not given."""
+    if value is not None and value < 1:
+        raise InputError(f"{option}={value}: at least 1 is needed")

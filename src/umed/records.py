@@ -1,14 +1,18 @@
 """`Record`: one image and ONE category with all its boxes; the line format of `records.jsonl`."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from umed.boxes import Box
 from umed.errors import InputError
 
+_KINDS: dict[str, type] = {"width": int, "height": int, "boxes": list, "provenance": dict}  # all other fields: text
+_NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 REASONS = ("missing_file", "unreadable", "malformed", "noisy", "unlabeled", "out_of_frame", "duplicate")
 
 
@@ -42,6 +46,13 @@ class Record:
 
     @classmethod
     def from_json(cls, line: dict[str, Any]) -> Self:
+        """The record of a line of `records.jsonl`; keys that are no field are left out.
+
+        Raises:
+            ValueError: a field is missing, of the wrong type or empty where it may not be; a box is no box.
+            OverflowError: a number that no float can hold.
+        """
+        _check(line)
         boxes = tuple(Box.from_xyxy(b, line["width"], line["height"]) for b in line["boxes"])
         return cls(**{name: line[name] for name in cls.__slots__ if name in line and name != "boxes"}, boxes=boxes)
 
@@ -64,11 +75,28 @@ class Dropped:
 
 def write_jsonl(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     """Write all lines or none: a reader never sees half a file."""
+    with _written_whole(path) as f:
+        f.writelines(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file or nothing."""
+    with _written_whole(path) as f:
+        f.write(text)
+
+
+@contextmanager
+def _written_whole(path: Path) -> Iterator[TextIO]:
+    """A file beside the target, renamed into its place at the end; removed if writing fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(path.name + ".part")
-    with half.open("w", encoding="utf-8") as f:
-        f.writelines(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
-    half.replace(path)
+    try:
+        with half.open("w", encoding="utf-8") as f:
+            yield f
+        half.replace(path)
+    except BaseException:
+        half.unlink(missing_ok=True)
+        raise
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
@@ -77,32 +105,71 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         InputError: no such file, or a line that is no JSON object (named by its number).
     """
-    if not path.is_file():
-        raise InputError(f"no file {path}: give the path of a .jsonl file")
-    with path.open(encoding="utf-8-sig") as f:
-        for number, text in enumerate(f, 1):
-            if not text.strip():
-                continue
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}:{number}: not JSON ({error.msg}): one object a line is expected") from None
-            if not isinstance(line, dict):
-                raise InputError(f"{path}:{number}: a JSON object is expected, found {type(line).__name__}")
-            yield line
+    for _, line in _numbered(path):
+        yield line
 
 
 def read_records(path: Path) -> list[Record]:
     """Read `records.jsonl`; a line that is no record ends with its number in an `InputError`."""
     records = []
-    for number, line in enumerate(read_jsonl(path), 1):
+    for number, line in _numbered(path):
         try:
             records.append(Record.from_json(line))
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}:{number}: not a record ({error}): see the field list in the README") from None
+        except (ValueError, OverflowError) as error:
+            raise InputError(
+                f"{path}:{number}: not a record ({error}): correct the line or write the file anew with task=prepare"
+            ) from None
     return records
 
 
 def with_text(record: Record, query: str, diagnosis: str, **provenance: Any) -> Record:
     """The same record with the annotator's texts, and who wrote them under `provenance`."""
     return replace(record, query=query, diagnosis=diagnosis, provenance={**record.provenance, **provenance})
+
+
+def is_text(value: str) -> bool:
+    """Whether a UTF-8 file and a file name can hold it: no NUL and no half of a surrogate pair."""
+    return not _NO_TEXT.search(value)
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a .jsonl file with their line numbers; blank lines are passed over."""
+    if not path.is_file():
+        raise InputError(f"no file {path}: give the path of a .jsonl file")
+    with path.open("rb") as f:  # bytes: a line that is not UTF-8 is a ValueError of that line
+        for number, text in enumerate(f, 1):
+            if not text.strip():
+                continue
+            try:
+                line = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                told = getattr(error, "msg", error)
+                raise InputError(f"{path}:{number}: not JSON ({told}): one object a line is expected") from None
+            if not isinstance(line, dict):
+                raise InputError(f"{path}:{number}: a JSON object is expected, found {type(line).__name__}")
+            yield number, line
+
+
+def _check(line: dict[str, Any]) -> None:
+    """Raise ValueError unless the line has the fields of a record, each of its type."""
+    for f in fields(Record):
+        if f.name not in line:
+            if f.default is MISSING and f.default_factory is MISSING:
+                raise ValueError(f"no {f.name}")
+            continue
+        value, kind = line[f.name], _KINDS.get(f.name, str)
+        if type(value) is not kind:  # a bool is no int here
+            raise ValueError(f"{f.name} is {value!r}: {kind.__name__} is expected, not {type(value).__name__}")
+        if isinstance(value, str) and not is_text(value):
+            raise ValueError(f"{f.name} is {value!r}, which no file can hold")
+    for name in ("id", "source", "image", "category"):
+        if not line[name].strip():
+            raise ValueError(f"{name} is empty")
+    for name in ("width", "height"):
+        if line[name] < 1:
+            raise ValueError(f"{name} is {line[name]}: at least 1 is expected")
+    if not line["boxes"]:
+        raise ValueError("boxes is empty: at least one is expected")
+    for box in line["boxes"]:
+        if not isinstance(box, list) or [type(v) in (int, float) for v in box] != [True] * 4:
+            raise ValueError(f"a box is {box!r}: four numbers are expected")

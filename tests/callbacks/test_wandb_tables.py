@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from PIL import Image
 
 from umed.boxes import Box
 from umed.callbacks.loggers import StageWandb
-from umed.callbacks.wandb_tables import RolloutTables, attention_of, spread
+from umed.callbacks.wandb_tables import RolloutTables, attention_of, log_evaluation, spread
 from umed.methods.sampler import Sampler
 from umed.rewards.total import Scored
 from umed.rollout import Rollout
@@ -99,6 +100,25 @@ def test_offline_run_shows_pictures_tables_and_no_secret(tmp_path, rollout, monk
     assert not [p for p in everything if b"sk-hidden" in p.read_bytes()]
     told = json.dumps([r["run"] for r in records if r["type"] == "run"])
     assert '"seed"' in told and "api_key" not in told
+
+
+def test_an_evaluation_joins_the_run_of_its_stage(tmp_path: Path) -> None:
+    line = {
+        "id": "a/1", "source": "a", "question": "What?", "answer": "A stone.", "output": "It is a stone.",
+        "categories": ["cyst", "stone"], "category": "stone", "boxes": [[0.0, 0.0, 5.0, 10.0]],
+        "gold_boxes": [[0.0, 0.0, 10.0, 10.0]], "width": 20, "height": 20,
+    }  # fmt: skip
+    run = tmp_path / "run"
+    StageWandb("aar", run, project="test").finalize("success")
+    kept = (run / "logs" / "aar" / "wandb_id").read_text()
+    log_evaluation(StageWandb("aar", run, project="test"), {"mau/iou/avg": 0.5}, [line], Figure())
+    records = read_back(run)
+    assert {r["run"]["run_id"] for r in records if r["type"] == "run"} == {kept}
+    (item,) = [r["history"]["item"] for r in records if r["type"] == "history"]
+    assert item["test/mau/iou/avg"] == 0.5
+    (path,) = run.glob("wandb/offline-run-*/files/media/table/predictions_*.json")
+    assert json.loads(path.read_text())["data"] == [["a/1", "What?", "A stone.", "It is a stone.", 1.0, 0.5]]
+    assert list(run.glob("wandb/offline-run-*/files/media/images/examples_*.png"))
 
 
 def test_attention_is_read_in_raster_order(rollout):

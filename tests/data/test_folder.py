@@ -95,6 +95,9 @@ def test_what_gives_no_record_is_told(tmp_path: Path, coco: dict[str, Any]) -> N
         annotation(22, [5, 5, 0, 3]),
         annotation(23, [40, 5, 1, 3]),
         annotation(24, [float("nan"), 5, 1, 3]),
+        annotation(25, [0.5, 5, -(10**400), 3]),
+        annotation(26, [-(10**400), 5, 1, 3]),
+        annotation(27, [0, 5, 10**400, 3]),
     ]
     items = read(tmp_path, coco)
     assert {i.item: i.reason for i in items if isinstance(i, Dropped)} == {
@@ -106,7 +109,7 @@ def test_what_gives_no_record_is_told(tmp_path: Path, coco: dict[str, Any]) -> N
         "a/one.png annotation 21": "malformed",
         "a/one.png annotation 22": "out_of_frame",
         "a/one.png annotation 23": "out_of_frame",
-        "a/one.png annotation 24": "malformed",
+        **{f"a/one.png annotation {number}": "malformed" for number in (24, 25, 26, 27)},
     }
     assert [i.id for i in items if isinstance(i, Record)] == ["folder/a/one.png"]
 
@@ -128,6 +131,33 @@ def test_a_size_that_is_not_the_files_is_refused(tmp_path: Path, coco: dict[str,
         read(tmp_path, coco)
     coco["images"][0] |= {"width": 0, "height": 0}  # as some exporters write it
     assert len(read(tmp_path, coco)) == 1
+
+
+@pytest.mark.parametrize(("key", "value"), [("width", "60"), ("height", [20]), ("width", {}), ("height", True)])
+def test_a_size_of_the_wrong_type_is_told_as_that(tmp_path: Path, coco: dict[str, Any], key: str, value: Any) -> None:
+    coco["images"][0][key] = value
+    told = f"{key} is .*: int or float is expected, not {type(value).__name__}"
+    with pytest.raises(InputError, match=rf"images\[0\]: {told}"):
+        read(tmp_path, coco)
+
+
+@pytest.mark.parametrize("name", ["", " ", "_", " __ "])
+def test_a_category_without_a_name_labels_nothing(tmp_path: Path, coco: dict[str, Any], name: str) -> None:
+    coco["categories"][0]["name"] = name
+    coco["annotations"].append(annotation(11, [1, 1, 2, 2], category=9))
+    lost, kept = read(tmp_path, coco)
+    assert isinstance(lost, Dropped) and isinstance(kept, Record)
+    assert (lost.item, lost.reason, kept.category) == ("a/one.png annotation 10", "unlabeled", "cyst")
+    del coco["annotations"][1]
+    assert [type(i) for i in read(tmp_path, coco)] == [Dropped]
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".png", "a/" * 3000 + "one.png", "loop.png", "a/one.png/x"])
+def test_a_name_that_no_file_can_have_is_missing(tmp_path: Path, coco: dict[str, Any], name: str) -> None:
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    coco["images"][0]["file_name"] = name
+    [lost] = read(tmp_path, coco)
+    assert isinstance(lost, Dropped) and (lost.item, lost.reason) == (name, "missing_file")
 
 
 @pytest.mark.parametrize("depth", ["I;16", "I", "F"])
@@ -173,7 +203,7 @@ def broken(path: str, value: Any) -> Any:
         else:
             coco[part][0][rest] = value
 
-    return pytest.param(change, id=f"{path}={value}")
+    return pytest.param(change, id=f"{path}={value!r}")
 
 
 @pytest.mark.parametrize(
@@ -188,16 +218,26 @@ def broken(path: str, value: Any) -> Any:
         broken("images.id", True),
         broken("images.id", 1.0),
         broken("images.file_name", 3),
+        broken("images.file_name", "a\0.png"),
+        broken("images.file_name", "\ud800.png"),
+        broken("images.file_name", "\udcff.png"),
+        broken("images.group", ["p1"]),
+        broken("images.group", "\ud800"),
+        broken("images.modality", {}),
         broken("images.0", None),
         broken("annotations.bbox", "1 2 3 4"),
         broken("annotations.bbox", [1, 2, 3]),
         broken("annotations.bbox", [1, 2, 3, "4"]),
         broken("annotations.bbox", [1, 2, 3, None]),
+        broken("annotations.bbox", [1, 2, 3, []]),
+        broken("annotations.bbox", [1, 2, {}, 4]),
+        broken("annotations.bbox", {"x": 1}),
         broken("annotations.image_id", 8),
         broken("annotations.image_id", []),
         broken("annotations.category_id", 8),
         broken("annotations.category_id", ...),
         broken("categories.name", None),
+        broken("categories.name", "\ud800"),
     ],
 )
 def test_what_is_no_coco_names_the_file_and_the_entry(tmp_path: Path, coco: dict[str, Any], change: Any) -> None:
@@ -213,7 +253,7 @@ def test_ids_that_occur_twice_are_refused(tmp_path: Path, coco: dict[str, Any]) 
         read(tmp_path, coco)
 
 
-@pytest.mark.parametrize("text", ["", "[1, 2]", "{", "\xff"])
+@pytest.mark.parametrize("text", ["", "[1, 2]", "{", "\xff", "[" * 100_000, "9" * 5000])
 def test_no_json_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "annotations.json").write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=r"annotations\.json: "):

@@ -78,6 +78,7 @@ def test_a_prompt_knows_the_other_categories_of_its_source(module: MauDataModule
 def test_validation_takes_an_even_part(module: MauDataModule) -> None:
     (batch,) = list(module.val_dataloader())
     assert [p.record.id for p in batch] == ["synthetic/2", "synthetic/5"]
+    assert [r.id for r in module.split("train", 4).records] == [f"synthetic/{i}" for i in (0, 1, 4, 6)]
     assert len(module.split("val")) == 3
     with pytest.raises(InputError, match="no record has split=test"):
         module.split("test")

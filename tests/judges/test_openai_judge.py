@@ -190,11 +190,13 @@ def test_a_silent_endpoint_fails_by_time_out(httpserver: HTTPServer, make: Any) 
 
 
 def test_patience_bounds_all_tries_of_an_answer(httpserver: HTTPServer, make: Any) -> None:
-    httpserver.expect_request(PATH).respond_with_data("later", 429, {"Retry-After": "60"})
+    httpserver.expect_request(PATH).respond_with_handler(
+        lambda r: verdict(0.5) if asked(r) == "a" else Response("later", 429, {"Retry-After": "60"})
+    )
     started = time.monotonic()
-    (result,) = make(patience=0.3)(items("a"))
+    _, result = make(patience=0.8)(items("a", "b"))
     assert time.monotonic() - started < 5
-    assert (result.score, result.reason) == (None, "no verdict within 0.3 s")
+    assert (result.score, result.reason) == (None, "no verdict within 0.8 s")
 
 
 def test_at_most_so_many_requests_are_under_way(httpserver: HTTPServer, make: Any) -> None:
@@ -282,6 +284,84 @@ def test_a_dead_server_is_told_in_one_line(make: Any, monkeypatch: pytest.Monkey
     assert "\n" not in told and f"http://{address}" in told and "judge.base_url" in told
     assert "password" not in told and SECRET not in told
     assert time.monotonic() - started < 3, "not every answer is waited for"
+
+
+@pytest.mark.parametrize("status", [500, 503, 429, 408, 405])
+def test_an_endpoint_that_only_fails_is_told_in_one_line(httpserver: HTTPServer, make: Any, status: int) -> None:
+    httpserver.expect_request(PATH).respond_with_data("model is loading", status)
+    with pytest.raises(InputError, match=f"judged none of 40 answers .status {status}.: .*judge.base_url") as error:
+        make(concurrency=2, max_retries=1)(items(*map(str, range(40))))
+    assert "\n" not in str(error.value)
+    assert len(httpserver.log) <= 4, "not every answer is asked for"
+
+
+def test_an_endpoint_that_asks_to_wait_for_ever_is_told(httpserver: HTTPServer, make: Any) -> None:
+    httpserver.expect_request(PATH).respond_with_data("later", 429, {"Retry-After": "60"})
+    with pytest.raises(InputError, match="no verdict within 0.3 s"):
+        make(patience=0.3)(items("a", "b"))
+
+
+@pytest.mark.parametrize("unheard", [0.1, 90])
+def test_an_endpoint_that_hangs_is_waited_for_once(
+    httpserver: HTTPServer, make: Any, monkeypatch: pytest.MonkeyPatch, unheard: float
+) -> None:
+    """Either by its time-outs or, where those are many, by a limit below the patience."""
+    monkeypatch.setattr("umed.judges.openai_judge.UNHEARD", unheard)
+    over = threading.Event()
+
+    def handler(request: Request) -> Response:
+        over.wait(20)
+        return verdict(0.5)
+
+    httpserver.expect_request(PATH).respond_with_handler(handler)
+    reason, retries = ("no verdict within 0.6 s", 50) if unheard < 1 else ("time-out", 1)
+    started = time.monotonic()
+    try:
+        with pytest.raises(InputError, match=f"judged none of 40 answers .{reason}.: .*judge.base_url"):
+            make(timeout=0.3, max_retries=retries, concurrency=2)(items(*map(str, range(40))))
+    finally:
+        over.set()
+    assert time.monotonic() - started < 5, "one group of requests, not twenty"
+
+
+@pytest.mark.parametrize("failure", [Response("", 503), Response("", 429), completion("no score")])
+def test_an_endpoint_that_fails_for_good_ends_the_run_after_some_batches(
+    httpserver: HTTPServer, make: Any, failure: Response
+) -> None:
+    fails = False
+    httpserver.expect_request(PATH).respond_with_handler(lambda r: failure if fails else verdict(0.5))
+    judge = make(max_retries=0)
+    judge(items("a"))
+    fails = True
+    for answers in ("bc", "d"):
+        assert [v.score for v in judge(items(*answers))] == [None] * len(answers)
+    fails = False
+    judge(items("e"))  # one verdict, and the count begins anew
+    fails = True
+    for answers in ("bc", "d"):
+        assert [v.score for v in judge(items(*answers))] == [None] * len(answers)
+    judge([JudgeItem("What?", " ", "x", "stone")])  # nothing was asked
+    with pytest.raises(InputError, match="3 batches in a row .*judge.base_url.*resume=") as error:
+        judge(items("f", "g"))
+    assert "\n" not in str(error.value)
+
+
+def test_garbage_from_the_start_ends_the_run_too(httpserver: HTTPServer, make: Any) -> None:
+    httpserver.expect_request(PATH).respond_with_data("{not json", content_type="application/json")
+    judge = make()
+    for _ in range(2):
+        assert judge(items("a"))[0].score is None
+    with pytest.raises(InputError, match="3 batches in a row"):
+        judge(items("a"))
+
+
+def test_one_bad_answer_does_not_cost_the_others_theirs(httpserver: HTTPServer, make: Any) -> None:
+    httpserver.expect_request(PATH).respond_with_handler(
+        lambda r: Response("", 500) if asked(r) == "bad" else verdict(0.5)
+    )
+    judge = make(concurrency=1, max_retries=0)
+    judge(items("a"))
+    assert [v.score for v in judge(items("bad", "b", "c"))] == [None, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("status", [401, 403, 400])

@@ -111,7 +111,7 @@ def test_length_by_epochs_or_steps(epochs: float | None, steps: int | None, expe
 
 @pytest.mark.parametrize(("epochs", "steps"), [(None, None), (1, 1)])
 def test_epochs_and_steps_together_or_neither_are_refused(epochs: int | None, steps: int | None) -> None:
-    with pytest.raises(InputError, match="exactly one"):
+    with pytest.raises(InputError, match="give one of the two"):
         Method(lambda _: None, seed=0, lr=1.0, batch_size=3, epochs=epochs, steps=steps)
 
 

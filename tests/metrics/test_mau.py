@@ -1,12 +1,18 @@
 """The MAU rules on prediction lines."""
 
+import json
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from umed.boxes import Box
 from umed.chat import Prompt
-from umed.metrics.mau import answer_lines, mau_metrics, verdicts
+from umed.metrics.mau import answer_line, answer_lines, mau_metrics, said_boxes, verdicts
 from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
 from umed.rollout import Answers
 
@@ -37,6 +43,8 @@ def line(**changes: object) -> dict:
         ({"boxes": [[16, 16, 32, 32]]}, (1, 0.25, 0, 0)),
         ({"boxes": [[16, 16, 48, 48], [16, 16, 48, 48]]}, (1, 1, 1, 0)),
         ({"gold_boxes": []}, (1, 0, 0, 0)),
+        ({"boxes": [[16, 16, 16, 48]]}, (1, 0, 0, 0)),
+        ({"boxes": [[16, 16, 16, 48], [16, 16, 48, 48], [200, 0, 300, 9]]}, (1, 1, 1, 0)),
     ],
 )
 def test_each_rule(changes: dict, expected: tuple[float, ...]) -> None:
@@ -74,3 +82,39 @@ def test_lines_belong_to_their_prompts(make_prompts: Callable[..., list[Prompt]]
     assert verdicts(lines[0])["iou"] == pytest.approx(1) and verdicts(lines[2])["iou"] > 0.9
     assert lines[0]["categories"] == ["cyst", "lung nodule", "stone"]
     assert {"dataset", "split_file", "question", "answer", "answer_type", "choices", "scores", "image"} <= set(lines[0])
+
+
+NUMBER = st.one_of(st.integers(-5, 1005), st.floats(-5, 1005), st.floats())
+THIN = st.floats(0, 1000, exclude_max=True).map(lambda v: (v, math.nextafter(v, math.inf)))
+CORNERS = st.one_of(
+    st.lists(NUMBER, min_size=3, max_size=5),
+    st.builds(lambda x, y: [x[0], y[0], x[1], y[1]], THIN | st.tuples(NUMBER, NUMBER), THIN),
+)
+SAID = st.builds(
+    lambda corners, before, after: before + json.dumps([{"bbox_2d": c, "label": "stone"} for c in corners]) + after,
+    st.lists(CORNERS, max_size=3), st.text(max_size=20), st.text(max_size=20),
+)  # fmt: skip
+
+
+@given(st.one_of(SAID, st.text()), st.integers(1, 5000), st.integers(1, 5000))
+@example('[{"bbox_2d":[999.999,10,1005,500],"label":"stone"}]', 112, 112)
+@example('[{"bbox_2d":[500.00000000000006,10,500.0000000000001,500]}]', 3, 3)
+def test_whatever_is_said_can_be_written_and_judged(
+    processor: Qwen25VLProcessor, make_prompts: Callable[..., list[Prompt]], text: str, width: int, height: int
+) -> None:
+    [prompt] = make_prompts(1, (56, 56))
+    view = replace(prompt.view, width=width, height=height)
+    prompt = replace(prompt, view=view, record=replace(prompt.record, width=width, height=height))
+    made = answer_line(processor, prompt, text)
+    read = json.loads(json.dumps(made))
+    found = verdicts(read)
+    assert read == made and found == verdicts(made)
+    assert 0 <= found["iou"] <= 1 + 1e-6 and found["unparsed"] == (processor.read_boxes(text, view) is None)
+    assert (said_boxes(read) is None) == bool(found["unparsed"])
+
+
+def test_a_thin_box_at_the_border_is_still_a_box(
+    processor: Qwen25VLProcessor, make_prompts: Callable[..., list[Prompt]]
+) -> None:
+    made = answer_line(processor, make_prompts(1)[0], '[{"bbox_2d":[999.999,10,1005,500],"label":"stone"}]')
+    assert said_boxes(made) == [Box(0.999999, 0.01, 1, 0.5)]

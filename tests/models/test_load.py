@@ -142,3 +142,55 @@ def test_frozen_modules_stay_fixed_and_unknown_ones_are_refused(policy: Callable
     assert any(".visual.merger." in n for n, p in pi.named_parameters() if p.requires_grad)
     with pytest.raises(InputError, match="model.frozen: no module is called eyes"):
         policy(frozen=["eyes"])
+
+
+def test_every_weight_trained_comes_back_as_a_model(
+    tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str, make_prompts: Callable[..., list[Prompt]],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    pi = load_policy(str(tiny_folder), processor, backbone).eval()
+    with torch.no_grad():
+        for p in pi.model.parameters():
+            p.mul_(1.1)
+    save_adapter(pi, tmp_path / "run" / "adapter", {"stage": "sft"})
+    again = load_policy(str(tiny_folder), processor, backbone, adapter=LORA, init_from=str(tmp_path / "run")).eval()
+    prompts = make_prompts(1)
+    assert torch.equal(pi.score(prompts, IDS, MASK).logp_BT, again.score(prompts, IDS, MASK).logp_BT)
+    assert all(p.requires_grad for p in again.model.parameters())
+
+
+def test_an_adapter_for_other_weights_of_the_same_shape_is_refused(
+    trained: tuple[Policy, Path], tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str, tmp_path: Path
+) -> None:
+    other = load_policy(str(tiny_folder), processor, backbone)
+    with torch.no_grad():
+        other.core.get_input_embeddings().weight.mul_(2)
+    other.core.save_pretrained(tmp_path / "other")
+    processor.save(str(tmp_path / "other"))
+    with pytest.raises(InputError, match=r"another model.*weights"):
+        load_policy(str(tmp_path / "other"), processor, backbone, init_from=str(trained[1]))
+
+
+def test_half_a_note_is_refused(
+    trained: tuple[Policy, Path], tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str
+) -> None:
+    note = trained[1] / "adapter" / "umed.json"
+    note.write_text(note.read_text()[:20])
+    with pytest.raises(InputError, match=r"umed\.json"):
+        load_policy(str(tiny_folder), processor, backbone, init_from=str(trained[1]))
+
+
+def test_an_adapter_that_cannot_fit_is_refused_without_a_note(
+    trained: tuple[Policy, Path], processor: Qwen25VLProcessor, family: str, backbone: str, tmp_path: Path
+) -> None:
+    (trained[1] / "adapter" / "umed.json").unlink()
+    build(tmp_path / "wide", ["a"], family=family, hidden=128, layers=1, vision_layers=2)
+    with pytest.raises(InputError, match="does not fit"):
+        load_policy(str(tmp_path / "wide"), processor, backbone, init_from=str(trained[1]))
+
+
+def test_attention_layers_that_are_not_there_are_refused(
+    tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str
+) -> None:
+    with pytest.raises(InputError, match=r"layers=\[9\].*0 to 1"):
+        load_policy(str(tiny_folder), processor, backbone, attention_layers=[0, 9])

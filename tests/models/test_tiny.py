@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from umed.boxes import Box
 from umed.models.backbones.json_codec import JsonCodec
 from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
-from umed.models.tiny import SPECIAL, build, build_tokenizer
+from umed.models.tiny import SPECIAL, STEP, build, build_tokenizer
 
 TOKENIZER = build_tokenizer(["A stone is seen at the left .", "stone"])
 TEXTS = st.text() | st.lists(
@@ -32,14 +32,20 @@ def test_the_saved_tokenizer_is_the_same(tmp_path: Path) -> None:
     assert again.get_vocab() == TOKENIZER.get_vocab()
 
 
-@pytest.mark.parametrize("number", [0, 7, 10, 999, 1000])
-def test_a_digit_is_one_token(number: int) -> None:
-    assert TOKENIZER.tokenize(f"[{number},{number}]") == ["[", *str(number), ",", *str(number), "]"]
+@pytest.mark.parametrize("number", [0, 10, 990, 1000])
+def test_a_multiple_of_the_step_is_one_token(number: int) -> None:
+    assert TOKENIZER.tokenize(f"[{number},{number}]") == ["[", str(number), ",", str(number), "]"]
+
+
+@pytest.mark.parametrize("number", [7, 999, 1010])
+def test_another_number_falls_back_to_its_digits(number: int) -> None:
+    assert TOKENIZER.tokenize(f"[{number}]") == ["[", *str(number), "]"]
 
 
 def test_a_box_is_as_short_as_it_can_be() -> None:
-    text = JsonCodec().write([Box(0.01, 0.02, 0.5, 0.7)], "stone", 1000, 1000)
-    assert len(TOKENIZER.tokenize(text)) == 6 + 2 * 2 + 2 * 3 + 1  # three commas and three pieces, digits, the name
+    text = JsonCodec(step=STEP).write([Box(0.012, 0.02, 0.5, 0.7)], "stone", 1000, 1000)
+    numbers = ["10", ",", "20", ",", "500", ",", "700"]
+    assert TOKENIZER.tokenize(text) == ['[{"bbox_2d":[', *numbers, '],"label":"', "stone", '"}]']
 
 
 def test_special_tokens_are_whole_and_distinct() -> None:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from pytest_httpserver import HTTPServer
 from safetensors.torch import load_file
 from werkzeug import Request, Response
@@ -89,6 +90,26 @@ def test_a_killed_run_resumes_to_the_same_bits(method: str, tmp_path: Path) -> N
         assert all((whole[k] == resumed[k]).all() for k in whole), name
     rows = [(r / "predictions" / method / "mau.jsonl").read_text() for r in (tmp_path / "whole", killed)]
     assert rows[0] == rows[1]
+
+
+@pytest.mark.slow
+def test_a_pipeline_killed_between_two_stages_ends_as_if_it_had_not_been(finished_run: Path, tmp_path: Path) -> None:
+    """Killed while the PPO row is trained: what was done is not done again, the rest ends with the same numbers."""
+    run = tmp_path / "run"
+    overrides = [o for o in OmegaConf.load(finished_run / ".hydra" / "overrides.yaml") if o != "logger=wandb"]
+    process = start(*overrides, f"hydra.run.dir={run}")
+    while not list((run / "checkpoints").glob("ppo/*.ckpt")):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (run / "adapter" / "ppo" / "umed.json").exists(), "killed too late to prove anything"
+    before = (run / "adapter" / "sft" / "umed.json").stat().st_mtime_ns
+    finish(start(f"resume={run}"))
+    assert (run / "adapter" / "sft" / "umed.json").stat().st_mtime_ns == before
+    assert json.loads((run / "metrics.json").read_text()) == json.loads((finished_run / "metrics.json").read_text())
+    whole, resumed = (load_file(r / "adapter" / "adapter_model.safetensors") for r in (finished_run, run))
+    assert all((whole[k] == resumed[k]).all() for k in whole)
 
 
 @pytest.mark.slow

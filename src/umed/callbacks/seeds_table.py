@@ -1,6 +1,10 @@
-"""After a multirun over seeds: stage means and paired gains with bootstrap intervals."""
+"""After a multirun over seeds: stage means and paired gains with bootstrap intervals.
+
+`python -m umed.callbacks.seeds_table FOLDER` makes the same of run folders that lie in FOLDER already.
+"""
 
 import json
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -13,12 +17,18 @@ class SeedsTable(Callback):
     """Hydra callback: reads the finished run folders of a sweep, prints the table, writes `seeds.json` beside them."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        sweep = Path(config.hydra.sweep.dir)
-        runs = sorted(p.parent for p in sweep.glob("*/metrics.json"))
-        if len(runs) > 1:
-            table = seeds_table(runs)
-            (sweep / "seeds.json").write_text(json.dumps(table, indent=1))
-            print_seeds(table, len(runs), sweep)
+        report(Path(config.hydra.sweep.dir))
+
+
+def report(sweep: Path) -> None:
+    """Print the table of the run folders in `sweep` that have all stages; write `seeds.json` beside them."""
+    runs = sorted(p.parents[2] for p in sweep.glob("*/predictions/aar/mau_sampled.jsonl"))
+    if not runs:
+        print(f"{sweep}: no finished run there", file=sys.stderr)
+        return
+    table = seeds_table(runs)
+    (sweep / "seeds.json").write_text(json.dumps(table, indent=1))
+    print_seeds(table, len(runs), sweep)
 
 
 RULES = ("accuracy", "iou", "iou_sampled")
@@ -66,3 +76,7 @@ def print_seeds(table: dict[str, list[float]], seeds: int, sweep: Path) -> None:
         shown.add_row(name.replace("-", " - "), *cells)
     Console(width=110).print(shown)
     print(f"-> {sweep / 'seeds.json'}")
+
+
+if __name__ == "__main__":
+    report(Path(sys.argv[1]))

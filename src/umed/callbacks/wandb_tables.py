@@ -8,15 +8,18 @@ import lightning as L
 import numpy as np
 import wandb
 from lightning.pytorch.loggers import WandbLogger
+from matplotlib.figure import Figure
 from PIL import Image
 
 from umed.chat import Prompt
 from umed.figures import TRUE, draw_answer, heat_overlay, synthetic
+from umed.metrics.mau import Line, verdicts
 from umed.pictures import contact_sheet, draw_boxes, open_picture
 from umed.records import Record
 from umed.rewards.total import Scored
 from umed.rollout import Rollout
 
+PREDICTED = ("id", "question", "answer", "output")
 COLUMNS = ("id", "picture", "attention", "query", "answer", "gold")
 
 
@@ -64,6 +67,21 @@ class RolloutTables(L.Callback):
                 f"{self.stage}/iteration": iteration,
             }
         )
+
+
+def log_evaluation(
+    logger: WandbLogger, metrics: Mapping[str, float], lines: Sequence[Line], figure: Figure, rows: int = 100
+) -> None:
+    """Test metrics, example pictures and the first answers of each source, into the W&B run of the stage; ends it."""
+    table = wandb.Table(columns=[*PREDICTED, "accuracy", "iou"])
+    sources = sorted({line["source"] for line in lines})
+    for source in sources:
+        for line in [line for line in lines if line["source"] == source][: rows // len(sources)]:
+            found = verdicts(line)
+            table.add_data(*(line[name] for name in PREDICTED), found["accuracy"], found["iou"])
+    run = logger.experiment
+    run.log({**{f"test/{k}": v for k, v in metrics.items()}, "predictions": table, "examples": wandb.Image(figure)})
+    logger.finalize("success")
 
 
 def spread(rollout: Rollout, rows: int) -> list[int]:

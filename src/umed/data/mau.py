@@ -118,8 +118,9 @@ class MauDataModule(L.LightningDataModule):
         chosen = [r for r in self.records if r.split == name]
         if not chosen:
             raise InputError(f"no record has split={name}: see records.jsonl and data.split.fractions")
-        step = max(1, len(chosen) // at_most) if at_most else 1
-        return Prompts(chosen[::step][:at_most], self.roots, self.processor, self.records)
+        count = min(len(chosen), at_most or len(chosen))
+        spread = [chosen[k * len(chosen) // count] for k in range(count)]
+        return Prompts(spread, self.roots, self.processor, self.records)
 
     def train_dataloader(self) -> DataLoader:
         prompts = self.split("train")

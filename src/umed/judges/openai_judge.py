@@ -24,6 +24,8 @@ from umed.judges.cache import VerdictCache
 log = logging.getLogger(__name__)
 
 KEY = "OPENAI_API_KEY"
+UNHEARD = 90.0  # seconds that one answer is waited for while the endpoint has never answered
+IN_VAIN = 3  # calls in a row without one verdict that end the run
 _PLACEHOLDER = re.compile(r"\{(query|gold|answer)\}")
 _RESPONSE_FORMAT = {
     "type": "json_schema",
@@ -51,13 +53,14 @@ class OpenAIJudge:
         prompt: `system` and `user` text; {query}, {gold} and {answer} are filled in.
         concurrency: requests under way at once.
         timeout: seconds the endpoint may stay silent within one try.
-        patience: seconds for one answer with all its tries and waits.
+        patience: seconds for one answer with all its tries and waits; until the endpoint has answered once, at most
+            `UNHEARD` or two time-outs.
         request: further fields of the request, `temperature` for one.
 
     Raises:
         InputError: no key in the environment; wrong settings; every request of a call was refused (401, 403, 404, no
-            quota); or no request of a call came through and the endpoint has never answered. An endpoint that falls
-            silent later gives failed verdicts.
+            quota); every request of a call failed and the endpoint has never answered; or `IN_VAIN` calls in a row
+            brought no verdict. Until then, an endpoint that fails later gives failed verdicts.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class OpenAIJudge:
         self.prompt_hash = hashlib.sha256(json.dumps([self.system, self.user]).encode()).hexdigest()
         self._structured = True  # until the endpoint refuses the response format
         self._has_answered = False
+        self._in_vain = 0  # calls in a row without one verdict
         self._key()  # a missing key is told before the run starts
 
     def __call__(self, items: Sequence[JudgeItem]) -> list[Verdict]:
@@ -122,24 +126,34 @@ class OpenAIJudge:
                 if found:
                     verdicts[key] = found
             asked = await self._ask_all({k: item for k, item in items.items() if k not in verdicts}, cache)
-        fatal = {"refused"} if self._has_answered else {"refused", "unreachable"}
-        if asked and all(blame in fatal for _, blame in asked.values()):
+        verdicts |= {key: verdict for key, (verdict, _) in asked.items()}
+        if not asked:
+            return verdicts
+        self._in_vain = 0 if any(v.score is not None for v in verdicts.values()) else self._in_vain + 1
+        is_down = all(blame == "refused" if self._has_answered else blame for _, blame in asked.values())
+        if is_down or self._in_vain >= IN_VAIN:
+            count = f"{len(asked)} answers" if is_down else f"the answers of {self._in_vain} batches in a row"
             reason = next(iter(asked.values()))[0].reason
             raise InputError(
-                f"judge: {self.endpoint} judged none of {len(asked)} answers ({reason}): "
-                f"check judge.base_url, judge.model and {KEY}"
+                f"judge: {self.endpoint} judged none of {count} ({reason}): see that it is up and not overloaded, "
+                f"check judge.base_url, judge.model and {KEY}, then start again or go on with resume=RUN_DIR"
             )
-        return verdicts | {key: verdict for key, (verdict, _) in asked.items()}
+        return verdicts
 
     async def _ask_all(self, items: dict[str, JudgeItem], cache: VerdictCache) -> dict[str, tuple[Verdict, str]]:
-        """Verdicts, each stored as it arrives, and the blame of each that did not get through."""
+        """Verdicts, each stored as it arrives, and the blame of each that did not get through.
+
+        Where as many requests as are under way at once all find the endpoint down, the others are not made.
+        """
         gate = asyncio.Semaphore(self.concurrency)
         asked: dict[str, tuple[Verdict, str]] = {}
 
         async def ask(client: AsyncOpenAI, key: str) -> None:
             async with gate:
-                if len(asked) >= self.concurrency and all(blame for _, blame in asked.values()):
-                    asked[key] = next(iter(asked.values()))  # the endpoint is down: do not wait for every answer
+                known = self._has_answered  # then it may be failing on these answers alone
+                down = (blame in ("refused", "unreachable") if known else blame for _, blame in asked.values())
+                if len(asked) >= self.concurrency and all(down):
+                    asked[key] = next(iter(asked.values()))
                     return
                 verdict, _ = asked[key] = await self._ask(client, items[key])
                 if verdict.score is not None:
@@ -151,21 +165,24 @@ class OpenAIJudge:
         async with AsyncOpenAI(
             api_key=self._key() or "none", base_url=self.base_url, max_retries=self.max_retries, timeout=silence
         ) as client:
-            tasks = [asyncio.create_task(ask(client, key)) for key in items]
-            try:
-                await asyncio.gather(*tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
+            first = 0 if self._has_answered else self.concurrency  # one group finds out whether it answers at all
+            for group in (list(items)[:first], list(items)[first:]):
+                tasks = [asyncio.create_task(ask(client, key)) for key in group]
+                try:
+                    await asyncio.gather(*tasks)
+                finally:
+                    for task in tasks:
+                        task.cancel()
         return asked
 
     async def _ask(self, client: AsyncOpenAI, item: JudgeItem) -> tuple[Verdict, str]:
         """One answer's verdict, and who is to blame if the request did not get through."""
+        patience = self.patience if self._has_answered else min(self.patience, max(UNHEARD, 2 * self.timeout))
         try:
-            async with asyncio.timeout(self.patience):
+            async with asyncio.timeout(patience):
                 reply = await self._complete(client, item)
         except TimeoutError:
-            return Verdict(None, f"no verdict within {self.patience:g} s"), ""
+            return Verdict(None, f"no verdict within {patience:g} s"), "unreachable"
         except openai.APIStatusError as error:
             return Verdict(None, self._told(error)), _blame(error)
         except openai.APIConnectionError as error:
@@ -207,10 +224,7 @@ def _blame(error: openai.APIError) -> str:
     refused = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
     if isinstance(error, refused) or error.code == "insufficient_quota":
         return "refused"
-    if isinstance(error, openai.APITimeoutError):
-        return "unreachable" if isinstance(error.__cause__, httpx2.ConnectTimeout) else ""
-    unreachable = (openai.APIConnectionError, openai.BadRequestError, openai.UnprocessableEntityError)
-    return "unreachable" if isinstance(error, unreachable) else ""
+    return "unreachable" if isinstance(error, openai.APIConnectionError) else "failing"
 
 
 def read_verdict(reply: str) -> Verdict:

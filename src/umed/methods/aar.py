@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from umed.chat import Prompt
-from umed.errors import InputError
+from umed.errors import InputError, positive
 from umed.methods.base import Method
 from umed.methods.credit.base import k3
 from umed.methods.objective import ClippedObjective, total_weight
@@ -49,6 +49,14 @@ class AbnormalAwareRewarding(Method):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        counts = {"num_epochs": num_epochs, "num_minibatches": num_minibatches, "micro_batch": micro_batch}
+        for name, value in counts.items():
+            positive(f"method.{name}", value)
+        if num_candidates < 2 and not credit.uses_values:
+            raise InputError(
+                f"method.num_candidates={num_candidates} with a group's baseline: one answer has nothing to be "
+                "compared with; use at least 2 candidates or credit=gae"
+            )
         objective.check(rewards.parts)
         if getattr(credit, "scope", "answer") == "span" and objective.reward_term != "credit":
             raise InputError(

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import get_scheduler
 
 from umed.chat import Prompt
-from umed.errors import InputError
+from umed.errors import InputError, positive
 from umed.metrics.mau import answer_lines, mau_metrics
 from umed.models.policy import Policy
 
@@ -50,8 +50,16 @@ class Method(L.LightningModule):
         val_samples: int = 64,
     ) -> None:
         super().__init__()
+        for name, value in {
+            "batch_size": batch_size,
+            "max_new_tokens": max_new_tokens,
+            "val_samples": val_samples,
+        }.items():
+            positive(f"method.{name}", value)
         if (epochs is None) == (steps is None):
-            raise InputError("method.epochs and method.steps: give exactly one of the two")
+            raise InputError(
+                f"method.epochs={epochs}, method.steps={steps}: give one of the two and set the other to null"
+            )
         self.automatic_optimization = False
         self.strict_loading = False
         self.build = policy

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from umed.errors import InputError
+from umed.errors import InputError, chosen
 from umed.models.policy import Policy, Scores
 from umed.rewards.total import Scored
 from umed.rollout import Rollout
@@ -66,6 +66,8 @@ class ClippedObjective:
         aggregation: Literal["token_mean", "seq_mean", "constant"] = "token_mean",
         max_length: int = 256,
     ) -> None:
+        chosen("objective.reward_term", reward_term, "credit", "score_function", "differentiable")
+        chosen("objective.aggregation", aggregation, "token_mean", "seq_mean", "constant")
         self.clip_eps, self.c1, self.c2, self.c3, self.value_clip = clip_eps, c1, c2, c3, value_clip
         self.reward_term, self.aggregation, self.max_length = reward_term, aggregation, max_length
         self.attention_share: Callable[[Tensor, Rollout], Tensor] | None = None

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from umed.chat import Prompt
+from umed.errors import chosen
 from umed.metrics.mentions import find_mentions
 from umed.models.policy import Policy, generating
 from umed.rollout import Rollout
@@ -25,6 +26,7 @@ class Sampler:
     def __init__(
         self, num_candidates: int = 4, max_new_tokens: int = 256, row: Literal["token", "predictor"] = "token"
     ) -> None:
+        chosen("method.row", row, "token", "predictor")
         self.num_candidates, self.max_new_tokens, self.row = num_candidates, max_new_tokens, row
 
     @torch.no_grad()

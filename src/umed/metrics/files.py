@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from umed.errors import InputError
+from umed.records import write_whole
 
 
 def read_metrics(run: Path) -> dict[str, float]:
@@ -23,7 +24,4 @@ def read_metrics(run: Path) -> dict[str, float]:
 def update_metrics(path: Path, metrics: Mapping[str, float]) -> None:
     """Add or replace numbers of the file `path`; a reader sees the old file or the new one."""
     merged = {**(read_metrics(path.parent) if path.exists() else {}), **metrics}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(path.name + ".part")
-    half.write_text(json.dumps(merged, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
-    half.replace(path)
+    write_whole(path, json.dumps(merged, indent=1, sort_keys=True, allow_nan=False) + "\n")

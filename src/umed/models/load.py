@@ -1,5 +1,6 @@
 """Build a `Policy` from a checkpoint folder or hub id, with a fresh or an existing adapter."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from importlib import import_module
@@ -8,14 +9,16 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from umed.chat import Processor
 from umed.errors import InputError
 from umed.models.attention import IMPLEMENTATION
 from umed.models.policy import Policy
+from umed.records import write_whole
 
-NOTE, HEAD = "umed.json", "value_head.safetensors"
+ADAPTER, NOTE, HEAD = "adapter_config.json", "umed.json", "value_head.safetensors"
 
 
 def load_policy(
@@ -39,7 +42,8 @@ def load_policy(
     Args:
         backbone: module of the model family, `umed.models.backbones.<name>`.
         adapter: arguments of peft's LoraConfig for a fresh adapter; None trains every weight.
-        init_from: an `adapter/` folder, or a run folder that holds one, to start from instead.
+        init_from: an `adapter/` folder, or a run folder that holds one, to start from instead. Where every weight was
+            trained, it holds the whole model, which takes the place of `path`.
         frozen: names of modules that stay as they are where every weight is trained, e.g. `visual.blocks`.
         dropout: of the adapter, over the stored value (paper: none in rewarding).
 
@@ -48,21 +52,27 @@ def load_policy(
     """
     family = import_module(backbone)
     torch.manual_seed(seed)
+    folder = adapter_folder(init_from) if init_from else None
+    whole = folder is not None and not (folder / ADAPTER).is_file()
+    if whole:
+        path, adapter = str(folder), None
     try:
         model: Any = family.MODEL_CLASS.from_pretrained(
             path, dtype=getattr(torch, dtype), attn_implementation=IMPLEMENTATION
         )
-    except (OSError, ValueError) as error:
-        raise InputError(f"model.path={path}: cannot be loaded ({str(error).strip().splitlines()[0]})") from None
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"model.path={path}: cannot be loaded ({_first_line(error)})") from None
     if gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
-    folder = adapter_folder(init_from) if init_from else None
-    if folder is not None:
+    if folder is not None and not whole:
         check_adapter(folder, path, model)
         config = PeftConfig.from_pretrained(str(folder))
         if dropout is not None:
             config.lora_dropout = dropout
-        model = PeftModel.from_pretrained(model, str(folder), is_trainable=True, config=config)
+        try:
+            model = PeftModel.from_pretrained(model, str(folder), is_trainable=True, config=config)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise InputError(f"init_from={folder}: this adapter does not fit {path} ({_first_line(error)})") from None
     elif adapter is not None:
         extra = {} if dropout is None else {"lora_dropout": dropout}
         model = get_peft_model(model, LoraConfig(**{**adapter, **extra}))
@@ -91,11 +101,9 @@ def freeze(model: Any, names: Sequence[str]) -> None:
 def adapter_folder(where: str) -> Path:
     """The adapter folder of a run, or the folder itself."""
     for folder in (Path(where), Path(where) / "adapter"):
-        if (folder / "adapter_config.json").is_file():
+        if (folder / ADAPTER).is_file() or ((folder / NOTE).is_file() and (folder / "config.json").is_file()):
             return folder
-    raise InputError(
-        f"init_from={where}: no adapter_config.json there or in its adapter/ folder: give a run or adapter folder"
-    )
+    raise InputError(f"init_from={where}: no {ADAPTER} there or in its adapter/ folder: give a run or adapter folder")
 
 
 def shape_of(model: Any) -> dict[str, Any]:
@@ -106,7 +114,14 @@ def shape_of(model: Any) -> dict[str, Any]:
         "hidden_size": text.hidden_size,
         "num_hidden_layers": text.num_hidden_layers,
         "vocab_size": text.vocab_size,
+        "weights": fingerprint(model),
     }
+
+
+def fingerprint(model: Any) -> str:
+    """A short hash of the first token embeddings: models of one shape have different ones."""
+    rows = model.get_input_embeddings().weight[:64].detach().cpu().to(torch.bfloat16)
+    return hashlib.sha256(rows.view(torch.int16).numpy().tobytes()).hexdigest()[:16]
 
 
 def check_adapter(folder: Path, path: str, model: Any) -> None:
@@ -114,8 +129,12 @@ def check_adapter(folder: Path, path: str, model: Any) -> None:
     note = folder / NOTE
     if not note.is_file():
         return  # made elsewhere: peft's own checks apply
-    made_for, here = json.loads(note.read_text())["model"], shape_of(model)
-    differs = [f"{k} {made_for.get(k)} there, {v} here" for k, v in here.items() if made_for.get(k) != v]
+    try:
+        made_for = dict(json.loads(note.read_text(encoding="utf-8"))["model"])
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{note}: not readable as the note of an adapter: restore it, or remove it") from None
+    here = shape_of(model)
+    differs = [f"{k} {made_for[k]} there, {v} here" for k, v in here.items() if made_for.get(k, v) != v]
     if differs:
         raise InputError(f"init_from={folder}: this adapter is for another model than {path} ({'; '.join(differs)})")
 
@@ -128,4 +147,8 @@ def save_adapter(policy: Policy, folder: Path, note: dict[str, Any]) -> None:
     policy.processor.save(str(folder))
     head = {n: v.detach().cpu().contiguous() for n, v in policy.value_head.state_dict().items()}
     save_file(head, folder / HEAD)
-    (folder / NOTE).write_text(json.dumps({**note, "model": shape_of(policy.core)}, indent=1))
+    write_whole(folder / NOTE, json.dumps({**note, "model": shape_of(policy.core)}, indent=1) + "\n")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

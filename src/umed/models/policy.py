@@ -19,6 +19,7 @@ from transformers import DynamicCache
 from umed.chat import Processor, Prompt
 from umed.errors import InputError
 from umed.models.attention import Recorder, recording
+from umed.models.cache import make_room
 from umed.models.logprobs import distribution, entropy, of_tokens
 from umed.models.value_head import ValueHead
 from umed.rollout import Answers
@@ -33,6 +34,11 @@ class Prefix:
     last_B: Tensor
     next_B: Tensor  # rotary position of the first answer token
     columns_BI: Tensor  # prompt columns of the image tokens, -1 = none
+
+    def take(self, rows: Tensor) -> "Prefix":
+        """These rows only; the cache is cut in place."""
+        self.cache.batch_select_indices(rows)
+        return Prefix(self.cache, self.mask_BP[rows], self.last_B[rows], self.next_B[rows], self.columns_BI[rows])
 
 
 @dataclass
@@ -76,6 +82,9 @@ class Policy(nn.Module):
         self._cache = "cache" if "cache" in signature(core.model.forward).parameters else "past_key_values"
         text = core.model.language_model
         layers = range(len(text.layers)) if attention_layers is None else attention_layers
+        missing = [i for i in layers if not 0 <= i < len(text.layers)]
+        if missing:
+            raise InputError(f"model.attention.layers={missing}: the model has layers 0 to {len(text.layers) - 1}")
         self._listened = [text.layers[i].self_attn for i in layers]
         self._heads = attention_heads
         self.value_head = ValueHead(core.config.get_text_config().hidden_size)
@@ -174,26 +183,32 @@ class Policy(nn.Module):
         Returns:
             Answers of B = Q * G rows; `greedy` takes the most probable token instead.
         """
-        processor = self.processor
+        processor, eos = self.processor, torch.tensor(self.processor.eos_ids, device=self.device)
         with generating(self):
             prefix = self.read_prompts(prompts, num_candidates)
-            ids, open_rows = prefix.last_B[:, None], torch.ones_like(prefix.last_B, dtype=torch.bool)
-            mask = torch.zeros(len(ids), 0, dtype=prefix.mask_BP.dtype, device=self.device)
-            said, logps, valid = [], [], []
-            eos = torch.tensor(processor.eos_ids, device=self.device)
+            make_room(prefix.cache, max_new_tokens)
+            ids = prefix.last_B[:, None]
+            size = (len(ids), max_new_tokens)
+            said = ids.new_full(size, processor.pad_id)
+            valid, logps = torch.zeros_like(said, dtype=torch.bool), torch.zeros(size, device=self.device)
+            mask = prefix.mask_BP.new_ones(len(ids), 0)
+            rows = torch.arange(len(ids), device=self.device)  # answers that go on
             for t in range(max_new_tokens):
                 hidden = self._step(prefix, ids, mask, t - 1)
                 logp = distribution(self.core.lm_head(hidden[:, -1]), self.temperature, processor.suppressed_ids)
                 token = logp.argmax(-1) if greedy else _draw(logp, generator)
-                valid.append(open_rows)
-                said.append(token.where(open_rows, processor.pad_id))
-                logps.append(logp.gather(1, token[:, None])[:, 0].where(open_rows, 0.0))
-                mask = torch.cat([mask, open_rows[:, None].to(mask.dtype)], 1)
-                open_rows = open_rows & ~torch.isin(token, eos)
-                ids = said[-1][:, None]
-                if not open_rows.any():
-                    break
-        return Answers(torch.stack(said, 1), torch.stack(valid, 1), open_rows, torch.stack(logps, 1))
+                said[rows, t], valid[rows, t] = token, True
+                logps[rows, t] = logp.gather(1, token[:, None])[:, 0]
+                on = (~torch.isin(token, eos)).nonzero()[:, 0]
+                if len(on) < len(rows):
+                    rows = rows[on]
+                    if not len(rows):
+                        break
+                    prefix, token = prefix.take(on), token[on]
+                ids, mask = token[:, None], prefix.mask_BP.new_ones(len(rows), t + 1)
+        width = t + 1
+        truncated = torch.zeros(len(said), dtype=torch.bool, device=self.device).index_fill(0, rows, True)
+        return Answers(said[:, :width], valid[:, :width], truncated, logps[:, :width])
 
     def score(
         self, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor, name_BN: Tensor | None = None

@@ -20,8 +20,9 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
            "<|video_pad|>")  # fmt: skip
-# Pieces of the codec's JSON are one token each, so an answer is short; digits are single tokens, as in the full family.
+# Pieces of the codec's JSON are one token each, and so is each multiple of STEP up to 1000: an answer is short.
 JSON_PIECES = ('[{"bbox_2d":[', '],"label":"', '"},{"bbox_2d":[', '"}]')
+STEP = 10
 WORDS = r" ?[A-Za-z]+"
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.content is string %}{{ m.content }}{% else %}"
@@ -32,17 +33,17 @@ TEMPLATE = (
 
 
 def build_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer in which every word of the corpus is one token.
+    """A byte-level tokenizer in which every word of the corpus and every multiple of STEP is one token.
 
     Any other text falls back to its bytes, so every text comes back as it went in.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = sorted({w for text in corpus for w in re.findall(WORDS, text)} | {"user", "assistant"})
-    whole = [*JSON_PIECES, *words]
+    whole = [*JSON_PIECES, *map(str, range(0, 1001, STEP)), *words]
     as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokens = dict.fromkeys([*SPECIAL, *alphabet, *("".join(t for t, _ in as_bytes.pre_tokenize_str(w)) for w in whole)])
     tokenizer = Tokenizer(BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=[], ignore_merges=True))
-    pattern = "|".join([*map(re.escape, JSON_PIECES), WORDS, r"[\s\S]"])
+    pattern = "|".join([*map(re.escape, JSON_PIECES), WORDS, r"[0-9]+", r"[\s\S]"])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), as_bytes])
     tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from umed.boxes import MATCHES
+from umed.errors import chosen
 from umed.rollout import Rollout
 
 
@@ -20,7 +21,7 @@ class LocalizationReward:
     max_normalized = True
 
     def __init__(self, match: str = "union", weight: float = 1.0) -> None:
-        self.iou = MATCHES[match]
+        self.iou = MATCHES[chosen("reward.parts.localization.match", match, *MATCHES)]
         self.weight = weight
 
     def __call__(self, rollout: Rollout) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from umed.errors import InputError
+from umed.errors import InputError, chosen, positive
 from umed.rollout import Rollout
 
 
@@ -48,6 +48,7 @@ class TotalReward:
         normalize: Literal["max", "none"] = "max",
         advantage_in_reward: Literal["false", "literal"] = "false",
     ) -> None:
+        positive("method.num_candidates", num_candidates)
         if not parts:
             raise InputError("reward=[]: choose at least one of relevance, localization, vision_relevance")
         if normalize == "max" and num_candidates < 2 and any(p.max_normalized for p in parts.values()):
@@ -58,8 +59,9 @@ class TotalReward:
         if advantage_in_reward == "literal" and "relevance" not in parts:
             raise InputError("reward.advantage_in_reward=literal needs the relevance reward: add it to reward=[...]")
         self.parts = dict(parts)
-        self.normalize = normalize
-        self.literal = str(advantage_in_reward).lower() == "literal"
+        self.normalize = chosen("reward.normalize", normalize, "max", "none")
+        said = str(advantage_in_reward).lower()
+        self.literal = chosen("reward.advantage_in_reward", said, "false", "literal") == "literal"
         self.needs = frozenset().union(*(p.needs for p in self.parts.values()))
 
     def __call__(self, rollout: Rollout, credit: Callable[[Rollout, Tensor], Rollout]) -> Scored:

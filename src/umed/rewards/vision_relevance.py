@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from umed.errors import chosen
 from umed.rollout import Rollout
 
 
@@ -61,6 +62,10 @@ class VisionRelevanceReward:
         lift: bool = False,
         weight: float = 1.0,
     ) -> None:
+        where = "reward.parts.vision_relevance"
+        chosen(f"{where}.denominator", denominator, "image", "all_keys", "printed")
+        chosen(f"{where}.over_name", over_name, "mean", "sum")
+        chosen(f"{where}.region", region, "area", "touch")
         self.reading = {"denominator": denominator, "over_name": over_name, "region": region, "lift": lift}
         self.weight = weight
 

@@ -1,8 +1,11 @@
 """One file a task; `run` is what run.py calls."""
 
+import errno
 import logging
+import re
 import sys
 import warnings
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_method
@@ -19,6 +22,8 @@ def run(cfg: DictConfig) -> None:
     try:
         if cfg.resume:
             cfg = config.resumed(cfg, list(HydraConfig.get().overrides.task))
+        else:
+            config.store(cfg, Path(cfg.paths.run_dir))
         get_method(cfg.task._target_)(cfg)
     except Exception as error:
         told = plain(error)
@@ -32,7 +37,12 @@ def plain(error: BaseException | None) -> str | None:
     """The line for the user, if the error is the user's to mend; Hydra wraps what a constructor raises."""
     while error is not None:
         if isinstance(error, InputError):
-            return str(error)
+            # a data loader's worker wraps what it raises in its traceback
+            return re.split(r"umed\.errors\.InputError: ", str(error))[-1]
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return (
+                f"{error.filename or 'the run folder'}: no room on the disk: free some, then go on with resume=RUN_DIR"
+            )
         if isinstance(error, MissingMandatoryValue):
             return f"{error.full_key} is not set: give it on the command line, {error.full_key}=VALUE"
         error = error.__cause__
@@ -41,6 +51,7 @@ def plain(error: BaseException | None) -> str | None:
 
 def quiet() -> None:
     """Keep libraries' chatter off the screen: what remains is ours, and what is wrong."""
+    import lightning.pytorch  # noqa: F401  it sets its log level when it is imported
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()

@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from umed.errors import InputError
-from umed.records import read_records, write_jsonl
+from umed.records import read_records, write_jsonl, write_whole
 from umed.tasks.fit import Data
 from umed.tasks.prepare import prepare
 
@@ -44,17 +44,18 @@ def annotated(cfg: DictConfig) -> Data:
     records = data.records
     if not all(r.diagnosis for r in records):
         records = instantiate(cfg.annotator).annotate(records)
+    roots = json.dumps({name: str(root) for name, root in data.roots.items()}, indent=1)
+    write_whole(run / "sources.json", roots + "\n")
     write_jsonl(run / "records.jsonl", (r.to_json() for r in records))
-    (run / "sources.json").write_text(json.dumps({name: str(root) for name, root in data.roots.items()}, indent=1))
     return Data(records, data.roots)
 
 
 def roots_of(cfg: DictConfig, beside: Path) -> dict[str, Path]:
     """Picture folders: those noted beside the records, then those of the configured sources."""
     note = beside / "sources.json"
-    if note.is_file():
-        return {name: Path(root) for name, root in json.loads(note.read_text()).items()}
-    roots: dict[str, Path] = {}
-    for source in cfg.data.source.values():
-        roots |= instantiate(source).roots
+    noted = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+    roots = {name: Path(root) for name, root in noted.items() if Path(root).is_dir()}
+    if roots.keys() < noted.keys() or not noted:  # moved, or never noted
+        for source in cfg.data.source.values():
+            roots = {**instantiate(source).roots, **roots}
     return roots

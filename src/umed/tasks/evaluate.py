@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import torch
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from umed.analysis import open_run
+from umed.callbacks.wandb_tables import log_evaluation
 from umed.data.mau import MauDataModule
 from umed.metrics.files import update_metrics
 from umed.metrics.mau import Line, answer_lines, mau_metrics
@@ -26,7 +30,7 @@ def evaluate(cfg: DictConfig) -> None:
 def evaluate_stage(cfg: DictConfig, data: Data, stage: str, adapter: str | Path | None, run: Path) -> dict[str, float]:
     """Predictions to `predictions/<stage>/mau.jsonl`, metrics to `metrics.json` under `<stage>/`.
 
-    Sampling is seeded: a second call writes the same.
+    Sampling is seeded: a second call writes the same. The stage's W&B run gets metrics, examples and answers.
     """
     path = run / "predictions" / stage / "mau.jsonl"
     options = cfg.data.evaluate
@@ -45,8 +49,13 @@ def evaluate_stage(cfg: DictConfig, data: Data, stage: str, adapter: str | Path 
     )
     write_jsonl(path, greedy)
     write_jsonl(path.with_name("mau_sampled.jsonl"), sampled)
-    metrics = {f"{stage}/{name}": value for name, value in measure(greedy, sampled).items()}
+    found = measure(greedy, sampled)
+    metrics = {f"{stage}/{name}": value for name, value in found.items()}
     update_metrics(run / "metrics.json", metrics)
+    for make in instantiate(cfg.logger).values():
+        logger = make(stage=stage, run=run)
+        if isinstance(logger, WandbLogger):
+            log_evaluation(logger, found, greedy, open_run(run).examples(stages=[stage]))
     return metrics
 
 

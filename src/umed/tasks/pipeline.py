@@ -6,6 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 
 from umed.analysis import write_figures
+from umed.errors import InputError
 from umed.metrics.files import read_metrics
 from umed.tasks.annotate import annotated
 from umed.tasks.evaluate import evaluate_stage
@@ -18,7 +19,10 @@ STAGES = ("base", "sft", "ppo", "aar")
 def pipeline(cfg: DictConfig) -> None:
     """Run every stage that is not done yet: after a resume, what a stage wrote is not computed again."""
     run = Path(cfg.paths.run_dir)
-    instantiate(cfg.method)(None)  # what cannot work is refused before anything long begins
+    if cfg.init_from is not None:
+        raise InputError(f"init_from={cfg.init_from}: the pipeline trains every stage itself; use task=train")
+    for method in (cfg.task.sft, relevance_only(cfg), cfg.method):
+        instantiate(method)(None)  # what cannot work is refused before anything long begins
     data = annotated(cfg)
     evaluated(cfg, data, "base", None)
     sft = trained(cfg, cfg.task.sft, data, "sft", None, run / "adapter" / "sft")
@@ -34,8 +38,11 @@ def relevance_only(cfg: DictConfig) -> DictConfig:
     method = cfg.method.copy()
     with open_dict(method):
         rewards = cfg.reward.copy()
-        rewards.parts = {name: part for name, part in rewards.parts.items() if name == "relevance"}
+        relevance = {"_target_": "umed.rewards.relevance.RelevanceReward", "judge": cfg.judge}
+        rewards.parts = {"relevance": cfg.reward.parts.get("relevance", relevance)}
         method.rewards = rewards
+        if cfg.objective.reward_term == "differentiable":  # of the attention, which this row does not reward
+            method.objective = {**cfg.objective, "reward_term": "credit"}
     return method
 
 
@@ -49,5 +56,6 @@ def trained(cfg: DictConfig, method: DictConfig, data: Data, stage: str, init_fr
 
 def evaluated(cfg: DictConfig, data: Data, stage: str, adapter: Path | None) -> None:
     run = Path(cfg.paths.run_dir)
-    if not (run / "predictions" / stage / "mau_sampled.jsonl").is_file():
+    known = read_metrics(run) if (run / "metrics.json").is_file() else {}
+    if f"{stage}/mau/accuracy/avg" not in known:  # the last thing that an evaluation writes
         evaluate_stage(cfg, data, stage, adapter, run)

@@ -14,7 +14,7 @@ from umed.data.splits import SPLITS, assign_splits
 from umed.errors import InputError
 from umed.metrics.files import update_metrics
 from umed.pictures import contact_sheet, draw_boxes, open_picture
-from umed.records import Dropped, Record, write_jsonl
+from umed.records import Dropped, Record, write_jsonl, write_whole
 
 SHOWN = 12
 
@@ -50,15 +50,14 @@ def prepare_records(sources: Mapping[str, Source], fractions: Sequence[float], s
     reasons = {name: Counter(d.reason for d in dropped if d.source == name) for name in roots}
     _check(records, reasons, out)
     records = assign_splits(records, fractions, seed)
-    write_jsonl(out / "records.jsonl", (r.to_json() for r in records))
-    text = json.dumps({name: str(root) for name, root in roots.items()}, indent=1)
-    (out / "sources.json").write_text(text + "\n", encoding="utf-8")
     kept = Counter(r.source for r in records)
     counts = {name: {"kept": kept[name], **reasons[name]} for name in roots}
     update_metrics(out / "metrics.json", {f"prepare/{s}/{k}": n for s, c in counts.items() for k, n in c.items()})
     _print_table(records, reasons)
     for name, root in roots.items():
         _draw_sheet([r for r in records if r.source == name], root, out / "figures" / f"data_{name}.png")
+    write_whole(out / "sources.json", json.dumps({name: str(root) for name, root in roots.items()}, indent=1) + "\n")
+    write_jsonl(out / "records.jsonl", (r.to_json() for r in records))  # last: what is there is complete
     return records
 
 

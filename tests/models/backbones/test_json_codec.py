@@ -37,6 +37,19 @@ def test_a_box_comes_back_within_half_a_unit(box: Box, width: int, height: int) 
         assert abs(said[high] - true[high]) <= slack + 1e-6
 
 
+@given(boxes(), st.sampled_from([5, 10, 50]))
+@example(Box(0.995, 0.0, 1.0, 0.004), 10)
+def test_with_a_step_a_box_comes_back_within_half_a_step(box: Box, step: int) -> None:
+    text = JsonCodec(step=step).write([box], "stone", 1000, 1000)
+    assert all(value % step == 0 for value in json.loads(text)[0]["bbox_2d"])
+    (back,) = CODEC.read(text, 1000, 1000) or [None]
+    assert back is not None
+    said, true = back.to_xyxy(1000, 1000), box.to_xyxy(1000, 1000)
+    for low, high in ((0, 2), (1, 3)):
+        slack = step / 2 if true[high] - true[low] >= step else step
+        assert abs(said[low] - true[low]) <= slack + 1e-6 and abs(said[high] - true[high]) <= slack + 1e-6
+
+
 @given(st.lists(boxes(), min_size=2, max_size=4), SIZE)
 def test_several_boxes_come_back_in_reading_order(several: list[Box], size: int) -> None:
     back = CODEC.read(CODEC.write(several, "stone", size, size), size, size)

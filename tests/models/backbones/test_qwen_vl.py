@@ -1,5 +1,7 @@
 """Prompt, image view, codec and collation of the Qwen-VL families, against transformers' own."""
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -187,6 +189,30 @@ def test_a_saved_processor_is_the_same(processor: Qwen25VLProcessor, tiny_folder
     again = type(processor)(str(tmp_path))
     assert again.eos_ids == processor.eos_ids and again.suppressed_ids == processor.suppressed_ids
     assert dict(again.image_processor.size) == dict(processor.image_processor.size)
+
+
+@pytest.mark.parametrize("said", [[7, 3], 7, None])
+def test_every_end_that_the_checkpoint_names_ends_an_answer_also_of_a_hub_id(
+    processor: Qwen25VLProcessor,
+    tiny_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    said: list[int] | int | None,
+) -> None:
+    """The tokenizer's own end first; a checkpoint without generation_config.json (`None`) has that one alone."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    snapshot, refs = (tmp_path / "models--org--vlm" / name for name in ("snapshots", "refs"))
+    shutil.copytree(tiny_folder, snapshot / ("0" * 40))
+    refs.mkdir()
+    (refs / "main").write_text("0" * 40)
+    config = snapshot / ("0" * 40) / "generation_config.json"
+    config.unlink(missing_ok=True)
+    if said is not None:
+        config.write_text(json.dumps({"eos_token_id": said}))
+    own = processor.tokenizer.eos_token_id
+    expected = (own, *([said] if isinstance(said, int) else said or []))
+    assert type(processor)("org/vlm").eos_ids == expected
+    assert type(processor)(str(snapshot / ("0" * 40))).eos_ids == expected
 
 
 def test_a_picture_too_thin_for_the_model_is_refused_with_one_line(

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from PIL import Image
@@ -13,11 +15,18 @@ from PIL import Image
 from umed.boxes import Box, BoxError
 from umed.errors import InputError
 from umed.pictures import UNREADABLE, check_depth
-from umed.records import Dropped, Record
+from umed.records import Dropped, Record, is_text
 
 Entry = dict[str, Any]
 FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
-    "images": {"id": (int, str), "file_name": (str,)},
+    "images": {
+        "id": (int, str),
+        "file_name": (str,),
+        "width": (int, float, NoneType),
+        "height": (int, float, NoneType),
+        "modality": (str, NoneType),
+        "group": (int, float, str, NoneType),
+    },
     "annotations": {"id": (int, str), "image_id": (int, str), "category_id": (int, str), "bbox": (list,)},
     "categories": {"id": (int, str), "name": (str,)},
 }
@@ -86,7 +95,9 @@ class FolderSource:
             try:
                 width, height, pixels = self._look(path)
             except UNREADABLE as error:
-                reason, detail = ("unreadable", str(error)) if path.exists() else ("missing_file", f"no file {path}")
+                # os.path: a name that is too long exists nowhere, Path.exists raises for it
+                there = os.path.exists(path)
+                reason, detail = ("unreadable", str(error)) if there else ("missing_file", f"no file {path}")
                 yield Dropped(self.name, file_name, reason, detail)
                 continue
             if pixels in first:
@@ -107,12 +118,16 @@ class FolderSource:
             if entry.get("iscrowd"):
                 yield Dropped(self.name, item, "malformed", "iscrowd: a region of many, no box of one")
                 continue
+            category = categories[entry["category_id"]]
+            if not category:
+                yield Dropped(self.name, item, "unlabeled", f"category id {entry['category_id']} has no name")
+                continue
             try:
                 box = self._box(entry, width, height)
             except BoxError as error:
                 yield Dropped(self.name, item, error.reason, str(error))
                 continue
-            found[categories[entry["category_id"]]].append((box, entry["id"]))
+            found[category].append((box, entry["id"]))
         for k, (category, named) in enumerate(found.items(), 1):
             yield Record(
                 id=f"{self.name}/{image['file_name']}" + (f"#{k}" if len(found) > 1 else ""),
@@ -128,7 +143,10 @@ class FolderSource:
             )
 
     def _box(self, entry: Entry, width: int, height: int) -> Box:
-        x, y, w, h = entry["bbox"]
+        try:
+            x, y, w, h = map(float, entry["bbox"])
+        except OverflowError:
+            raise BoxError("malformed", "bbox has a number too large for a float") from None
         if x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1:
             raise InputError(
                 f"{self.file}: annotation id {entry['id']}: bbox {entry['bbox']} reaches beyond its picture of "
@@ -160,7 +178,8 @@ class FolderSource:
 
     def _inside(self, image: Entry) -> Path:
         path = self.root / image["file_name"]
-        if Path(image["file_name"]).is_absolute() or not path.resolve().is_relative_to(self.root.resolve()):
+        real = Path(os.path.realpath(path))  # Path.resolve raises where links go round in a circle
+        if Path(image["file_name"]).is_absolute() or not real.is_relative_to(self.root.resolve()):
             raise InputError(
                 f"{self.file}: image id {image['id']}: {image['file_name']} leads out of {self.root}: "
                 "move the picture there"
@@ -182,7 +201,7 @@ class FolderSource:
             raise InputError(f"{self.name}: no file {self.file}: a COCO file is expected there, or set annotations")
         try:
             coco = json.loads(self.file.read_text(encoding="utf-8-sig"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{self.file}: not JSON ({error}): a COCO file is expected") from None
         if not isinstance(coco, dict):
             raise InputError(f"{self.file}: a JSON object is expected, found {type(coco).__name__}")
@@ -199,8 +218,12 @@ class FolderSource:
             if not isinstance(entry, dict):
                 raise InputError(f"{where}: an object is expected, found {type(entry).__name__}")
             for key, kinds in FIELDS[part].items():
-                if type(entry.get(key)) not in kinds:
-                    raise InputError(f"{where}: {key} is {entry.get(key)!r}: see the COCO format")
+                value = entry.get(key)
+                if type(value) not in kinds:
+                    wanted = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
+                    raise InputError(f"{where}: {key} is {value!r}: {wanted} is expected, not {type(value).__name__}")
+                if isinstance(value, str) and not is_text(value):
+                    raise InputError(f"{where}: {key} is {value!r}, which no file can hold: correct it")
             if part == "annotations" and [type(v) in (int, float) for v in entry["bbox"]] != [True] * 4:
                 raise InputError(f"{where}: bbox is {entry['bbox']!r}: four numbers x, y, width, height are expected")
             if entry["id"] in seen:

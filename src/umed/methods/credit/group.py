@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from umed.errors import InputError
+from umed.errors import chosen
 from umed.rewards.total import nan_total
 from umed.rollout import Rollout
 
@@ -38,8 +38,7 @@ class GroupCredit:
     uses_values = False
 
     def __init__(self, c1: float = 1.0, scale: bool = True, scope: Literal["answer", "span"] = "answer") -> None:
-        if scope not in ("answer", "span"):
-            raise InputError(f"credit.scope={scope}: choose answer or span")
+        chosen("credit.scope", scope, "answer", "span")
         self.c1, self.scale, self.scope = c1, scale, scope
 
     def __call__(self, rollout: Rollout, reward_B: Tensor, summands: Mapping[str, Tensor] | None = None) -> Rollout:

@@ -18,14 +18,16 @@ class JsonCodec:
     """Writes and reads boxes in a frame of `width` x `height` units, rounded to whole numbers.
 
     Qwen2.5-VL counts pixels of the image AFTER the processor's resize (the caller gives that size); Qwen3-VL counts
-    0-1000. A coordinate is clipped to the frame; half a unit is lost at most.
+    0-1000. A coordinate is clipped to the frame and rounded to a multiple of `step`; half a step is lost at most.
     """
 
     key: str = "bbox_2d"
+    step: int = 1
 
     def write(self, boxes: Sequence[Box], label: str, width: int, height: int) -> str:
+        steps = width / self.step, height / self.step
         items = [
-            {self.key: [_round(v) for v in _grown(b, width, height)], "label": label}
+            {self.key: [self.step * _round(v) for v in _grown(b, *steps)], "label": label}
             for b in sorted(boxes, key=lambda b: (b.y0, b.x0))
         ]
         return json.dumps(items, separators=(",", ":"), ensure_ascii=False)
@@ -56,8 +58,8 @@ class JsonCodec:
         return _OBJECT.sub(" ", _ARRAY.sub(" ", _FENCE.sub(" ", _THINKING.sub(" ", text))))
 
 
-def _grown(box: Box, width: int, height: int) -> tuple[float, float, float, float]:
-    """A box thinner than one unit keeps one unit, so that rounding never makes it empty."""
+def _grown(box: Box, width: float, height: float) -> tuple[float, float, float, float]:
+    """A box thinner than one step keeps one step, so that rounding never makes it empty."""
     x0, y0, x1, y1 = box.to_xyxy(width, height)
     if _round(x1) <= _round(x0):
         x0, x1 = (int(x0), int(x0) + 1) if x0 < width - 1 else (width - 1, width)

@@ -1,13 +1,12 @@
 """Qwen2.5-VL: absolute pixels of the processor-resized image, one token per 28 x 28 px, multimodal rotary positions."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, Qwen2_5_VLForConditionalGeneration
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from umed.boxes import Box
@@ -27,6 +26,7 @@ class Qwen25VLProcessor:
         path: folder or hub id that holds tokenizer and image processor.
         min_pixels, max_pixels: area budget of the resized image, None = the checkpoint's own.
         max_prompt_tokens: a longer prompt is refused, never truncated.
+        step: coordinates are written as multiples of it.
     """
 
     model_type = "qwen2_5_vl"
@@ -37,6 +37,7 @@ class Qwen25VLProcessor:
         min_pixels: int | None = None,
         max_pixels: int | None = None,
         max_prompt_tokens: int = 4096,
+        step: int = 1,
     ) -> None:
         self.path = path
         self.max_prompt_tokens = max_prompt_tokens
@@ -59,7 +60,7 @@ class Qwen25VLProcessor:
         size["shortest_edge"] = min_pixels or size["shortest_edge"]
         size["longest_edge"] = max_pixels or size["longest_edge"]
         self.image_processor.size = size
-        self.codec = JsonCodec()
+        self.codec = JsonCodec(step=step)
         self.pad_id: int = self.tokenizer.pad_token_id
         self.image_id: int = self.tokenizer.get_vocab()[IMAGE]
         self.eos_ids = _eos_ids(path, self.tokenizer.eos_token_id)
@@ -170,10 +171,8 @@ def _left_pad(ids: Tensor, width: int, value: int) -> Tensor:
 
 def _eos_ids(path: str, tokenizer_eos: int) -> tuple[int, ...]:
     """Every id that ends an answer; the tokenizer's own first, since that is the one taught."""
-    config = Path(path) / "generation_config.json"
-    if not config.is_file():
-        return (tokenizer_eos,)
-    import json
-
-    said = json.loads(config.read_text()).get("eos_token_id", [])
+    try:
+        said = GenerationConfig.from_pretrained(path).eos_token_id
+    except OSError:  # a checkpoint without generation_config.json
+        said = None
     return tuple(dict.fromkeys([tokenizer_eos, *([said] if isinstance(said, int) else said or [])]))

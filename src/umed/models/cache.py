@@ -1,0 +1,49 @@
+"""A key/value cache with room for the answer: decoding writes into it instead of copying everything each token."""
+
+from typing import Any
+
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+
+class RoomyLayer(DynamicLayer):
+    """A filled `DynamicLayer` with `room` free positions behind; without gradients only."""
+
+    def __init__(self, filled: DynamicLayer, room: int) -> None:
+        super().__init__()
+        keys, values = filled.keys, filled.values
+        assert keys is not None and values is not None
+        self.device, self.is_initialized = keys.device, True
+        self.length = keys.shape[-2]
+        self.whole = _widened(keys, room), _widened(values, room)
+        self._show()
+
+    def _show(self) -> tuple[Tensor, Tensor]:
+        keys, values = (t[:, :, : self.length] for t in self.whole)
+        self.keys, self.values = keys, values
+        return keys, values
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Append; (B, heads, S, size) each."""
+        start, self.length = self.length, self.length + key_states.shape[-2]
+        for whole, new in zip(self.whole, (key_states, value_states), strict=True):
+            whole[:, :, start : self.length] = new
+        return self._show()
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep these rows."""
+        self.whole = self.whole[0][indices], self.whole[1][indices]
+        self._show()
+
+
+def _widened(filled: Tensor, room: int) -> Tensor:
+    batch, heads, length, size = filled.shape
+    whole = filled.new_empty(batch, heads, length + room, size)
+    whole[:, :, :length] = filled
+    return whole
+
+
+def make_room(cache: DynamicCache, room: int) -> None:
+    """Give every layer that keeps all positions `room` free ones; sliding layers stay as they are."""
+    cache.layers = [RoomyLayer(layer, room) if type(layer) is DynamicLayer else layer for layer in cache.layers]

@@ -1,0 +1,67 @@
+"""`.hydra/` of a run folder, the names of sweep folders, and the PPO row of the pipeline."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from umed import config
+from umed.tasks.pipeline import relevance_only
+
+CONF = str(Path(__file__).parents[1] / "conf")
+
+
+def composed(*overrides: str, whole: bool = False):
+    config.register()
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return compose("config", overrides=list(overrides), return_hydra_config=whole)
+
+
+@pytest.fixture
+def running(tmp_path: Path):
+    """A config inside a running Hydra."""
+    cfg = composed("seed=3", f"paths.run_dir={tmp_path / 'run'}", whole=True)
+    HydraConfig.instance().set_config(cfg)
+    yield composed("seed=3", f"paths.run_dir={tmp_path / 'run'}")
+    HydraConfig.instance().cfg = None
+
+
+def test_a_run_keeps_what_it_was_started_with(running, tmp_path: Path) -> None:
+    config.store(running, tmp_path / "run")
+    assert config.stored_config(tmp_path / "run").seed == 3
+    assert "seed=3" in OmegaConf.load(tmp_path / "run" / ".hydra" / "overrides.yaml")
+    assert OmegaConf.load(tmp_path / "run" / ".hydra" / "hydra.yaml").hydra.runtime.choices.method == "aar"
+
+
+def test_the_config_of_a_trained_run_stays(running, tmp_path: Path) -> None:
+    config.store(running, tmp_path / "run")
+    (tmp_path / "run" / "adapter").mkdir()
+    running.seed = 4
+    running.task._target_ = "umed.tasks.evaluate.evaluate"
+    config.store(running, tmp_path / "run")
+    assert config.stored_config(tmp_path / "run").seed == 3
+
+
+def test_a_sweep_folder_is_one_folder_whatever_is_swept() -> None:
+    cfg = composed(whole=True)
+    cfg.hydra.job.override_dirname = "model.path=/a/b,seed=1"
+    assert cfg.hydra.sweep.subdir == "model.path=_a_b,seed=1"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["objective.reward_term=differentiable"], ["reward=[localization,vision_relevance]"]],
+)
+def test_the_ppo_row_can_be_made_for_every_reading(overrides: list[str]) -> None:
+    method = relevance_only(composed(*overrides, "paths.run_dir=run"))
+    assert list(instantiate(method)(None).rewards.parts) == ["relevance"]
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_vl_3b", "qwen3_vl_2b"])
+def test_a_released_model_writes_every_coordinate(name: str) -> None:
+    """The embedded model's coarse steps and its recipe are its own."""
+    model = composed(f"model={name}").model
+    assert model.processor.step == 1 and model.recipe.aar.c3 == 0.01 and model.recipe.aar.num_epochs == 2
