@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from umed import config
+from umed.errors import InputError
 from umed.tasks.pipeline import relevance_only
 
 CONF = str(Path(__file__).parents[1] / "conf")
@@ -45,10 +46,19 @@ def test_the_config_of_a_trained_run_stays(running, tmp_path: Path) -> None:
     assert config.stored_config(tmp_path / "run").seed == 3
 
 
+def test_a_resume_goes_on_in_its_own_folder(running, tmp_path: Path) -> None:
+    config.store(running, tmp_path / "run")
+    running.resume = str(tmp_path / "run")
+    assert config.resumed(running, []).seed == 3
+    running.paths.run_dir = str(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"its own folder.*-m"):
+        config.resumed(running, [])
+
+
 def test_a_sweep_folder_is_one_folder_whatever_is_swept() -> None:
     cfg = composed(whole=True)
     cfg.hydra.job.override_dirname = "model.path=/a/b,seed=1"
-    assert cfg.hydra.sweep.subdir == "model.path=_a_b,seed=1"
+    assert cfg.hydra.sweep.subdir == "model.path-a-b-seed-1"
 
 
 @pytest.mark.parametrize(

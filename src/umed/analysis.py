@@ -193,7 +193,7 @@ class Run:
         others = tuple(sorted({r.category for r in self.records if r.source == record.source} - {record.category}))
         prompt = policy.processor.prompt(picture, record, others)
         line, heat = where_it_looks(policy, prompt, self.config.method.max_new_tokens)
-        text = short(line["output"]) + ("" if heat is not None else " [names no abnormality]")
+        text = short(line["output"]) + ("" if heat is not None else " [names no abnormality of its source]")
         overlay = picture if heat is None else heat_overlay(picture, heat)
         return draw_answer(overlay, record.boxes, said_boxes(line)), text
 

@@ -44,7 +44,7 @@ class Box:
         """
         try:
             x0, y0, x1, y1 = (float(v) - one_based for v in xyxy)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise BoxError("malformed", f"not four numbers: {xyxy!r}") from None
         if not all(math.isfinite(v) for v in (x0, y0, x1, y1)):
             raise BoxError("malformed", f"not finite: {xyxy!r}")
@@ -102,7 +102,7 @@ class Box:
 def _four(numbers: Sequence[float]) -> tuple[float, float, float, float]:
     try:
         a, b, c, d = (float(v) for v in numbers)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise BoxError("malformed", f"not four numbers: {numbers!r}") from None
     return a, b, c, d
 

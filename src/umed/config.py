@@ -1,5 +1,6 @@
 """What the configuration needs beyond yaml: resolvers, the run folder, and the check of a resumed run."""
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -28,7 +29,8 @@ def register() -> None:
         "umed.epochs": lambda steps, epochs: None if steps else epochs,
         "umed.package": lambda path: str(PACKAGE / path),
         "umed.now": lambda: started,
-        "umed.as_name": lambda text: text.replace("/", "_"),  # of one folder: overrides may hold paths
+        # of one folder that `resume=` can name without quotes, whatever was swept
+        "umed.as_name": lambda text: re.sub(r"[^\w.]+", "-", text).strip("-"),
     }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
@@ -38,11 +40,11 @@ def store(cfg: DictConfig, run: Path) -> None:
     """Write `.hydra/`: the config, what was overridden, and Hydra's own; nothing where no Hydra runs.
 
     Raises:
-        InputError: the folder holds a trained run, which only `resume` may continue.
+        InputError: the folder holds a run with results, which only `resume` may continue.
     """
-    if any((run / name).exists() for name in ("checkpoints", "adapter")):
+    if any((run / name).exists() for name in ("checkpoints", "adapter", "predictions")):
         if cfg.task._target_.rsplit(".", 1)[-1] in TRAINING:
-            raise InputError(f"{run}: holds a trained run: continue it with resume={run} or give a new hydra.run.dir")
+            raise InputError(f"{run}: holds a run already: continue it with resume={run} or give a new hydra.run.dir")
         return
     if not HydraConfig.initialized():
         return
@@ -72,8 +74,13 @@ def resumed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     """The config to continue with: the stored one, which what was asked for now must not contradict.
 
     Raises:
-        InputError: naming every key that differs.
+        InputError: naming every key that differs; or a sweep or another run folder together with `resume`.
     """
+    if Path(cfg.paths.run_dir).resolve() != Path(cfg.resume).resolve():
+        raise InputError(
+            f"resume={cfg.resume}: it continues in its own folder, not in {cfg.paths.run_dir}: leave out -m, a sweep's "
+            "experiment and hydra.run.dir"
+        )
     stored = stored_config(Path(cfg.resume))
     if [o for o in overrides if not o.startswith("resume=")]:
         differs = sorted(_differences(_plain(stored), _plain(cfg)))

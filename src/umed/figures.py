@@ -13,6 +13,7 @@ from umed.boxes import Box
 from umed.pictures import draw_boxes
 
 TRUE, SAID = "#2ecc40", "#ff851b"  # green, orange
+LONG, WINDOW = 30, 10  # iterations of a line that is smoothed, and over how many
 HEAT = (255, 0, 255)  # magenta: no box has it, and hardly a picture
 _JSON = re.compile(r"\[\s*\{.*?(\}\s*\]|$)", re.DOTALL)
 _LABEL = re.compile(r'"label"\s*:\s*"([^"]*)"')
@@ -72,11 +73,17 @@ def picture_grid(
 
 
 def curves(axis: Axes, lines: dict[str, tuple[Sequence[float], Sequence[float]]], title: str) -> None:
-    """Named lines over the iterations, or a note that nothing was logged."""
+    """Named lines over the iterations, or a note that nothing was logged; a long one is pale under its running mean."""
     axis.set_title(title, fontsize=9)
     for name, (x, y) in lines.items():
-        axis.plot(x, y, label=name, marker="." if len(x) < 30 else None, linewidth=1.2)
+        if len(x) < LONG:
+            axis.plot(x, y, label=name, marker=".", linewidth=1.2)
+        else:
+            [pale] = axis.plot(x, y, linewidth=0.8, alpha=0.3)
+            mean = np.convolve(y, np.ones(WINDOW) / WINDOW, "valid")
+            axis.plot(x[WINDOW - 1 :], mean, label=f"{name} (mean of {WINDOW})", color=pale.get_color())
     if lines:
+        axis.set_xlim(left=0)
         axis.legend(fontsize=7)
         axis.grid(alpha=0.3)
     else:

@@ -1,4 +1,4 @@
-"""On a GPU: the same answers are scored as on the CPU, and a rewarding step moves the policy."""
+"""On a GPU: sampled answers are scored as they were sampled, and as on the CPU."""
 
 from collections.abc import Callable
 

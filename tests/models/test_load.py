@@ -157,6 +157,10 @@ def test_every_weight_trained_comes_back_as_a_model(
     prompts = make_prompts(1)
     assert torch.equal(pi.score(prompts, IDS, MASK).logp_BT, again.score(prompts, IDS, MASK).logp_BT)
     assert all(p.requires_grad for p in again.model.parameters())
+    build(tmp_path / "other", ["other words"], family=pi.processor.model_type, hidden=64, layers=1, vision_layers=2)
+    other = type(processor)(str(tmp_path / "other"))
+    with pytest.raises(InputError, match="another one than"):
+        load_policy(str(tmp_path / "other"), other, backbone, init_from=str(tmp_path / "run"))
 
 
 def test_an_adapter_for_other_weights_of_the_same_shape_is_refused(

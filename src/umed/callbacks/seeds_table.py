@@ -22,7 +22,9 @@ class SeedsTable(Callback):
 
 def report(sweep: Path) -> None:
     """Print the table of the run folders in `sweep` that have all stages; write `seeds.json` beside them."""
-    runs = sorted(p.parents[2] for p in sweep.glob("*/predictions/aar/mau_sampled.jsonl"))
+    from umed.metrics.files import read_metrics
+
+    runs = sorted(p.parent for p in sweep.glob("*/metrics.json") if "aar/mau/iou_sampled/avg" in read_metrics(p.parent))
     if not runs:
         print(f"{sweep}: no finished run there", file=sys.stderr)
         return
@@ -79,4 +81,4 @@ def print_seeds(table: dict[str, list[float]], seeds: int, sweep: Path) -> None:
 
 
 if __name__ == "__main__":
-    report(Path(sys.argv[1]))
+    report(Path(sys.argv[1] if len(sys.argv) > 1 else "."))

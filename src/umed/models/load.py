@@ -11,6 +11,7 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from umed.chat import Processor
 from umed.errors import InputError
@@ -54,7 +55,8 @@ def load_policy(
     torch.manual_seed(seed)
     folder = adapter_folder(init_from) if init_from else None
     whole = folder is not None and not (folder / ADAPTER).is_file()
-    if whole:
+    if folder is not None and whole:
+        check_whole(folder, path, processor)
         path, adapter = str(folder), None
     try:
         model: Any = family.MODEL_CLASS.from_pretrained(
@@ -137,6 +139,17 @@ def check_adapter(folder: Path, path: str, model: Any) -> None:
     differs = [f"{k} {made_for[k]} there, {v} here" for k, v in here.items() if made_for.get(k, v) != v]
     if differs:
         raise InputError(f"init_from={folder}: this adapter is for another model than {path} ({'; '.join(differs)})")
+
+
+def check_whole(folder: Path, path: str, processor: Any) -> None:
+    """Refuse a whole model that another processor than `path`'s prepares its input for."""
+    theirs = AutoTokenizer.from_pretrained(folder).get_vocab()
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if kind != processor.model_type or theirs != processor.tokenizer.get_vocab():
+        raise InputError(
+            f"init_from={folder}: a whole {kind} model, trained from another one than {path}: set model and model.path "
+            "to the one it was trained from"
+        )
 
 
 def save_adapter(policy: Policy, folder: Path, note: dict[str, Any]) -> None:

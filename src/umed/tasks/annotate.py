@@ -24,7 +24,7 @@ def prepared(cfg: DictConfig) -> Data:
     own = run / "records.jsonl"
     if not own.is_file() and cfg.records is None:
         prepare(cfg)
-    source = own if own.is_file() else Path(cfg.records)
+    source = own if own.is_file() and (cfg.resume or cfg.records is None) else Path(cfg.records)
     records = read_records(source)
     roots = roots_of(cfg, source.parent)
     if not records:

@@ -57,5 +57,5 @@ def trained(cfg: DictConfig, method: DictConfig, data: Data, stage: str, init_fr
 def evaluated(cfg: DictConfig, data: Data, stage: str, adapter: Path | None) -> None:
     run = Path(cfg.paths.run_dir)
     known = read_metrics(run) if (run / "metrics.json").is_file() else {}
-    if f"{stage}/mau/accuracy/avg" not in known:  # the last thing that an evaluation writes
+    if f"{stage}/mau/accuracy/avg" not in known:  # written when all answers are there
         evaluate_stage(cfg, data, stage, adapter, run)

@@ -50,6 +50,14 @@ def test_with_a_step_a_box_comes_back_within_half_a_step(box: Box, step: int) ->
         assert abs(said[low] - true[low]) <= slack + 1e-6 and abs(said[high] - true[high]) <= slack + 1e-6
 
 
+@given(boxes(), st.integers(28, 1400), st.sampled_from([5, 10]))
+@example(Box(0.5, 0.5, 1.0, 1.0), 1008, 10)
+def test_with_a_step_no_coordinate_leaves_the_frame(box: Box, size: int, step: int) -> None:
+    text = JsonCodec(step=step).write([box], "stone", size, size)
+    assert all(0 <= value <= size for value in json.loads(text)[0]["bbox_2d"])
+    assert CODEC.read(text, size, size) is not None
+
+
 @given(st.lists(boxes(), min_size=2, max_size=4), SIZE)
 def test_several_boxes_come_back_in_reading_order(several: list[Box], size: int) -> None:
     back = CODEC.read(CODEC.write(several, "stone", size, size), size, size)

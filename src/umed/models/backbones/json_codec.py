@@ -18,16 +18,20 @@ class JsonCodec:
     """Writes and reads boxes in a frame of `width` x `height` units, rounded to whole numbers.
 
     Qwen2.5-VL counts pixels of the image AFTER the processor's resize (the caller gives that size); Qwen3-VL counts
-    0-1000. A coordinate is clipped to the frame and rounded to a multiple of `step`; half a step is lost at most.
+    0-1000. A coordinate is rounded to a multiple of `step` and clipped to the frame: half a step is lost at most, and a
+    box thinner than a step is widened to one.
     """
 
     key: str = "bbox_2d"
     step: int = 1
 
     def write(self, boxes: Sequence[Box], label: str, width: int, height: int) -> str:
-        steps = width / self.step, height / self.step
+        steps, ends = (width / self.step, height / self.step), (width, height) * 2
         items = [
-            {self.key: [self.step * _round(v) for v in _grown(b, *steps)], "label": label}
+            {
+                self.key: [min(self.step * _round(v), end) for v, end in zip(_grown(b, *steps), ends, strict=True)],
+                "label": label,
+            }
             for b in sorted(boxes, key=lambda b: (b.y0, b.x0))
         ]
         return json.dumps(items, separators=(",", ":"), ensure_ascii=False)
