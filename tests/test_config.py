@@ -1,5 +1,6 @@
 """`.hydra/` of a run folder, the names of sweep folders, and the PPO row of the pipeline."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from omegaconf import OmegaConf
 
 from umed import config
 from umed.errors import InputError
+from umed.tasks.annotate import roots_of
 from umed.tasks.pipeline import relevance_only
 
 CONF = str(Path(__file__).parents[1] / "conf")
@@ -75,3 +77,14 @@ def test_a_released_model_writes_every_coordinate(name: str) -> None:
     """The embedded model's coarse steps and its recipe are its own."""
     model = composed(f"model={name}").model
     assert model.processor.step == 1 and model.recipe.aar.c3 == 0.01 and model.recipe.aar.num_epochs == 2
+    assert composed(f"model={name}").method.head_lr == 1e-3
+
+
+def test_pictures_that_moved_are_found_where_the_config_says(tmp_path: Path) -> None:
+    there, moved = tmp_path / "there", tmp_path / "moved"
+    there.mkdir()
+    (tmp_path / "sources.json").write_text(json.dumps({"folder": str(there)}))
+    cfg = composed("data/source=[folder]", f"data.source.folder.root={moved}")
+    assert roots_of(cfg, tmp_path)["folder"] == there, "what was noted counts while it is there"
+    there.rename(moved)
+    assert roots_of(cfg, tmp_path)["folder"] == moved
