@@ -14,7 +14,10 @@ from umed import config
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
-GROUPS = ["model", "method", "credit", "objective", "judge", "annotator", "trainer", "logger", "callbacks", "task"]
+GROUPS = [
+    *("model", "method", "credit", "objective", "judge", "annotator", "trainer", "logger", "callbacks", "task"),
+    "data/split",
+]
 CHOICES = [(g, p.stem) for g in GROUPS for p in sorted((CONF / g).glob("*.yaml"))]
 MULTI = [(g, p.stem) for g in ("reward", "data/source") for p in sorted((CONF / g).glob("*.yaml"))]
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))

@@ -7,7 +7,7 @@ import umed
 
 PACKAGE = Path(umed.__file__).parent
 LAYERS = (
-    {"errors", "boxes", "config"},
+    {"errors", "boxes", "config", "dicom"},
     {"records", "chat"},
     {"rollout", "pictures", "figures"},
     {"data", "models", "metrics"},

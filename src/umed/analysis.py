@@ -24,7 +24,7 @@ from umed.metrics.mau import Line, answer_lines, said_boxes, verdicts
 from umed.metrics.mentions import find_mentions
 from umed.models.load import load_policy
 from umed.models.policy import Policy
-from umed.pictures import open_picture
+from umed.pictures import picture_of
 from umed.records import Record, read_jsonl, read_records
 
 STAGES = ("base", "sft", "ppo", "aar")
@@ -110,7 +110,7 @@ class Run:
         return sorted({r.source for r in self.records})
 
     def picture(self, record: Record) -> Image.Image:
-        return open_picture(self.roots[record.source] / record.image)
+        return picture_of(record, self.roots)
 
     def some(self, count: int, split: str = "test") -> list[Record]:
         """Records of a split, the sources in turn: chosen before anything was answered, by position alone."""

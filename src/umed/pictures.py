@@ -1,44 +1,92 @@
 """Pictures in and out: opening with the errors a reader expects, boxes drawn, contact sheets."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
-from PIL import Image, ImageDraw, ImageFont
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
+from umed import dicom
 from umed.boxes import Box
 from umed.errors import InputError
+from umed.records import Record
 
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 READABLE_SIDE = 320  # smaller pictures are enlarged before anything is drawn on them
 Color = str | tuple[int, int, int]
+Window = tuple[float, float, float]
 
 
-def open_picture(path: Path) -> Image.Image:
+def open_picture(path: Path, window: Window | None = None) -> Image.Image:
     """RGB, as stored: never rotated by its EXIF tag, since boxes refer to the stored pixels.
 
     Raises:
-        InputError: no file, no picture, or more than 8 bits a pixel.
+        InputError: no file, no picture, or more than 8 bits a pixel and no window.
     """
     try:
-        with Image.open(path) as picture:
-            check_depth(picture, path)
-            return picture.convert("RGB")
+        with path.open("rb") as file, stored(file, path) as picture:
+            return decoded(picture, path, window)
     except FileNotFoundError:
         raise InputError(f"no picture {path}: check the path and the root of its source") from None
     except UNREADABLE as error:
         raise InputError(f"{path}: not a readable picture ({error}): replace or remove it") from None
 
 
-def check_depth(picture: Image.Image, path: Path) -> None:
-    """Refuse what `convert("RGB")` would clip to white.
+def picture_of(record: Record, roots: Mapping[str, Path]) -> Image.Image:
+    """The record's picture, RGB; see `open_picture`."""
+    return open_picture(Path(roots[record.source]) / record.image, record.window)
+
+
+def stored(file: BinaryIO, path: Path) -> Image.Image:
+    """The picture as its file holds it, decoded; a DICOM file as its rescaled values (mode F) or as RGB.
 
     Raises:
-        InputError: more than 8 bits a pixel.
+        UNREADABLE: no picture, one that moves, or one that is too large.
     """
-    if picture.mode.startswith(("I", "F")):
-        raise InputError(
-            f"{path}: more than 8 bits a pixel (mode {picture.mode}): it needs a window; store an 8-bit copy"
-        )
+    start = file.read(132)
+    file.seek(0)
+    if start[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
+        return dicom.stored(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            picture = Image.open(file)
+        except UnidentifiedImageError:  # its own words name an object in memory
+            raise ValueError("not a picture") from None
+        frames = getattr(picture, "n_frames", 1)
+        if frames > 1:
+            raise ValueError(f"{frames} frames: one picture is expected")
+        picture.load()
+    return picture
+
+
+def decoded(picture: Image.Image, path: Path, window: Window | None) -> Image.Image:
+    """RGB; more than 8 bits a pixel through the window, 8 bits as they are: they have been windowed already.
+
+    Raises:
+        ValueError: more than 8 bits a pixel and no window, where `convert("RGB")` would clip to white.
+    """
+    if not picture.mode.startswith(("I", "F")):
+        return rgb(picture)
+    window = window or picture.info.get("window")
+    if window is None:
+        raise ValueError(f"more than 8 bits a pixel (mode {picture.mode}): give a window or store an 8-bit copy")
+    levels = np.rint(windowed(np.asarray(picture), window)).astype(np.uint8)
+    levels = 255 - levels if picture.info.get("inverted") else levels
+    return Image.fromarray(levels).convert("RGB")
+
+
+def rgb(picture: Image.Image) -> Image.Image:
+    """Colors as stored, whatever their transparency."""
+    return (picture.convert("RGBA") if "transparency" in picture.info else picture).convert("RGB")
+
+
+def windowed(values: np.ndarray, window: Window) -> np.ndarray:
+    """Gray levels in [0, 255]: clip((value + offset - low) / (high - low), 0, 1) * 255."""
+    low, high, offset = window
+    return np.clip((values.astype(np.float64) + offset - low) / (high - low), 0, 1) * 255
 
 
 def draw_boxes(

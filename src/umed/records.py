@@ -1,6 +1,7 @@
 """`Record`: one image and ONE category with all its boxes; the line format of `records.jsonl`."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,15 @@ class Record:
     query: str = ""
     diagnosis: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def window(self) -> tuple[float, float, float] | None:
+        """Of a picture with more than 8 bits: gray levels run from `low` to `high` of value + `offset` (HU for CT)."""
+        window = self.provenance.get("window")
+        if window is None:
+            return None
+        low, high, offset = window
+        return low, high, offset
 
     def to_json(self) -> dict[str, Any]:
         """The line of `records.jsonl`; boxes as float xyxy pixels of the stored image."""
@@ -168,8 +178,16 @@ def _check(line: dict[str, Any]) -> None:
     for name in ("width", "height"):
         if line[name] < 1:
             raise ValueError(f"{name} is {line[name]}: at least 1 is expected")
+    window = line.get("provenance", {}).get("window")
+    if window is not None and not _is_window(window):
+        raise ValueError(f"provenance.window is {window!r}: low, high, offset with low < high are expected")
     if not line["boxes"]:
         raise ValueError("boxes is empty: at least one is expected")
     for box in line["boxes"]:
         if not isinstance(box, list) or [type(v) in (int, float) for v in box] != [True] * 4:
             raise ValueError(f"a box is {box!r}: four numbers are expected")
+
+
+def _is_window(window: Any) -> bool:
+    numbers = isinstance(window, list) and [type(v) in (int, float) and math.isfinite(v) for v in window] == [True] * 3
+    return numbers and window[0] < window[1]

@@ -1,5 +1,6 @@
-"""The `folder` source: COCO in, records out, every defect told."""
+"""The `folder` source and its COCO format: records out, every defect told."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from PIL import Image
 
 from umed.data.sources.folder import FolderSource
 from umed.errors import InputError
+from umed.pictures import picture_of
 from umed.records import Dropped, Record
 
 
@@ -36,7 +38,7 @@ def coco(tmp_path: Path) -> dict[str, Any]:
 
 def read(root: Path, coco: Any, **options: Any) -> list[Record | Dropped]:
     (root / "annotations.json").write_text(json.dumps(coco), encoding="utf-8")
-    return list(FolderSource(str(root), **options).read())
+    return list(FolderSource(str(root), **options).read({}))
 
 
 def test_a_box_becomes_a_record_in_pixels_of_the_file(tmp_path: Path, coco: dict[str, Any]) -> None:
@@ -53,7 +55,10 @@ def test_a_box_becomes_a_record_in_pixels_of_the_file(tmp_path: Path, coco: dict
         "category": "lung tumor",
         "modality": "CT",
         "group": "a/one.png",
-        "provenance": {"raw": [10]},
+    }
+    assert record.provenance == {
+        "sha256": hashlib.sha256((tmp_path / "a/one.png").read_bytes()).hexdigest(),
+        "raw": [{"id": 10, "image_id": 1, "category_id": 5, "bbox": [4, 5, 8, 10]}],
     }
 
 
@@ -64,7 +69,7 @@ def test_one_record_per_category_with_all_its_boxes(tmp_path: Path, coco: dict[s
     assert (tumor.id, cyst.id) == ("folder/a/one.png#1", "folder/a/one.png#2")
     assert (len(tumor.boxes), len(cyst.boxes)) == (2, 1)
     assert (tumor.category, cyst.category) == ("lung tumor", "cyst")
-    assert tumor.provenance == {"raw": [10, 12]} and tumor.group == cyst.group
+    assert [raw["id"] for raw in tumor.provenance["raw"]] == [10, 12] and tumor.group == cyst.group
 
 
 def test_keys_of_an_image_win_over_the_options(tmp_path: Path, coco: dict[str, Any]) -> None:
@@ -83,14 +88,14 @@ def test_group_regex(tmp_path: Path, coco: dict[str, Any]) -> None:
 
 def test_what_gives_no_record_is_told(tmp_path: Path, coco: dict[str, Any]) -> None:
     picture(tmp_path / "a/copy.png")
-    picture(tmp_path / "a/healthy.png", seed=1)
     picture(tmp_path / "a/cut.png", 200, 200, seed=2)
     (tmp_path / "a/cut.png").write_bytes((tmp_path / "a/cut.png").read_bytes()[:5000])
     (tmp_path / "a/text.png").write_text("no picture")
-    for number, name in enumerate(["copy", "healthy", "cut", "text", "gone"], 2):
+    picture(tmp_path / "a/healthy.png", seed=3)
+    for number, name in enumerate(["copy", "cut", "text", "gone", "healthy"], 2):
         coco["images"].append({"id": number, "file_name": f"a/{name}.png"})
     coco["annotations"] += [
-        annotation(20, [1, 1, 3, 3], image=2),
+        *(annotation(10 * number, [1, 1, 3, 3], image=number) for number in (2, 3, 4, 5)),
         annotation(21, [1, 1, 3, 3], iscrowd=1),
         annotation(22, [5, 5, 0, 3]),
         annotation(23, [40, 5, 1, 3]),
@@ -111,7 +116,7 @@ def test_what_gives_no_record_is_told(tmp_path: Path, coco: dict[str, Any]) -> N
         "a/one.png annotation 23": "out_of_frame",
         **{f"a/one.png annotation {number}": "malformed" for number in (24, 25, 26, 27)},
     }
-    assert [i.id for i in items if isinstance(i, Record)] == ["folder/a/one.png"]
+    assert [i.id for i in items if isinstance(i, Record)] == ["folder/a/one.png"], "no box is not said to be normal"
 
 
 def test_a_pixel_over_the_border_is_clipped_more_is_refused(tmp_path: Path, coco: dict[str, Any]) -> None:
@@ -152,39 +157,37 @@ def test_a_category_without_a_name_labels_nothing(tmp_path: Path, coco: dict[str
     assert [type(i) for i in read(tmp_path, coco)] == [Dropped]
 
 
-@pytest.mark.parametrize("name", ["a" * 300 + ".png", "a/" * 3000 + "one.png", "loop.png", "a/one.png/x"])
+@pytest.mark.parametrize("name", ["a" * 300 + ".png", "a/" * 3000 + "one.png", "a/one.png/x"])
 def test_a_name_that_no_file_can_have_is_missing(tmp_path: Path, coco: dict[str, Any], name: str) -> None:
-    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     coco["images"][0]["file_name"] = name
     [lost] = read(tmp_path, coco)
     assert isinstance(lost, Dropped) and (lost.item, lost.reason) == (name, "missing_file")
 
 
 @pytest.mark.parametrize("depth", ["I;16", "I", "F"])
-def test_more_than_8_bits_are_refused(tmp_path: Path, coco: dict[str, Any], depth: str) -> None:
+def test_more_than_8_bits_need_a_window(tmp_path: Path, coco: dict[str, Any], depth: str) -> None:
     kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[depth]
     Image.fromarray(np.full((20, 40), 33000, kind)).save(tmp_path / "deep.tiff")
     coco["images"][0]["file_name"] = "deep.tiff"
-    with pytest.raises(InputError, match=r"deep\.tiff: more than 8 bits .* window"):
-        read(tmp_path, coco)
+    [lost] = read(tmp_path, coco)
+    assert isinstance(lost, Dropped) and lost.reason == "unreadable" and "more than 8 bits" in lost.detail
+    [record] = read(tmp_path, coco, window=[0, 464], offset=-32768)
+    assert isinstance(record, Record) and record.window == (0, 464, -32768)
+    assert picture_of(record, {"folder": tmp_path}).getpixel((3, 3)) == (128, 128, 128)
 
 
-def test_paths_out_of_the_root_are_refused(tmp_path: Path, coco: dict[str, Any]) -> None:
+def test_paths_out_of_the_root_are_dropped(tmp_path: Path, coco: dict[str, Any]) -> None:
     picture(tmp_path / "secret.png")
     root = tmp_path / "root"
     root.mkdir()
     (root / "link.png").symlink_to(tmp_path / "secret.png")
     picture(root / "inside.png")
-    for name in (
-        "../secret.png",
-        str(tmp_path / "secret.png"),
-        str(root / "inside.png"),
-        "link.png",
-        "x/../../secret.png",
-    ):
+    names = ("../secret.png", str(tmp_path / "secret.png"), str(root / "inside.png"), "link.png", "x/../../secret.png")
+    for name in names:
         coco["images"][0]["file_name"] = name
-        with pytest.raises(InputError, match="leads out of"):
-            read(root, coco)
+        [lost] = read(root, coco)
+        assert isinstance(lost, Dropped) and (lost.item, lost.reason) == (name, "malformed")
+        assert "leads out of" in lost.detail
 
 
 def broken(path: str, value: Any) -> Any:
@@ -257,16 +260,49 @@ def test_ids_that_occur_twice_are_refused(tmp_path: Path, coco: dict[str, Any]) 
 def test_no_json_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "annotations.json").write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=r"annotations\.json: "):
-        list(FolderSource(str(tmp_path)).read())
+        list(FolderSource(str(tmp_path)).read({}))
 
 
-def test_missing_places_and_wrong_options_are_refused(tmp_path: Path) -> None:
+def test_missing_places_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no folder"):
-        list(FolderSource(str(tmp_path / "nowhere")).read())
+        list(FolderSource(str(tmp_path / "nowhere")).read({}))
     with pytest.raises(InputError, match=r"no file .*boxes\.json"):
-        list(FolderSource(str(tmp_path), annotations="boxes.json").read())
-    with pytest.raises(InputError, match="format=voc"):
-        FolderSource(str(tmp_path), format="voc")
-    with pytest.raises(InputError, match="group_regex"):
-        FolderSource(str(tmp_path), group_regex="(")
+        list(FolderSource(str(tmp_path), annotations="boxes.json").read({}))
     assert FolderSource(str(tmp_path), name="mine").roots == {"mine": tmp_path}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"format": "pascal"}, "format=pascal: choose coco, yolo, voc, csv or masks"),
+        ({"split": "theirs"}, "split=theirs: choose ours or own"),
+        ({"group_regex": "("}, "no regular expression"),
+        ({"format": "csv", "box": "yxyx"}, "box=yxyx: choose xyxy, xywh or voc"),
+        ({"format": "coco", "box": "xyxy"}, "box=xyxy is for format=csv and format=voc"),
+        ({"category": "cyst"}, "category=cyst is for format=masks"),
+        ({"window": [5, 5]}, r"window=\[5, 5\]"),
+        ({"window": [1, 2, 3]}, "low < high"),
+        ({"window": ["a", 2]}, "low < high"),
+        ({"window": [0, float("inf")]}, "low < high"),
+        ({"window": 7}, "low < high"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(tmp_path: Path, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=f"folder: .*{told}"):
+        FolderSource(str(tmp_path), **options)
+
+
+def test_own_splits(tmp_path: Path, coco: dict[str, Any]) -> None:
+    picture(tmp_path / "a/two.png", seed=1)
+    coco["images"].append({"id": 2, "file_name": "a/two.png", "split": "test"})
+    coco["annotations"].append(annotation(11, [1, 1, 2, 2], image=2))
+    coco["images"][0]["split"] = "Valid"
+    one, two = read(tmp_path, coco, split="own")
+    assert isinstance(one, Record) and isinstance(two, Record)
+    assert (one.split, two.split, one.official_split) == ("val", "test", "Valid")
+    one, two = read(tmp_path, coco)
+    assert isinstance(one, Record) and (one.split, one.official_split) == ("", "Valid"), "ours are made later"
+    for word, told in (("fold1", "has split fold1"), (None, "has no split")):
+        coco["images"][0]["split"] = word
+        with pytest.raises(InputError, match=rf"folder: a/one\.png {told}: split=own needs"):
+            read(tmp_path, coco, split="own")

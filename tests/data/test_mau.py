@@ -1,19 +1,27 @@
 """Batches as a pure function of (seed, batch number)."""
 
+import pickle
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from umed import config
+from umed.boxes import Box
 from umed.chat import Prompt
 from umed.data.mau import BatchPlan, MauDataModule, other_categories
 from umed.errors import InputError
 from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
+from umed.tasks.fit import Data, datamodule_of, thinned
 
 
 @given(st.integers(1, 30), st.integers(1, 12), st.integers(0, 2**40))
@@ -50,14 +58,14 @@ def test_an_epoch_is_the_next_interval_also_after_a_resume() -> None:
 @pytest.fixture
 def module(make_prompts: Callable[..., list[Prompt]], processor: Qwen25VLProcessor, tmp_path: Path) -> MauDataModule:
     """Nine pictures on disk, three of each category; one in three is for validation."""
-    from dataclasses import replace
-
     records = []
     for i, prompt in enumerate(make_prompts(9)):
         record = prompt.record
         pixels = np.full((record.height, record.width, 3), 20 * i, dtype=np.uint8)
+        pixels[:, : record.width // 2] += 9  # left and right differ
         Image.fromarray(pixels).save(tmp_path / record.image)
-        records.append(replace(record, split="val" if i % 3 == 2 else "train"))
+        box = Box(0.1, 0.6, 0.4, 0.9)
+        records.append(replace(record, boxes=(box,), split="val" if i % 3 == 2 else "train"))
     return MauDataModule(records, {"synthetic": tmp_path}, processor, batch_size=2, seed=0, every=5, val_samples=2)
 
 
@@ -82,3 +90,116 @@ def test_validation_takes_an_even_part(module: MauDataModule) -> None:
     assert len(module.split("val")) == 3
     with pytest.raises(InputError, match="no record has split=test"):
         module.split("test")
+
+
+def rebuilt(module: MauDataModule, **options: Any) -> MauDataModule:
+    """The same data with other options."""
+    sizes: dict[str, Any] = {"batch_size": 2, "seed": 0, "every": 5, "val_samples": 2}
+    return MauDataModule(module.records, module.roots, module.processor, **sizes, **options)
+
+
+def same(one: Prompt, other: Prompt) -> bool:
+    tensors = one.inputs.keys() == other.inputs.keys() and all(
+        torch.equal(one.inputs[k], other.inputs[k]) for k in one.inputs
+    )
+    return (
+        tensors and one.record == other.record and torch.equal(one.answer, other.answer) and one.others == other.others
+    )
+
+
+def test_each_category_has_its_turn(module: MauDataModule) -> None:
+    records = [r for r in module.records if r.category != "cyst" or r.id == "synthetic/1"]
+    balanced = MauDataModule(
+        records, module.roots, module.processor, batch_size=3, seed=0, every=6, val_samples=2, sampler="by_category"
+    )
+    trained = {r.category for r in records if r.split == "train"}
+    batches = [[p.record.category for p in batch] for batch in balanced.train_dataloader()]
+    assert len(trained) == 2 and Counter(c for batch in batches for c in batch) == dict.fromkeys(trained, 9)
+
+
+def test_flips_are_of_training_records_and_reach_picture_boxes_and_answer(module: MauDataModule) -> None:
+    flipped = rebuilt(module, augment={"horizontal_flip": 1.0, "vertical_flip": 0.0})
+    plain = rebuilt(module)
+    for batch, other in zip(flipped.train_dataloader(), plain.train_dataloader(), strict=True):
+        for prompt, before in zip(batch, other, strict=True):
+            assert prompt.record.id == before.record.id
+            assert [b.x0 for b in prompt.record.boxes] == [1 - b.x1 for b in before.record.boxes]
+            rows = before.region.view(before.view.rows, before.view.columns)
+            assert torch.allclose(prompt.region.view(rows.shape), rows.flip(1), atol=1e-6)
+            said = module.processor.decode(prompt.answer.tolist())
+            [box] = module.processor.read_boxes(said, prompt.view) or []
+            assert box.center == pytest.approx(prompt.record.boxes[0].center, abs=0.01)
+            assert not torch.equal(prompt.inputs["pixel_values"], before.inputs["pixel_values"])
+    for one, other in zip(flipped.val_dataloader(), plain.val_dataloader(), strict=True):
+        assert all(same(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_flips_stay_with_their_place_after_a_resume(module: MauDataModule) -> None:
+    often = rebuilt(module, augment={"horizontal_flip": 0.5, "vertical_flip": 0.5})
+    loader = often.train_dataloader()
+    epochs = []
+    for epoch in range(3):
+        loader.batch_sampler.sampler.set_epoch(epoch)
+        epochs.append(list(loader))
+    resumed = rebuilt(module, augment={"horizontal_flip": 0.5, "vertical_flip": 0.5}).train_dataloader()
+    resumed.batch_sampler.sampler.set_epoch(2)
+    for one, other in zip(epochs[2], resumed, strict=True):
+        assert all(same(a, b) for a, b in zip(one, other, strict=True))
+    kinds = {(p.record.id, p.record.boxes) for batches in epochs for batch in batches for p in batch}
+    assert len(kinds) > 2 * len({id for id, _ in kinds})  # one record is flipped now, and not another time
+
+
+def test_no_picture_is_held(module: MauDataModule) -> None:
+    """A picture is opened when its record is asked for, and forgotten."""
+    prompts = module.split("train")
+    held = {name: value for name, value in vars(prompts).items() if name != "processor"}
+    before = len(pickle.dumps(held))
+    assert all(prompts[i].inputs["pixel_values"].numel() > 1000 for i in range(len(prompts)))
+    assert vars(prompts).keys() - held.keys() == {"processor"} and len(pickle.dumps(held)) == before < 5000
+    path = module.roots["synthetic"] / prompts.records[0].image
+    first = prompts[0].inputs["pixel_values"]
+    Image.new("RGB", (prompts.records[0].width, prompts.records[0].height), "white").save(path)
+    assert not torch.equal(prompts[0].inputs["pixel_values"], first)
+    path.unlink()
+    with pytest.raises(InputError, match="no picture"):
+        prompts[0]
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.5])
+def test_workers_give_the_same_batches(module: MauDataModule, flip: float) -> None:
+    options = {"sampler": "by_category", "augment": {"horizontal_flip": flip, "vertical_flip": flip}}
+    alone = rebuilt(module, **options).train_dataloader()
+    two = rebuilt(module, num_workers=2, prefetch=3, **options).train_dataloader()
+    assert (two.num_workers, two.prefetch_factor) == (2, 3)
+    for epoch in range(2):
+        for loader in (alone, two):
+            loader.batch_sampler.sampler.set_epoch(epoch)
+        for one, other in zip(alone, two, strict=True):
+            assert all(same(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"num_workers": -1}, "data.num_workers=-1"),
+        ({"prefetch": 0}, "data.prefetch=0"),
+        ({"sampler": "even"}, "data.sampler=even"),
+        ({"augment": {"horizontal_flip": 2, "vertical_flip": 0}}, "data.augment.horizontal_flip=2"),
+    ],
+)
+def test_an_option_that_cannot_be_is_told_before_training(module: MauDataModule, options: Any, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        rebuilt(module, **options)
+
+
+def test_the_config_reaches_the_data_module(module: MauDataModule, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["data.sampler=by_category", "data.fraction=0.5", "data.augment.vertical_flip=1", "data.num_workers=1"]
+    config.register()
+    with initialize_config_dir(str(Path(__file__).parents[2] / "conf"), version_base="1.3"):
+        cfg = compose("config", [*options, "data.prefetch=4"])
+    data = thinned(cfg, Data(module.records, module.roots))
+    assert Counter(r.split for r in data.records) == {"train": 3, "val": 3}
+    assert capsys.readouterr().out == "data.fraction=0.5: 3 train records left out\n"
+    made = datamodule_of(cfg, data, batch_size=2, every=1)
+    assert (made.sampler, made.flips and made.flips.vertical) == ("by_category", 1)
+    assert made.workers == {"num_workers": 1, "prefetch_factor": 4}

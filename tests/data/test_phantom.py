@@ -1,6 +1,6 @@
 """The drawn pictures: the same for the same seed, boxes tight, groups small, and written whole or not at all."""
 
-import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from PIL import Image
 from umed.data.phantom import PARTS, draw
 from umed.data.sources.phantom import PhantomSource
 from umed.errors import InputError
+from umed.pictures import picture_of
 from umed.records import Record
 
 CATEGORIES = {
@@ -26,7 +27,7 @@ CATEGORIES = {
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve pictures a part."""
     folder = tmp_path_factory.mktemp("data") / "phantom"
-    list(PhantomSource(str(folder), num_images=12, seed=3).read())
+    list(PhantomSource(str(folder), num_images=12, seed=3).read({}))
     return folder
 
 
@@ -68,14 +69,15 @@ def test_the_abnormality_shows(part: str) -> None:
 
 
 def test_a_picture_depends_on_seed_part_and_number_only(tmp_path: Path, root: Path) -> None:
-    list(PhantomSource(str(tmp_path / "more"), num_images=14, seed=3).read())
-    list(PhantomSource(str(tmp_path / "other"), num_images=12, seed=4).read())
+    list(PhantomSource(str(tmp_path / "more"), num_images=14, seed=3).read({}))
+    list(PhantomSource(str(tmp_path / "other"), num_images=12, seed=4).read({}))
     for part in PARTS:
-        for name in sorted(p.name for p in (root / part / "images").iterdir()):
-            here, more, other = (
-                (r / part / "images" / name).read_bytes() for r in (root, tmp_path / "more", tmp_path / "other")
-            )
-            assert here == more != other
+        pictures = [p.relative_to(root) for p in (root / part).rglob("*") if p.suffix in (".png", ".jpg")]
+        assert len(pictures) == (24 if part == "phantom_kvasir" else 12), "endoscopy has masks"
+        here = {name: (root / name).read_bytes() for name in pictures}
+        assert here == {name: (tmp_path / "more" / name).read_bytes() for name in pictures}
+        other = {p.read_bytes() for p in (tmp_path / "other" / part).rglob("*") if p.suffix in (".png", ".jpg")}
+        assert len(other) == len(pictures) and other.isdisjoint(here.values())
 
 
 def test_groups_have_one_to_three_pictures() -> None:
@@ -83,14 +85,45 @@ def test_groups_have_one_to_three_pictures() -> None:
     assert sorted(sizes.values()) == [1] * 4 + [2] * 4 + [3] * 4
 
 
-def test_read_gives_a_record_for_every_picture(root: Path) -> None:
-    items = list(PhantomSource(str(root), num_images=12, seed=3).read())
+def test_the_parsers_read_back_every_picture_and_box(root: Path) -> None:
+    items = list(PhantomSource(str(root), num_images=12, seed=3).read({}))
     assert all(isinstance(i, Record) for i in items)
     records = [i for i in items if isinstance(i, Record)]
-    assert {(r.source, r.image) for r in records} == {(p, f"images/{i:05d}.png") for p in PARTS for i in range(12)}
     assert {r.source: r.modality for r in records} == {name: modality for name, (modality, _) in PARTS.items()}
-    assert all(r.category in CATEGORIES[r.source] for r in records)
     assert len({r.id for r in records}) == len(records)
+    for part in PARTS:
+        drawn = [draw(part, 3, i) for i in range(12)]
+        said: dict[str, list[Record]] = {}
+        for r in records:
+            if r.source == part:
+                said.setdefault(r.image, []).append(r)
+        by_number = {int(re.findall(r"(\d+)(?:_png_jpg\.rf\.\w+)?\.\w+$", image)[0]): rs for image, rs in said.items()}
+        start = min(by_number)
+        for i, ((picture, lesions), _) in enumerate(drawn):
+            own = by_number[start + i]
+            true = [(lesion.category, *corners(lesion.bbox)) for lesion in lesions]
+            found = [(r.category, *b.to_xyxy(r.width, r.height)) for r in own for b in r.boxes]
+            assert sorted(c for c, *_ in found) == sorted(c for c, *_ in true)
+            for f, t in zip(sorted(found), sorted(true), strict=True):
+                assert f[1:] == pytest.approx(t[1:], abs=1e-3)
+            shown = np.asarray(picture_of(own[0], {part: root / part}), float)
+            drawn_levels = np.asarray(picture.convert("RGB"), float)
+            lossless = part not in ("phantom_kidney_stone", "phantom_kvasir")
+            assert abs(shown - drawn_levels).max() == 0 if lossless else abs(shown - drawn_levels).mean() < 4
+
+
+def corners(bbox: list[int]) -> tuple[int, int, int, int]:
+    x, y, w, h = bbox
+    return x, y, x + w, y + h
+
+
+@pytest.mark.parametrize("part", ["phantom_deeplesion", "phantom_kidney_stone", "phantom_nih_chest"])
+def test_a_group_is_a_patient(root: Path, part: str) -> None:
+    groups: dict[str, set[str]] = {}
+    for r in PhantomSource(str(root), num_images=12, seed=3).read({}):
+        if r.source == part and isinstance(r, Record):
+            groups.setdefault(r.group, set()).add(r.image)
+    assert sorted(map(len, groups.values())) == [1, 1, 2, 2, 3, 3]
 
 
 def test_a_film_may_have_two_findings() -> None:
@@ -98,21 +131,18 @@ def test_a_film_may_have_two_findings() -> None:
     assert 10 <= sum(len(found) == 2 for found in films) <= 32
 
 
-def test_it_is_plain_coco_that_says_synthetic(root: Path) -> None:
+def test_every_part_says_that_it_is_synthetic(root: Path) -> None:
     for part in PARTS:
-        coco = json.loads((root / part / "annotations.json").read_text())
-        assert "SYNTHETIC" in coco["info"]["description"]
-        assert {"images", "annotations", "categories"} <= coco.keys()
-        assert all({"modality", "group", "width", "height"} <= image.keys() for image in coco["images"])
+        assert (root / part / "SYNTHETIC.txt").read_text().startswith("SYNTHETIC pictures")
 
 
 def test_the_same_parameters_reuse_other_ones_are_refused(root: Path) -> None:
-    before = {p: p.stat().st_mtime_ns for p in root.rglob("*.png")}
-    list(PhantomSource(str(root), num_images=12, seed=3).read())
-    assert {p: p.stat().st_mtime_ns for p in root.rglob("*.png")} == before
+    before = {p: p.stat().st_mtime_ns for p in root.rglob("*.*")}
+    list(PhantomSource(str(root), num_images=12, seed=3).read({}))
+    assert {p: p.stat().st_mtime_ns for p in root.rglob("*.*")} == before
     for wrong in ({"num_images": 13, "seed": 3}, {"num_images": 12, "seed": 4}):
         with pytest.raises(InputError, match="phantom_deeplesion holds"):
-            list(PhantomSource(str(root), **wrong).read())
+            list(PhantomSource(str(root), **wrong).read({}))
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
@@ -120,7 +150,7 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     mine.parent.mkdir()
     mine.write_text("keep")
     with pytest.raises(InputError, match="holds something else"):
-        list(PhantomSource(str(tmp_path), num_images=2, seed=3).read())
+        list(PhantomSource(str(tmp_path), num_images=2, seed=3).read({}))
     assert mine.read_text() == "keep"
 
 
@@ -130,7 +160,7 @@ def test_an_interrupted_drawing_leaves_nothing(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr("umed.data.sources.phantom.draw", stop)
     with pytest.raises(KeyboardInterrupt):
-        list(PhantomSource(str(tmp_path), num_images=2, seed=3).read())
+        list(PhantomSource(str(tmp_path), num_images=2, seed=3).read({}))
     assert not list(tmp_path.iterdir())
 
 

@@ -1,12 +1,16 @@
-"""Splits: groups stay whole, sources do not touch each other, shares come near."""
+"""Splits and shares of them: groups stay whole, sources do not touch each other, shares come near."""
 
 from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from umed.boxes import Box
+from umed.data.fraction import train_share
 from umed.data.splits import assign_splits
 from umed.errors import InputError
 from umed.records import Record
@@ -67,3 +71,141 @@ def test_a_share_of_zero_is_empty() -> None:
 def test_fractions_must_be_three_shares(wrong: tuple[float, ...]) -> None:
     with pytest.raises(InputError, match="fractions"):
         assign_splits(records([1]), wrong, 0)
+
+
+SOURCES = {"a": "CT", "b": "CT", "c": "X-ray", "d": "MR"}
+CATEGORIES = ("cyst", "mass", "stone")
+
+
+@st.composite
+def drawn(draw: Any) -> list[Record]:
+    """Up to four sources of groups whose records have any of three categories."""
+    found = []
+    for source, modality in SOURCES.items():
+        groups = draw(st.lists(st.lists(st.sampled_from(CATEGORIES), min_size=1, max_size=4), max_size=12))
+        found += [
+            Record(f"{source}/{g}/{i}", source, "x.png", 9, 9, (Box(0, 0, 1, 1),), category, modality, f"g{g}")
+            for g, group in enumerate(groups)
+            for i, category in enumerate(group)
+        ]
+    return found
+
+
+UNSEEN = st.fixed_dictionaries(
+    {},
+    optional={
+        "source": st.lists(st.sampled_from(sorted(SOURCES)), min_size=1, max_size=2),
+        "modality": st.lists(st.sampled_from(("CT", "X-ray", "MR")), min_size=1, max_size=2),
+        "category": st.lists(st.sampled_from(CATEGORIES), min_size=1, max_size=2),
+    },
+)
+
+
+@given(drawn(), UNSEEN, st.integers(0, 3), st.randoms(), st.sets(st.sampled_from(sorted(SOURCES))))
+def test_no_group_crosses_and_nothing_else_matters(
+    every: list[Record], unseen: dict[str, list[str]], seed: int, order: Any, subset: set[str]
+) -> None:
+    try:
+        split = assign_splits(every, FRACTIONS, seed, unseen)
+    except InputError:
+        there = all(v in {getattr(r, f) for r in every} for f, values in unseen.items() for v in values)
+        matched = [r for r in every if all(getattr(r, f) in values for f, values in unseen.items())]
+        seen_groups = {(r.source, r.group) for r in every} - {(r.source, r.group) for r in matched}
+        plain = assign_splits(every, FRACTIONS, seed)
+        trains = [r for r in plain if r.split == "train" and (r.source, r.group) in seen_groups]
+        assert not there or not matched or not trains
+        return
+    groups = {(r.source, r.group) for r in split}
+    assert all(len({r.split for r in split if (r.source, r.group) == g}) == 1 for g in groups)
+    plain = {r.id: r for r in assign_splits(every, FRACTIONS, seed)}
+    if not unseen:
+        assert split == list(plain.values())
+        return
+    is_unseen = {r.id: all(getattr(r, f) in values for f, values in unseen.items()) for r in every}
+    touched = {(r.source, r.group) for r in every if is_unseen[r.id]}
+    assert {r.id for r in split if r.split == "test"} == {id for id, unseen_one in is_unseen.items() if unseen_one}
+    wanted = [r for r in plain.values() if (r.source, r.group) not in touched and r.split != "test"]
+    assert [r for r in split if r.split != "test"] == wanted  # the same splits as without `unseen`
+    shuffled = order.sample(every, len(every))
+    assert {r.id: r.split for r in assign_splits(shuffled, FRACTIONS, seed, unseen)} == {r.id: r.split for r in split}
+    fewer = [r for r in every if r.source in subset]
+    try:
+        alone = assign_splits(fewer, FRACTIONS, seed, unseen)
+    except InputError:  # what is unseen, or all there is to train on, is in the other sources
+        return
+    assert alone == [r for r in split if r.source in subset]
+
+
+def test_unseen_records_are_the_test_split() -> None:
+    mine = [replace(r, category="mass" if r.id.endswith("/1") else "cyst") for r in records([2] * 10 + [1] * 10)]
+    split = assign_splits(mine, (0.5, 0.2, 0.3), 0, {"category": ["mass"], "source": "s"})
+    assert [r.id for r in split if r.split == "test"] == [f"s/{g}/1" for g in range(10)]
+    rest = {r.id for r in split if r.split != "test"}
+    assert rest and rest < {f"s/{g}/0" for g in range(10, 20)}  # none of the ten groups, none of the tested
+    before = {r.id: r.split for r in assign_splits(mine, (0.5, 0.2, 0.3), 0)}
+    assert {r.id: r.split for r in split if r.id in rest} == {i: before[i] for i in rest}
+
+
+@pytest.mark.parametrize(
+    ("unseen", "told"),
+    [
+        ({"source": ["s", "t"]}, "data.split.unseen.source names t, which no record has: choose of other, s"),
+        ({"category": []}, "data.split.unseen.category names nothing, which no record has: choose of c"),
+        ({"category": None}, "category names None"),
+        ({"modality": "MR"}, "modality names MR, which no record has: choose of CT, X-ray"),
+        ({"patient": ["g1"]}, "data.split.unseen=patient: choose source, category or modality"),
+        ({"source": ["s"], "modality": ["X-ray"]}, r"no record has source in \['s'\], modality in \['X-ray'\] at once"),
+        ({"category": ["c"]}, "leaves no record to train on"),
+    ],
+)
+def test_what_cannot_be_unseen_is_told(unseen: dict[str, Any], told: str) -> None:
+    both = [*records([1] * 5), *(replace(r, modality="X-ray") for r in records([1] * 5, source="other"))]
+    with pytest.raises(InputError, match=told):
+        assign_splits(both, FRACTIONS, 0, unseen)
+
+
+def test_a_source_keeps_its_own_splits() -> None:
+    word = {"g0": "train", "g1": "val"}
+    own = [replace(r, split=word.get(r.group, "test")) for r in records([2] * 6, source="own")]
+    mine = records([1] * 20)
+    split = assign_splits([*own, *mine], FRACTIONS, 0)
+    assert split[:12] == own and split[12:] == assign_splits(mine, FRACTIONS, 0)
+    unseen = assign_splits([*own, *mine], FRACTIONS, 0, {"source": ["s"]})
+    assert unseen == [*own[:4], *(replace(r, split="test") for r in mine)]
+
+
+def test_own_splits_must_be_complete_and_keep_groups_whole() -> None:
+    own = [replace(r, split="train") for r in records([2, 2])]
+    with pytest.raises(InputError, match="source s: group g1 is in train and, with s/1/1, in test"):
+        assign_splits([*own[:3], replace(own[3], split="test")], FRACTIONS, 0)
+    with pytest.raises(InputError, match="source s: s/0/1 has no split, others have one"):
+        assign_splits([own[0], replace(own[1], split=""), *own[2:]], FRACTIONS, 0)
+    with pytest.raises(InputError, match="source s: s/0/0 has split=dev"):
+        assign_splits([replace(own[0], split="dev"), *own[1:]], FRACTIONS, 0)
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=30), st.integers(0, 5))
+def test_a_share_is_part_of_every_larger_one(sizes: list[int], seed: int) -> None:
+    split = assign_splits([*records(sizes), *records([1] * 12, source="other")], FRACTIONS, seed)
+    shares = [train_share(split, f, seed) for f in (0.01, 0.1, 0.25, 0.6, 1)]
+    ids = [{r.id for r in share} for share in shares]
+    assert all(a <= b for a, b in pairwise(ids)) and shares[-1] == split
+    for share in shares:
+        assert [r for r in share if r.split != "train"] == [r for r in split if r.split != "train"]
+        kept = {(r.source, r.group) for r in share if r.split == "train"}
+        assert [r for r in split if (r.source, r.group) in kept] == [r for r in share if r.split == "train"]
+        assert {source for source, _ in kept} == {r.source for r in split if r.split == "train"}
+    largest = max(sizes)
+    for share, fraction in zip(shares, (0.01, 0.1, 0.25, 0.6, 1), strict=True):
+        had, has = (sum(r.split == "train" and r.source == "s" for r in of) for of in (split, share))
+        assert abs(has - fraction * had) <= largest
+
+
+def test_another_source_does_not_change_a_share() -> None:
+    mine = assign_splits(records([2] * 20), FRACTIONS, 0)
+    other = assign_splits(records([1, 3] * 10, source="other"), FRACTIONS, 0)
+    assert [r for r in train_share([*other, *mine], 0.3, 0) if r.source == "s"] == train_share(mine, 0.3, 0)
+    assert train_share(mine[::-1], 0.3, 0) == train_share(mine, 0.3, 0)[::-1] != train_share(mine, 0.3, 1)[::-1]
+    for wrong in (0, -1, 1.1, "half", float("nan")):
+        with pytest.raises(InputError, match="data.fraction="):
+            train_share(mine, wrong, 0)

@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from umed.pictures import contact_sheet, draw_boxes, open_picture
 from umed.records import Dropped, Record, read_jsonl, read_records
 from umed.tasks.prepare import prepare_records
 
-FRACTIONS = (0.7, 0.1, 0.2)
+SPLIT = {"fractions": (0.7, 0.1, 0.2), "seed": 0}
 REAL = Path(os.environ.get("UMED_REAL_MAU", Path(__file__).resolve().parents[2] / "../shared/real_mau"))
 
 
@@ -30,7 +32,7 @@ class Fake:
     def __init__(self, root: Path, items: list[Record | Dropped], name: str = "fake") -> None:
         self.items, self.roots = items, {name: root}
 
-    def read(self) -> Iterator[Record | Dropped]:
+    def read(self, seen: dict[bytes, str], workers: int) -> Iterator[Record | Dropped]:
         yield from self.items
 
 
@@ -49,7 +51,7 @@ def test_what_is_read_is_written_counted_and_shown(root: Path, capsys: pytest.Ca
     lost = [Dropped("fake", "x", "unlabeled"), Dropped("fake", "y", "unlabeled"), Dropped("fake", "z", "noisy", "why")]
     update_metrics(root / "run" / "metrics.json", {"older": 1.5})
     source = Fake(root, [*lost, *map(record, range(10))])
-    records = prepare_records({"fake": source}, FRACTIONS, 0, root / "run")
+    records = prepare_records({"fake": source}, SPLIT, root / "run")
     assert read_records(root / "run" / "records.jsonl") == records and len(records) == 10
     assert list(read_jsonl(root / "run" / "dropped.jsonl")) == [d.to_json() for d in lost]
     assert json.loads((root / "run" / "sources.json").read_text()) == {"fake": str(root)}
@@ -60,7 +62,7 @@ def test_what_is_read_is_written_counted_and_shown(root: Path, capsys: pytest.Ca
         "prepare/fake/noisy": 1,
     }
     out = capsys.readouterr().out
-    assert out.splitlines()[1].split() == ["fake", "CT", "10", "7", "1", "2", "2", "unlabeled,", "1", "noisy"]
+    assert out.splitlines()[1].split() == ["fake", "CT", "10", "7", "1", "2", "10", "2", "unlabeled,", "1", "noisy"]
     sheet = open_picture(root / "run" / "figures" / "data_fake.png")
     assert (255, 255, 0) in {color for _, color in sheet.getcolors(1 << 24) or []}
 
@@ -68,7 +70,7 @@ def test_what_is_read_is_written_counted_and_shown(root: Path, capsys: pytest.Ca
 def test_a_source_without_a_record_is_refused(root: Path) -> None:
     empty = Fake(root, [Dropped("empty", "x", "missing_file")], name="empty")
     with pytest.raises(InputError, match=r"source empty gives no record \(1 missing_file\)"):
-        prepare_records({"fake": Fake(root, [record(1)]), "empty": empty}, FRACTIONS, 0, root / "run")
+        prepare_records({"fake": Fake(root, [record(1)]), "empty": empty}, SPLIT, root / "run")
     assert len(list(read_jsonl(root / "run" / "dropped.jsonl"))) == 1
     assert not (root / "run" / "records.jsonl").exists()
 
@@ -76,9 +78,30 @@ def test_a_source_without_a_record_is_refused(root: Path) -> None:
 def test_ids_and_names_are_unique(root: Path) -> None:
     twice = Fake(root, [record(1, identity="fake/1"), record(2, identity="fake/1")])
     with pytest.raises(InputError, match="fake/1 occurs 2 times"):
-        prepare_records({"fake": twice}, FRACTIONS, 0, root / "run")
+        prepare_records({"fake": twice}, SPLIT, root / "run")
     with pytest.raises(InputError, match="two sources are called fake"):
-        prepare_records({"a": Fake(root, [record(1)]), "b": Fake(root, [record(2)])}, FRACTIONS, 0, root / "run")
+        prepare_records({"a": Fake(root, [record(1)]), "b": Fake(root, [record(2)])}, SPLIT, root / "run")
+
+
+def test_controls_have_a_file_of_their_own_and_the_split_of_their_group(root: Path) -> None:
+    normal = [replace(record(i), id=f"fake/n{i}", boxes=(), category="no finding", group=f"g{i}") for i in range(14)]
+    records = prepare_records({"fake": Fake(root, [*map(record, range(10)), *normal])}, SPLIT, root / "run")
+    assert len(records) == 10 and all(r.boxes for r in records)
+    lines = list(read_jsonl(root / "run" / "controls.jsonl"))
+    assert [line["id"] for line in lines] == [r.id for r in normal] and not any(line["boxes"] for line in lines)
+    split_of = {r.group: r.split for r in records}
+    assert all(line["split"] == split_of.get(line["group"], line["split"]) for line in lines)
+    assert {line["split"] for line in lines} <= {"train", "val", "test"}
+    assert read_metrics(root / "run")["prepare/fake/controls"] == 14
+
+
+def test_records_left_out_of_a_study_are_counted(root: Path) -> None:
+    other = [replace(record(i), id=f"fake/o{i}", category="mass", group=f"h{i}") for i in range(10)]
+    split = {**SPLIT, "unseen": {"category": ["mass"]}}
+    records = prepare_records({"fake": Fake(root, [*map(record, range(10)), *other])}, split, root / "run")
+    assert {r.category for r in records if r.split == "test"} == {"mass"}
+    assert {r.category for r in records if r.split != "test"} == {"cyst"}
+    assert len(records) + read_metrics(root / "run")["prepare/fake/left_out"] == 20
 
 
 def test_the_task_reads_its_config(tmp_path: Path) -> None:
@@ -89,12 +112,29 @@ def test_the_task_reads_its_config(tmp_path: Path) -> None:
             "data": {
                 "source": {"phantom": {**phantom, "root": str(tmp_path)}},
                 "split": {"fractions": [0.7, 0.1, 0.2], "seed": 0},
+                "prepare": {"workers": 1, "manifest": None, "sample": {"total": 20, "by": "source", "seed": 0}},
             },
             "paths": {"run_dir": str(tmp_path / "run")},
         }
     )
     records = instantiate(cfg.task)(cfg)
-    assert {r.source for r in records} == PhantomSource(str(tmp_path)).roots.keys()
+    assert Counter(r.source for r in records) == dict.fromkeys(PhantomSource(str(tmp_path)).roots, 4)
+    metrics = read_metrics(tmp_path / "run")
+    assert metrics["prepare/phantom_deeplesion/kept"] == 4 and metrics["prepare/phantom_deeplesion/left_out"] == 2
+    rebuilt = instantiate(cfg.task)(
+        OmegaConf.merge(
+            cfg,
+            {
+                "data": {"prepare": {"manifest": str(tmp_path / "run" / "manifest.json"), "workers": 3}},
+                "paths": {"run_dir": str(tmp_path / "again")},
+            },
+        )
+    )
+    assert rebuilt == records
+    files = {p.name for p in (tmp_path / "again").iterdir()}
+    assert files == {
+        "records.jsonl", "dropped.jsonl", "manifest.json", "sources.json", "metrics.json", "data_card.md", "figures"
+    }  # fmt: skip
     assert len(list((tmp_path / "run" / "figures").glob("data_phantom_*.png"))) == 5
     cfg.data.source = {}
     with pytest.raises(InputError, match="data/source"):
@@ -103,7 +143,7 @@ def test_the_task_reads_its_config(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real slices are not there: set UMED_REAL_MAU to their folder")
 def test_real_slices(tmp_path: Path) -> None:
-    records = prepare_records({"real": FolderSource(str(REAL), name="real")}, FRACTIONS, 0, tmp_path)
+    records = prepare_records({"real": FolderSource(str(REAL), name="real")}, SPLIT, tmp_path)
     assert len(records) == 27 and sum(len(r.boxes) for r in records) == 28
     assert read_metrics(tmp_path) == {"prepare/real/kept": 27, "prepare/real/unlabeled": 15}
     assert {r.category for r in records} == {"brain tumor", "breast tumor", "lung tumor"}

@@ -2,16 +2,29 @@
 
 import hashlib
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
+from umed.errors import InputError
 from umed.records import Record
 
 
 class Annotator(Protocol):
-    """Writes `query` and `diagnosis`, with `<region>` where the boxes stand, and its name into `provenance`."""
+    """Writes `query` and `diagnosis`, with `<region>` where the boxes stand, and its name into `provenance`.
 
-    def annotate(self, records: Iterable[Record]) -> list[Record]: ...
+    `roots`: the folder of each source's pictures. A record that fails comes back without diagnosis.
+    """
+
+    def annotate(self, records: Iterable[Record], roots: Mapping[str, Path]) -> list[Record]: ...
+
+
+class Stopped(InputError):
+    """An annotator that had to end early; `records` are all it was given, in order, with what is done so far."""
+
+    def __init__(self, message: str, records: Sequence[Record]) -> None:
+        super().__init__(message)
+        self.records = list(records)
 
 
 def choices_of(record: Record, seed: int) -> random.Random:

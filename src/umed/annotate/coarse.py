@@ -4,8 +4,9 @@ Three kinds of answers: the modality, the coarse place of the abnormality, and d
 category belong to ANOTHER picture, so that their wording is learned and their content cannot be.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from umed.annotate.base import choices_of
 from umed.annotate.offline import OfflineAnnotator, size_of
@@ -28,7 +29,7 @@ class CoarseAnnotator:
     def __init__(self, seed: int = 0, kinds: Sequence[float] = (1, 7, 3)) -> None:
         self.seed, self.kinds = seed, kinds
 
-    def annotate(self, records: Iterable[Record]) -> list[Record]:
+    def annotate(self, records: Iterable[Record], roots: Mapping[str, Path] | None = None) -> list[Record]:
         records = list(records)
         diagnoses = OfflineAnnotator(self.seed)
         return [self._one(r, records, diagnoses) for r in records]

@@ -1,6 +1,7 @@
 """Diagnoses from templates: no network, varied wording, in the order detect -> localize -> recognize."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from umed.annotate.base import choices_of
 from umed.boxes import Box, union_area
@@ -22,16 +23,31 @@ LOCALIZE_MANY = (
     "{count} regions are affected, the largest in the {place}: {region}.",
     "It is seen in {count} regions, mainly in the {place}: {region}.",
 )
-RECOGNIZE = ("This indicates {category}.", "The finding is {category}.", "Diagnosis: {category}.")
+RECOGNIZE = ("This indicates {finding}.", "The finding is {finding}.", "Diagnosis: {finding}.")
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+RADIOLOGY = ("CT", "MR", "X-ray")  # seen from the front or from the feet: the patient's right is on the left
+ORGANS = ("bone", "abdomen", "mediastinum", "liver", "lung", "kidney", "soft tissue", "pelvis")  # DeepLesion's types
+COUNTABLE = ("mass", "nodule", "polyp", "stone", "lesion", "tumor", "cyst", "fracture", "ulcer", "pneumothorax")
 
 
-def place_of(box: Box) -> str:
-    """Position in the picture's own frame ("upper left" is the picture's, not the patient's)."""
+def place_of(box: Box, modality: str) -> str:
+    """Where the center lies: "right lower part" of the patient in radiology, "upper left" of the picture elsewhere."""
     x, y = box.center
-    column = "left" if x < 0.4 else "right" if x > 0.6 else ""
     row = "upper" if y < 0.4 else "lower" if y > 0.6 else ""
+    column = "left" if x < 0.4 else "right" if x > 0.6 else ""
+    if modality in RADIOLOGY:
+        side = {"left": "right", "right": "left"}.get(column, "")
+        return " ".join(w for w in (side, row or ("" if side else "middle"), "part") if w)
     return " ".join(w for w in (row, column) if w) or "center"
+
+
+def finding_of(category: str) -> str:
+    """The category as a noun phrase."""
+    if category in ORGANS:
+        return f"a lesion of the {category}"
+    if category.rsplit(" ", 1)[-1] in COUNTABLE:
+        return f"{'an' if category[0] in 'aeiou' else 'a'} {category}"
+    return category
 
 
 def size_of(boxes: Sequence[Box]) -> str:
@@ -46,7 +62,7 @@ class OfflineAnnotator:
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
 
-    def annotate(self, records: Iterable[Record]) -> list[Record]:
+    def annotate(self, records: Iterable[Record], roots: Mapping[str, Path] | None = None) -> list[Record]:
         return [self.describe(r) for r in records]
 
     def describe(self, record: Record) -> Record:
@@ -55,7 +71,7 @@ class OfflineAnnotator:
         count = len(record.boxes)
         where = pick.choice(LOCALIZE if count == 1 else LOCALIZE_MANY).format(
             size=size_of(record.boxes),
-            place=place_of(largest),
+            place=place_of(largest, record.modality),
             count=COUNTS[count] if count < len(COUNTS) else str(count),
             region=REGION,
         )
@@ -63,6 +79,6 @@ class OfflineAnnotator:
         parts = (
             pick.choice(DETECT),
             where[0].upper() + where[1:],
-            pick.choice(RECOGNIZE).format(category=record.category),
+            pick.choice(RECOGNIZE).format(finding=finding_of(record.category)),
         )
         return with_text(record, query, " ".join(parts), annotator="offline", annotator_seed=self.seed)

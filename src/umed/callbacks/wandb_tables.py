@@ -14,7 +14,7 @@ from PIL import Image
 from umed.chat import Prompt
 from umed.figures import TRUE, draw_answer, heat_overlay, synthetic
 from umed.metrics.mau import Line, verdicts
-from umed.pictures import contact_sheet, draw_boxes, open_picture
+from umed.pictures import contact_sheet, draw_boxes, picture_of
 from umed.records import Record
 from umed.rewards.total import Scored
 from umed.rollout import Rollout
@@ -151,4 +151,4 @@ def _wandb_run(trainer: L.Trainer) -> Any:
 
 
 def _picture(trainer: Any, record: Record) -> Image.Image:
-    return open_picture(Path(trainer.datamodule.roots[record.source]) / record.image)
+    return picture_of(record, trainer.datamodule.roots)

@@ -1,18 +1,23 @@
 """MAU batches: the same records serve instruction tuning and as queries for rewarding."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import lightning as L
-import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 from umed.chat import Processor, Prompt
-from umed.errors import InputError
-from umed.pictures import open_picture
+from umed.data.augment import Flips
+from umed.data.sampler import BatchPlan, PlacedBatches, classes_of
+from umed.errors import InputError, positive
+from umed.pictures import picture_of
 from umed.records import Record
+
+NO_FLIPS = {"horizontal_flip": 0.0, "vertical_flip": 0.0}
 
 
 class Prompts(Dataset[Prompt]):
@@ -29,8 +34,26 @@ class Prompts(Dataset[Prompt]):
 
     def __getitem__(self, index: int) -> Prompt:
         record = self.records[index]
+        return self.prompt(picture_of(record, self.roots), record)
+
+    def prompt(self, picture: Image.Image, record: Record) -> Prompt:
         others = tuple(c for c in self.others[record.source] if c != record.category)
-        return self.processor.prompt(open_picture(self.roots[record.source] / record.image), record, others)
+        return self.processor.prompt(picture, record, others)
+
+
+class FlippedPrompts(Dataset[Prompt]):
+    """The same prompts by (position, place in the batch plan), flipped as the place decides."""
+
+    def __init__(self, prompts: Prompts, flips: Flips) -> None:
+        self.prompts, self.flips = prompts, flips
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def __getitem__(self, key: tuple[int, int]) -> Prompt:
+        index, place = key
+        record = self.prompts.records[index]
+        return self.prompts.prompt(*self.flips(picture_of(record, self.prompts.roots), record, place))
 
 
 @lru_cache(maxsize=1)
@@ -46,40 +69,6 @@ def other_categories(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
     return _categories(tuple((r.source, r.category) for r in records))
 
 
-class BatchPlan(Sampler[list[int]]):
-    """Which records each batch holds: a pure function of (seed, batch number), so a resumed run sees the same batches.
-
-    The records are reshuffled for every pass; passes follow each other without a gap. One Lightning epoch is `every`
-    batches, the interval between two checkpoints.
-    """
-
-    def __init__(self, size: int, batch_size: int, seed: int, every: int) -> None:
-        self.size, self.batch_size, self.seed, self.every, self.epoch = size, batch_size, seed, every, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch, also after a resume."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.every
-
-    def batch(self, number: int) -> list[int]:
-        places = range(number * self.batch_size, (number + 1) * self.batch_size)
-        return [self._order(p // self.size)[p % self.size] for p in places]
-
-    def _order(self, data_pass: int) -> list[int]:
-        return _shuffled(self.size, (self.seed * 1_000_003 + data_pass) % 2**63)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for i in range(self.every):
-            yield self.batch(self.epoch * self.every + i)
-
-
-@lru_cache(maxsize=4)
-def _shuffled(size: int, seed: int) -> list[int]:
-    return torch.randperm(size, generator=torch.Generator().manual_seed(seed)).tolist()
-
-
 class MauDataModule(L.LightningDataModule):
     """Training and validation batches of encoded prompts.
 
@@ -89,7 +78,13 @@ class MauDataModule(L.LightningDataModule):
         processor: the model family's.
         batch_size, seed, every: see `BatchPlan`.
         val_samples: at most this many validation records, evenly spread.
+        sampler: `natural`, or the sources or categories take turns: `by_source`, `by_category`.
+        augment: probabilities `horizontal_flip` and `vertical_flip`, of training records only.
         num_workers: of the data loaders.
+        prefetch: batches that each worker has ready.
+
+    Raises:
+        InputError: an option that cannot be.
     """
 
     def __init__(
@@ -102,12 +97,22 @@ class MauDataModule(L.LightningDataModule):
         seed: int,
         every: int,
         val_samples: int,
+        sampler: str = "natural",
+        augment: Mapping[str, float] = NO_FLIPS,
         num_workers: int = 0,
+        prefetch: int = 2,
     ) -> None:
         super().__init__()
+        if num_workers < 0:
+            raise InputError(f"data.num_workers={num_workers}: 0 or more is expected")
+        positive("data.prefetch", prefetch)
+        classes_of((), sampler)  # a name that is not known is told before training
         self.records, self.roots, self.processor = list(records), roots, processor
         self.batch_size, self.seed, self.every = batch_size, seed, every
-        self.val_samples, self.num_workers = val_samples, num_workers
+        self.val_samples, self.sampler, self.flips = val_samples, sampler, Flips.of(augment, seed)
+        self.workers: dict[str, Any] = {"num_workers": num_workers}
+        if num_workers:
+            self.workers["prefetch_factor"] = prefetch
 
     def split(self, name: str, at_most: int | None = None) -> Prompts:
         """The records of a split, or an evenly spread part of them.
@@ -124,18 +129,17 @@ class MauDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         prompts = self.split("train")
-        plan = BatchPlan(len(prompts), self.batch_size, self.seed, self.every)
-        return DataLoader(
-            prompts,
-            batch_sampler=plan,
-            collate_fn=list,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-        )
+        classes = classes_of(prompts.records, self.sampler)
+        plan = BatchPlan(len(prompts), self.batch_size, self.seed, self.every, classes)
+        persistent = self.workers["num_workers"] > 0
+        keyed: dict[str, Any] = {"dataset": prompts, "batch_sampler": plan}
+        if self.flips:
+            keyed = {"dataset": FlippedPrompts(prompts, self.flips), "batch_sampler": PlacedBatches(plan)}
+        return DataLoader(**keyed, collate_fn=list, persistent_workers=persistent, **self.workers)
 
     def val_dataloader(self) -> DataLoader:
         return self.loader(self.split("val", self.val_samples))
 
     def loader(self, prompts: Prompts, batch_size: int = 64) -> DataLoader:
         """In order, for evaluation."""
-        return DataLoader(prompts, batch_size, collate_fn=list, num_workers=self.num_workers)
+        return DataLoader(prompts, batch_size, collate_fn=list, **self.workers)

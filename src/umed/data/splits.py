@@ -2,41 +2,77 @@
 
 import hashlib
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
-from umed.errors import InputError
+from umed.errors import InputError, chosen
 from umed.records import Record
 
 SPLITS = ("train", "val", "test")
+FIELDS = ("source", "category", "modality")  # by which records can be kept unseen
 
 
-def assign_splits(records: Sequence[Record], fractions: Sequence[float], seed: int) -> list[Record]:
+def assign_splits(
+    records: Sequence[Record],
+    fractions: Sequence[float],
+    seed: int,
+    unseen: Mapping[str, Iterable[str] | str] | None = None,
+) -> list[Record]:
     """The same records with `split` set, each source for itself, so another source changes nothing.
 
     Groups stand in the order of a hash of (seed, source, group) and are cut where the shares of records come nearest
-    to `fractions`; with enough groups no split is empty unless its fraction is 0.
+    to `fractions`; with enough groups no split is empty unless its fraction is 0. A source all of whose records have a
+    split already keeps its own.
+
+    Args:
+        unseen: field -> values. Records that match every field are the whole test split; the others of their groups
+            and those that were to be tested are left out of this study, and of the result.
 
     Raises:
-        InputError: `fractions` are not three shares of 1.
+        InputError: `fractions` are not three shares of 1; a source's own splits are not complete or cut through a
+            group; `unseen` names a field or value that no record has, or leaves nothing to train on.
     """
     shares = [float(f) for f in fractions]
     if len(shares) != len(SPLITS) or min(shares) < 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
         raise InputError(f"data.split.fractions={shares}: three shares (train, val, test) that sum to 1 are expected")
+    by_source: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_source[record.source].append(record)
     split_of: dict[tuple[str, str], str] = {}
-    for source in dict.fromkeys(r.source for r in records):
-        sizes = Counter(r.group for r in records if r.source == source)
-        groups = sorted(sizes, key=lambda group: _rank(seed, source, group))
+    for source, own in by_source.items():
+        if any(r.split for r in own):
+            split_of |= _own_splits(source, own)
+            continue
+        sizes = Counter(r.group for r in own)
+        groups = sorted(sizes, key=lambda group: rank(seed, source, group))
         edges = [0, *_cuts([sizes[g] for g in groups], shares), len(groups)]
         for name, start, stop in zip(SPLITS, edges, edges[1:], strict=False):
             split_of |= {(source, group): name for group in groups[start:stop]}
-    return [replace(r, split=split_of[r.source, r.group]) for r in records]
+    split = [replace(r, split=split_of[r.source, r.group]) for r in records]
+    return _with_unseen(split, unseen) if unseen else split
 
 
-def _rank(seed: int, source: str, group: str) -> bytes:
+def rank(seed: int, source: str, group: str) -> bytes:
+    """A group's place in the order of its source."""
     return hashlib.sha256(f"{seed}\0{source}\0{group}".encode()).digest()
+
+
+def _own_splits(source: str, records: Sequence[Record]) -> dict[tuple[str, str], str]:
+    found: dict[tuple[str, str], str] = {}
+    for r in records:
+        if r.split not in SPLITS:
+            told = f"split={r.split}" if r.split else "no split"
+            raise InputError(
+                f"source {source}: {r.id} has {told}, others have one: give every record train, val or test, or none"
+            )
+        if found.setdefault((source, r.group), r.split) != r.split:
+            raise InputError(
+                f"source {source}: group {r.group} is in {found[source, r.group]} and, with {r.id}, in {r.split}: "
+                "give all pictures of a patient one split"
+            )
+    return found
 
 
 def _cuts(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
@@ -49,3 +85,34 @@ def _cuts(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
         high = len(sizes) - sum(needed[k + 1 :]) if shares[k] else low
         cuts.append(min(range(low, high + 1), key=lambda n: abs(upto[n] - wanted * upto[-1])))
     return cuts
+
+
+def _with_unseen(records: Sequence[Record], unseen: Mapping[str, Iterable[str] | str]) -> list[Record]:
+    wanted = {field: _values(records, field, values) for field, values in unseen.items()}
+    kept_unseen = [all(getattr(r, field) in values for field, values in wanted.items()) for r in records]
+    if not any(kept_unseen):
+        told = ", ".join(f"{field} in {sorted(values)}" for field, values in wanted.items())
+        raise InputError(f"data.split.unseen: no record has {told} at once: leave a field out")
+    groups = {(r.source, r.group) for r, is_unseen in zip(records, kept_unseen, strict=True) if is_unseen}
+    kept = []
+    for r, is_unseen in zip(records, kept_unseen, strict=True):
+        if is_unseen:
+            kept.append(replace(r, split="test"))
+        elif r.split != "test" and (r.source, r.group) not in groups:
+            kept.append(r)
+    if not any(r.split == "train" for r in kept):
+        raise InputError("data.split.unseen leaves no record to train on: name fewer values or add a source")
+    return kept
+
+
+def _values(records: Sequence[Record], field: str, values: Iterable[str] | str) -> set[str]:
+    chosen("data.split.unseen", field, *FIELDS)
+    listed = [values] if isinstance(values, str) or not isinstance(values, Iterable) else values
+    named = {str(v) for v in listed}
+    there = {getattr(r, field) for r in records}
+    if not named or named - there:
+        lost = ", ".join(sorted(named - there)) or "nothing"
+        raise InputError(
+            f"data.split.unseen.{field} names {lost}, which no record has: choose of {', '.join(sorted(there))}"
+        )
+    return named

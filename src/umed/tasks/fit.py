@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig
 
 from umed.callbacks.checkpoints import AtomicCheckpointIO, newest_checkpoint
+from umed.data.fraction import train_share
 from umed.data.mau import MauDataModule
 from umed.models.load import load_policy, save_adapter
 from umed.records import Record
@@ -58,8 +59,19 @@ def datamodule_of(
         seed=cfg.seed,
         every=every,
         val_samples=val_samples,
+        sampler=cfg.data.sampler,
+        augment=cfg.data.augment,
         num_workers=cfg.data.num_workers,
+        prefetch=cfg.data.prefetch,
     )
+
+
+def thinned(cfg: DictConfig, data: Data) -> Data:
+    """The data with `data.fraction` of its train records."""
+    kept = train_share(data.records, cfg.data.fraction, cfg.data.split.seed)
+    if len(kept) < len(data.records):
+        print(f"data.fraction={cfg.data.fraction}: {len(data.records) - len(kept)} train records left out")
+    return replace(data, records=kept)
 
 
 def fit(
@@ -79,6 +91,7 @@ def fit(
     """
     method = instantiate(method_cfg)(partial(build_policy, cfg, init_from))
     method.stage = stage
+    data = thinned(cfg, data)
     count = sum(r.split == "train" for r in data.records)
     batches = min(method.batches(count), cfg.limits.batches or math.inf)
     intervals = math.ceil(batches / cfg.data.checkpoint_every)

@@ -22,7 +22,7 @@ def pretrain(cfg: DictConfig) -> None:
     run = Path(cfg.paths.run_dir)
     taught: list[Record] = []
     for k in range(cfg.task.texts_per_record):  # each record with several texts
-        taught += instantiate(cfg.annotator, seed=cfg.annotator.seed + 10 * k).annotate(data.records)
+        taught += instantiate(cfg.annotator, seed=cfg.annotator.seed + 10 * k).annotate(data.records, data.roots)
     start = run / "init"
     with open_dict(cfg):
         cfg.model.path, cfg.model.adapter, cfg.model.frozen = str(start), None, list(cfg.task.frozen)

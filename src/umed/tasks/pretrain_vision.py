@@ -16,7 +16,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 from umed.boxes import Box, coverage
 from umed.chat import ImageView, Processor
-from umed.pictures import open_picture
+from umed.pictures import picture_of
 from umed.records import Record
 
 CELLS = 4  # cells along each side of an image token
@@ -27,18 +27,18 @@ class Patches(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
     """Each picture once: its pixels, its grid, its `patch_targets` and its `patch_places`."""
 
     def __init__(self, records: Sequence[Record], roots: Mapping[str, Path], processor: Processor) -> None:
-        found: dict[Path, list[Record]] = defaultdict(list)
+        found: dict[tuple[str, str], list[Record]] = defaultdict(list)
         for r in records:
-            found[roots[r.source] / r.image].append(r)
-        self.pictures, self.processor = list(found.items()), processor
+            found[r.source, r.image].append(r)
+        self.pictures, self.roots, self.processor = list(found.values()), roots, processor
         self.categories = sorted({r.category for r in records})
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        path, records = self.pictures[index]
-        prompt = self.processor.prompt(open_picture(path), records[0])
+        records = self.pictures[index]
+        prompt = self.processor.prompt(picture_of(records[0], self.roots), records[0])
         boxes = {r.category: r.boxes for r in records}
         target = patch_targets(prompt.view, [boxes.get(c, ()) for c in self.categories])
         return prompt.inputs["pixel_values"], prompt.inputs["image_grid_thw"], target, patch_places(prompt.view)

@@ -22,8 +22,8 @@ PARTS: dict[str, tuple[str, Callable[[Generator, Generator], Drawing]]] = {
 }
 
 
-def draw(part: str, seed: int, index: int) -> tuple[Drawing, str]:
-    """Picture `index` of a part and its patient: a pure function of the three arguments.
+def draw(part: str, seed: int, index: int) -> tuple[Drawing, int]:
+    """Picture `index` of a part and the number of its patient: a pure function of the three arguments.
 
     Each six pictures in a row belong to three patients, with one, two and three of them.
     """
@@ -32,4 +32,4 @@ def draw(part: str, seed: int, index: int) -> tuple[Drawing, str]:
     sizes = np.random.default_rng([seed, number, 0, block]).permutation([1, 2, 3])
     patient = 3 * block + int(np.searchsorted(np.cumsum(sizes), place, side="right"))
     own = np.random.default_rng([seed, number, 1, patient])
-    return PARTS[part][1](own, np.random.default_rng([seed, number, 2, index])), f"p{patient:05d}"
+    return PARTS[part][1](own, np.random.default_rng([seed, number, 2, index])), patient

@@ -1,235 +1,148 @@
-"""`folder`: the user's own pictures with COCO boxes."""
+"""`folder`: the user's own pictures with boxes in one of five formats."""
 
-import hashlib
-import json
-import os
+import math
 import re
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import NoneType
-from typing import Any
 
-from PIL import Image
+from umed.data.sources.base import Picture, PictureSource
+from umed.data.sources.examples.folder import write_example
+from umed.data.sources.files import printable
+from umed.data.sources.formats import SPLIT_WORDS, coco, csv_table, masks, voc, yolo
+from umed.data.sources.formats.corners import CONVENTIONS
+from umed.errors import InputError, chosen
+from umed.records import Dropped, is_text
 
-from umed.boxes import Box, BoxError
-from umed.errors import InputError
-from umed.pictures import UNREADABLE, check_depth
-from umed.records import Dropped, Record, is_text
-
-Entry = dict[str, Any]
-FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
-    "images": {
-        "id": (int, str),
-        "file_name": (str,),
-        "width": (int, float, NoneType),
-        "height": (int, float, NoneType),
-        "modality": (str, NoneType),
-        "group": (int, float, str, NoneType),
-    },
-    "annotations": {"id": (int, str), "image_id": (int, str), "category_id": (int, str), "bbox": (list,)},
-    "categories": {"id": (int, str), "name": (str,)},
+USUAL = {
+    "coco": "annotations.json",
+    "yolo": "data.yaml",
+    "voc": "Annotations",
+    "csv": "annotations.csv",
+    "masks": "masks",
 }
+MEANT = {"csv": "xyxy", "voc": "voc"}  # formats whose four numbers may be meant otherwise
 
 
-class FolderSource:
-    """Pictures under one folder with the boxes of a COCO file.
-
-    An image may carry `modality` and `group` keys of its own; they win over the options.
+class FolderSource(PictureSource):
+    """Pictures under one folder with their boxes; what the files say of a picture wins over the options.
 
     Args:
-        root: folder to which every `file_name` is relative.
-        format: `coco`.
+        root: folder to which every picture's path is relative.
+        format: `coco`, `yolo`, `voc`, `csv` or `masks`.
         name: of the source in records and metrics.
-        annotations: the file, relative to `root`.
+        annotations: the file or folder, relative to `root`; None = the usual one of the format.
         modality: of pictures that do not name theirs.
-        group_regex: its first group (or whole match) in `file_name` is the patient; without it, each picture is one.
+        group_regex: its first group (or whole match) in the path is the patient; without it, the patient of a DICOM
+            file, else each picture is one.
+        split: `own` keeps the splits of the files, `ours` makes new ones.
+        box: what the four numbers of csv (None = `xyxy`) and voc (None = `voc`) mean, see `box_of`.
+        category: of masks that do not lie in a folder for each category.
+        window: low and high gray value of pictures with more than 8 bits, after `offset` is added to what is stored.
 
     Raises:
-        InputError: a format that is not known, a wrong regular expression.
+        InputError: an option that is not known or does not fit the format.
     """
+
+    example = staticmethod(write_example)
 
     def __init__(
         self,
-        root: str,
+        root: str | Path,
         format: str = "coco",
         name: str = "folder",
-        annotations: str = "annotations.json",
+        annotations: str | None = None,
         modality: str | None = None,
         group_regex: str | None = None,
+        split: str = "ours",
+        box: str | None = None,
+        category: str | None = None,
+        window: Sequence[float] | None = None,
+        offset: float = 0.0,
     ) -> None:
-        if format != "coco":
-            raise InputError(f"{name}: format={format} is not known: use format=coco")
+        super().__init__(root, name)
+        self.format = chosen(f"{name}: format", format, *USUAL)
+        self.split = chosen(f"{name}: split", split, "ours", "own")
+        if box is not None and (chosen(f"{name}: box", box, *CONVENTIONS), format)[1] not in MEANT:
+            raise InputError(f"{name}: box={box} is for format=csv and format=voc: leave it out")
+        if category is not None and format != "masks":
+            raise InputError(f"{name}: category={category} is for format=masks: the other formats name their own")
         try:
             self.group_regex = re.compile(group_regex) if group_regex else None
         except re.error as error:
             raise InputError(f"{name}: group_regex={group_regex} is no regular expression ({error})") from None
-        self.root, self.name, self.modality = Path(root), name, modality
-        self.file = self.root / annotations
+        self.annotations, self.modality, self.category = annotations or USUAL[format], modality, category
+        self.box = box or MEANT.get(format, "")
+        self.window = _window(name, window, offset)
 
-    @property
-    def roots(self) -> dict[str, Path]:
-        return {self.name: self.root}
+    def pictures(self) -> Iterator[Picture | Dropped]:
+        for item in self._listed():
+            if isinstance(item, Picture):
+                yield from self._settled(item)
+            else:
+                yield item
 
-    def read(self) -> Iterator[Record | Dropped]:
-        """One record per image and category; every image or box that gives none is `Dropped`.
+    def _listed(self) -> Iterator[Picture | Dropped]:
+        if self.format == "coco":
+            return coco.pictures(self.root, self.annotations)
+        if self.format == "yolo":
+            return yolo.pictures(self.root, self.annotations, self.name)
+        if self.format == "voc":
+            return voc.pictures(self.root, self.annotations, self.name, self.box)
+        if self.format == "csv":
+            return csv_table.pictures(self.root, self.annotations, self.name, self.box)
+        return masks.pictures(self.root, self.annotations, self.name, self.category)
 
-        Raises:
-            InputError: no such folder or file; not COCO; a box in another convention; a path out of `root`.
-        """
-        coco = self._load()
-        categories = {e["id"]: _plain(e["name"]) for e in coco["categories"]}
-        boxes: dict[Any, list[Entry]] = {e["id"]: [] for e in coco["images"]}
-        for entry in coco["annotations"]:
-            where = f"{self.file}: annotation id {entry['id']}"
-            if entry["image_id"] not in boxes:
-                raise InputError(f"{where} names image_id {entry['image_id']}, which is not in images: correct it")
-            if entry["category_id"] not in categories:
-                raise InputError(
-                    f"{where} names category_id {entry['category_id']}, which is not in categories: correct it"
-                )
-            boxes[entry["image_id"]].append(entry)
-        first: dict[bytes, str] = {}
-        for image in coco["images"]:
-            path, file_name = self._inside(image), image["file_name"]
-            try:
-                width, height, pixels = self._look(path)
-            except UNREADABLE as error:
-                # os.path: a name that is too long exists nowhere, Path.exists raises for it
-                there = os.path.exists(path)
-                reason, detail = ("unreadable", str(error)) if there else ("missing_file", f"no file {path}")
-                yield Dropped(self.name, file_name, reason, detail)
-                continue
-            if pixels in first:
-                yield Dropped(self.name, file_name, "duplicate", f"same pixels as {first[pixels]}")
-                continue
-            first[pixels] = file_name
-            if not boxes[image["id"]]:
-                yield Dropped(self.name, file_name, "unlabeled", "no box")
-            yield from self._records(image, width, height, boxes[image["id"]], categories)
+    def _settled(self, picture: Picture) -> Iterator[Picture | Dropped]:
+        """The picture with modality, group, split and window; what no file can hold is dropped."""
+        if not is_text(picture.name):
+            yield Dropped(self.name, printable(picture.name), "malformed", "a name that no text file can hold")
+            return
+        regions = []
+        for region in picture.regions:
+            if is_text(region.category + region.where):
+                regions.append(region)
+            else:
+                item = printable(f"{picture.name} {region.where}")
+                yield Dropped(self.name, item, "malformed", "a name that no text file can hold")
+        if picture.regions and not regions:
+            return
+        if regions or picture.is_control:
+            split = {"split": self._own_split(picture)} if self.split == "own" else {}
+            picture = replace(picture, group=self._group(picture), extra={**picture.extra, **split})
+        modality = picture.modality or self.modality or "unknown"
+        yield replace(picture, regions=regions, modality=modality, window=self.window)
 
-    def _records(
-        self, image: Entry, width: int, height: int, entries: list[Entry], categories: dict[Any, str]
-    ) -> Iterator[Record | Dropped]:
-        self._check_size(image, width, height)
-        found: dict[str, list[tuple[Box, Any]]] = defaultdict(list)
-        for entry in entries:
-            item = f"{image['file_name']} annotation {entry['id']}"
-            if entry.get("iscrowd"):
-                yield Dropped(self.name, item, "malformed", "iscrowd: a region of many, no box of one")
-                continue
-            category = categories[entry["category_id"]]
-            if not category:
-                yield Dropped(self.name, item, "unlabeled", f"category id {entry['category_id']} has no name")
-                continue
-            try:
-                box = self._box(entry, width, height)
-            except BoxError as error:
-                yield Dropped(self.name, item, error.reason, str(error))
-                continue
-            found[category].append((box, entry["id"]))
-        for k, (category, named) in enumerate(found.items(), 1):
-            yield Record(
-                id=f"{self.name}/{image['file_name']}" + (f"#{k}" if len(found) > 1 else ""),
-                source=self.name,
-                image=image["file_name"],
-                width=width,
-                height=height,
-                boxes=tuple(box for box, _ in named),
-                category=category,
-                modality=str(image.get("modality") or self.modality or "unknown"),
-                group=self._group(image),
-                provenance={"raw": [number for _, number in named]},
-            )
-
-    def _box(self, entry: Entry, width: int, height: int) -> Box:
-        try:
-            x, y, w, h = map(float, entry["bbox"])
-        except OverflowError:
-            raise BoxError("malformed", "bbox has a number too large for a float") from None
-        if x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1:
+    def _own_split(self, picture: Picture) -> str:
+        word = picture.official_split
+        if word.lower() not in SPLIT_WORDS:
+            told = f"split {word}" if word else "no split"
             raise InputError(
-                f"{self.file}: annotation id {entry['id']}: bbox {entry['bbox']} reaches beyond its picture of "
-                f"{width}x{height}: give x, y, width, height in pixels of the stored picture"
+                f"{self.name}: {picture.name} has {told}: split=own needs train, val or test for every picture"
             )
-        return Box.from_xywh((x, y, w, h), width, height)
+        return SPLIT_WORDS[word.lower()]
 
-    def _check_size(self, image: Entry, width: int, height: int) -> None:
-        said = image.get("width") or width, image.get("height") or height
-        if said != (width, height):
-            raise InputError(
-                f"{self.file}: image id {image['id']}: {image['file_name']} is {width}x{height}, not "
-                f"{said[0]}x{said[1]}: its boxes may be of another size; correct both"
-            )
-
-    def _group(self, image: Entry) -> str:
-        if image.get("group") is not None:
-            return str(image["group"])
-        if self.group_regex is None:
-            return str(image["file_name"])
-        match = self.group_regex.search(image["file_name"])
+    def _group(self, picture: Picture) -> str:
+        if picture.group or self.group_regex is None:
+            return picture.group
+        match = self.group_regex.search(picture.name)
         found = match and match[1 if match.re.groups else 0]
         if not found:
             raise InputError(
-                f"{self.name}: group_regex={self.group_regex.pattern} finds nothing in {image['file_name']}: "
+                f"{self.name}: group_regex={self.group_regex.pattern} finds nothing in {picture.name}: "
                 "it must name the patient of every picture"
             )
         return found
 
-    def _inside(self, image: Entry) -> Path:
-        path = self.root / image["file_name"]
-        real = Path(os.path.realpath(path))  # Path.resolve raises where links go round in a circle
-        if Path(image["file_name"]).is_absolute() or not real.is_relative_to(self.root.resolve()):
-            raise InputError(
-                f"{self.file}: image id {image['id']}: {image['file_name']} leads out of {self.root}: "
-                "move the picture there"
-            )
-        return path
 
-    def _look(self, path: Path) -> tuple[int, int, bytes]:
-        """The real size and a digest of the pixels; the whole file is decoded, so a truncated one is found here."""
-        with Image.open(path) as picture:
-            check_depth(picture, path)
-            picture.load()
-            head = f"{picture.mode} {picture.size}".encode()
-            return *picture.size, hashlib.sha256(head + picture.convert("RGB").tobytes()).digest()
-
-    def _load(self) -> dict[str, list[Entry]]:
-        if not self.root.is_dir():
-            raise InputError(f"{self.name}: no folder {self.root}: set its root")
-        if not self.file.is_file():
-            raise InputError(f"{self.name}: no file {self.file}: a COCO file is expected there, or set annotations")
-        try:
-            coco = json.loads(self.file.read_text(encoding="utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{self.file}: not JSON ({error}): a COCO file is expected") from None
-        if not isinstance(coco, dict):
-            raise InputError(f"{self.file}: a JSON object is expected, found {type(coco).__name__}")
-        for part in FIELDS:
-            self._check(part, coco.get(part))
-        return coco
-
-    def _check(self, part: str, entries: Any) -> None:
-        if not isinstance(entries, list):
-            raise InputError(f"{self.file}: no list `{part}`: COCO needs images, annotations and categories")
-        seen = set()
-        for position, entry in enumerate(entries):
-            where = f"{self.file}: {part}[{position}]"
-            if not isinstance(entry, dict):
-                raise InputError(f"{where}: an object is expected, found {type(entry).__name__}")
-            for key, kinds in FIELDS[part].items():
-                value = entry.get(key)
-                if type(value) not in kinds:
-                    wanted = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
-                    raise InputError(f"{where}: {key} is {value!r}: {wanted} is expected, not {type(value).__name__}")
-                if isinstance(value, str) and not is_text(value):
-                    raise InputError(f"{where}: {key} is {value!r}, which no file can hold: correct it")
-            if part == "annotations" and [type(v) in (int, float) for v in entry["bbox"]] != [True] * 4:
-                raise InputError(f"{where}: bbox is {entry['bbox']!r}: four numbers x, y, width, height are expected")
-            if entry["id"] in seen:
-                raise InputError(f"{where}: id {entry['id']} occurs twice: ids must be unique")
-            seen.add(entry["id"])
-
-
-def _plain(category: str) -> str:
-    return " ".join(category.lower().replace("_", " ").split())
+def _window(name: str, window: Sequence[float] | None, offset: float) -> tuple[float, float, float] | None:
+    if window is None:
+        return None
+    try:
+        low, high = (float(v) for v in window)
+        found = low, high, float(offset)
+    except (TypeError, ValueError):
+        found = math.nan, math.nan, math.nan
+    if not all(map(math.isfinite, found)) or found[0] >= found[1]:
+        raise InputError(f"{name}: window={window}, offset={offset}: window=[low, high] with low < high is expected")
+    return found

@@ -1,20 +1,33 @@
-"""The embedded SYNTHETIC data: five drawn stand-ins for the MAU sources, written to disk as ordinary COCO."""
+"""The embedded SYNTHETIC data: five drawn stand-ins for the MAU sources, in the on-disk formats of these."""
 
 import json
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from umed.data.phantom import PARTS, draw
-from umed.data.sources.folder import FolderSource
+from umed.data.phantom.formats import FORMATS, Drawn
+from umed.data.sources.base import PictureSource
+from umed.data.sources.deeplesion import DeepLesionSource
+from umed.data.sources.kidney_stone import KidneyStoneSource
+from umed.data.sources.kvasir import KvasirSource
+from umed.data.sources.nih_chest import NihChestSource
+from umed.data.sources.tbx11k import Tbx11kSource
 from umed.errors import InputError
 from umed.records import Dropped, Record
 
-VERSION = 2  # raised when the same seed would draw other pictures
+VERSION = 3  # raised when the same seed would write other files
+NOTE = "SYNTHETIC pictures, drawn by a program in the manner of"
+PARSERS: dict[str, type[PictureSource]] = {
+    "phantom_deeplesion": DeepLesionSource,
+    "phantom_kidney_stone": KidneyStoneSource,
+    "phantom_nih_chest": NihChestSource,
+    "phantom_tbx11k": Tbx11kSource,
+    "phantom_kvasir": KvasirSource,
+}
 
 
 class PhantomSource:
@@ -35,7 +48,7 @@ class PhantomSource:
     def roots(self) -> dict[str, Path]:
         return {part: self.root / part for part in PARTS}
 
-    def read(self) -> Iterator[Record | Dropped]:
+    def read(self, seen: dict[bytes, str], workers: int = 1) -> Iterator[Record | Dropped]:
         """The records of all parts.
 
         Raises:
@@ -44,7 +57,7 @@ class PhantomSource:
         for part, folder in self.roots.items():
             if not self._is_drawn(folder):
                 self._draw(part, folder)
-            yield from FolderSource(str(folder), name=part).read()
+            yield from PARSERS[part](root=folder, name=part).read(seen, workers)
 
     @property
     def _parameters(self) -> dict[str, int]:
@@ -68,8 +81,8 @@ class PhantomSource:
         self.root.mkdir(parents=True, exist_ok=True)
         half = Path(tempfile.mkdtemp(prefix=f".{part}.", dir=self.root))
         try:
-            (half / "images").mkdir()
-            (half / "annotations.json").write_text(json.dumps(self._coco(part, half)), encoding="utf-8")
+            FORMATS[part](half, self._drawn(part))
+            (half / "SYNTHETIC.txt").write_text(f"{NOTE} {part[8:]}; no patient\n", encoding="utf-8")
             (half / "phantom.json").write_text(json.dumps(self._parameters), encoding="utf-8")
             half.chmod(0o755)
             try:
@@ -80,26 +93,8 @@ class PhantomSource:
         finally:
             shutil.rmtree(half, ignore_errors=True)
 
-    def _coco(self, part: str, folder: Path) -> dict[str, Any]:
-        images: list[dict[str, Any]] = []
-        annotations: list[dict[str, Any]] = []
-        categories: dict[str, int] = {}
-        for i in tqdm(
-            range(self.num_images), desc=f"drawing {part} (synthetic)", unit="picture", leave=False, disable=None
-        ):
-            (picture, lesions), patient = draw(part, self.seed, i)
-            name = f"images/{i:05d}.png"
-            picture.save(folder / name, compress_level=1)
-            width, height = picture.size
-            image = {"id": i + 1, "file_name": name, "width": width, "height": height}
-            images.append({**image, "modality": PARTS[part][0], "group": patient})
-            for lesion in lesions:
-                entry = {"id": len(annotations) + 1, "image_id": i + 1, "bbox": lesion.bbox, "iscrowd": 0}
-                category = categories.setdefault(lesion.category, len(categories) + 1)
-                annotations.append({**entry, "category_id": category, "area": int(lesion.mask.sum())})
-        return {
-            "info": {"description": f"SYNTHETIC pictures, drawn by a program in the manner of {part[8:]}; no patient"},
-            "images": images,
-            "annotations": annotations,
-            "categories": [{"id": number, "name": name} for name, number in categories.items()],
-        }
+    def _drawn(self, part: str) -> Drawn:
+        numbers = range(self.num_images)
+        for i in tqdm(numbers, desc=f"drawing {part} (synthetic)", unit="picture", leave=False, disable=None):
+            drawing, patient = draw(part, self.seed, i)
+            yield i, patient, drawing

@@ -1,0 +1,124 @@
+"""The paper's two turns: a diagnosis of the drawn region, then a reflection that puts it in order.
+
+The state of a conversation is what the journal holds of it: `Dialog.step` replays that and says what comes next, so a
+run that was killed goes on where it was.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from umed.annotate.checks import PARTS, Aliases, Unusable, pixels, read_diagnosis, read_parts, schema
+from umed.annotate.journal import Answer, Journal
+from umed.annotate.wire import Message, reply_of
+from umed.chat import REGION
+from umed.errors import InputError
+from umed.records import Record
+
+TURNS = (
+    ("diagnosis", schema("diagnosis"), read_diagnosis),
+    ("reflection", schema(*PARTS), read_parts),
+)
+_PLACES: dict[str, tuple[str, ...]] = {
+    "system": (),
+    "user": ("{category}", "{region}"),
+    "reflection": (REGION,),
+    "repair": ("{problem}",),
+}
+_PLACEHOLDER = re.compile(r"\{(category|modality|region|width|height|problem)\}")
+_SILENCE = "(no answer)"  # some endpoints refuse an empty turn
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What comes next: a request, the same in every run that gets here. `key` names it in the journal."""
+
+    key: str
+    turn: str
+    record: Record
+    messages: tuple[Message, ...]
+    schema: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The end of a conversation: the diagnosis, or None and why there is none."""
+
+    diagnosis: str | None
+    problem: str
+    answers: tuple[Answer, ...]
+
+
+class Dialog:
+    """The prompts, and what of a request makes it another one.
+
+    Args:
+        prompt: the texts `system`, `user`, `reflection` and `repair`.
+        settings: all that changes an answer besides the prompts: model, api, further fields of the request.
+        aliases: a category's other names.
+
+    Raises:
+        InputError: a prompt is missing or lacks a placeholder.
+    """
+
+    def __init__(self, prompt: Mapping[str, str], settings: Mapping[str, Any], aliases: Aliases) -> None:
+        for name, places in _PLACES.items():
+            text = prompt.get(name)
+            if not isinstance(text, str) or not text.strip():
+                raise InputError(f"annotator.prompt.{name} is no text: write one")
+            missing = [place for place in places if place not in text]
+            if missing:
+                raise InputError(f"annotator.prompt.{name} has no place for {', '.join(missing)}: write it there")
+        self.prompt, self.aliases = {name: prompt[name] for name in _PLACES}, aliases
+        self.prompt_sha256 = hashlib.sha256(json.dumps(self.prompt, sort_keys=True).encode()).hexdigest()
+        self._settings = json.dumps(settings, sort_keys=True)
+
+    def step(self, record: Record, picture_hash: str, journal: Journal) -> Ask | Told:
+        """What comes next in the conversation about a record."""
+        messages, answers, diagnosis = self.opening(record), [], ""
+        for turn, shape, read in TURNS:
+            if turn == "reflection":
+                messages = (*messages, self._message("reflection", record))
+            for name in (turn, f"{turn} repair"):
+                key = self._key(record, picture_hash, name)
+                answer = journal.get(key)
+                if answer is None:
+                    return Ask(key, name, record, messages, shape)
+                answers.append(answer)
+                text = reply_of(answer.body).text
+                messages = (*messages, Message("assistant", text if text.strip() else _SILENCE))
+                try:
+                    diagnosis = read(text, record, self.aliases)
+                    break
+                except Unusable as problem:
+                    reason = problem.reason
+                    messages = (*messages, self._message("repair", record, problem.told))
+            else:
+                return Told(None, f"{turn}: {reason}", tuple(answers))
+        return Told(diagnosis, "", tuple(answers))
+
+    def opening(self, record: Record) -> tuple[Message, ...]:
+        """The messages of the first request."""
+        return self._message("system", record), self._message("user", record, has_picture=True)
+
+    def _message(self, name: str, record: Record, problem: str = "", *, has_picture: bool = False) -> Message:
+        texts = {
+            "category": record.category,
+            "modality": record.modality or "medical",
+            "region": json.dumps(pixels(record)),
+            "width": str(record.width),
+            "height": str(record.height),
+            "problem": problem,
+        }
+        text = _PLACEHOLDER.sub(lambda m: texts[m[1]], self.prompt[name])
+        return Message("system" if name == "system" else "user", text, has_picture)
+
+    def _key(self, record: Record, picture_hash: str, turn: str) -> str:
+        asked: Sequence[Any] = (
+            self.prompt_sha256, self._settings, record.id, picture_hash, pixels(record), record.category,
+            record.modality, turn,
+        )  # fmt: skip
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()

@@ -1,0 +1,117 @@
+"""Which records each training batch holds: a pure function of (seed, batch number)."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Self
+
+import torch
+from torch.utils.data import Sampler
+
+from umed.errors import chosen
+from umed.records import Record
+
+KINDS: dict[str, Callable[[Record], str] | None] = {
+    "natural": None,
+    "by_source": lambda record: record.source,
+    "by_category": lambda record: record.category,
+}
+
+
+class BatchPlan(Sampler[list[int]]):
+    """Batches of records' positions, so that a resumed run sees the same ones.
+
+    Without classes the records are reshuffled for every pass; passes follow each other without a gap. With classes,
+    these take turns in an order that is reshuffled for every cycle, and each goes through its own records, reshuffled
+    for every pass. One Lightning epoch is `every` batches, the interval between two checkpoints.
+
+    Args:
+        size: number of records.
+        classes: the positions of each class's records, none of them empty.
+    """
+
+    def __init__(
+        self, size: int, batch_size: int, seed: int, every: int, classes: Sequence[Sequence[int]] | None = None
+    ) -> None:
+        self.size, self.batch_size, self.seed, self.every, self.epoch = size, batch_size, seed, every, 0
+        self.classes = classes
+
+    @property
+    def sampler(self) -> Self:
+        """Where Lightning looks for `set_epoch`: it asks a batch sampler's sampler, not the batch sampler."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch, also after a resume."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.every
+
+    @property
+    def numbers(self) -> range:
+        """The batches of this epoch."""
+        return range(self.epoch * self.every, (self.epoch + 1) * self.every)
+
+    def places(self, number: int) -> range:
+        """Where the records of a batch stand in the endless sequence of all."""
+        return range(number * self.batch_size, (number + 1) * self.batch_size)
+
+    def batch(self, number: int) -> list[int]:
+        return [self._record(place) for place in self.places(number)]
+
+    def _record(self, place: int) -> int:
+        if self.classes is None:
+            return _pass((self.seed * 1_000_003 + place // self.size) % 2**63, self.size)[place % self.size]
+        cycle, turn = divmod(place, len(self.classes))
+        number = _pass(_mixed(self.seed, "cycle", cycle), len(self.classes))[turn]
+        own = self.classes[number]
+        data_pass, position = divmod(cycle, len(own))  # each class has one turn a cycle
+        return own[_class_pass(_mixed(self.seed, f"class {number}", data_pass), len(own))[position]]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for number in self.numbers:
+            yield self.batch(number)
+
+
+class PlacedBatches(Sampler[list[tuple[int, int]]]):
+    """The plan's batches with each record's place in it, from which its augmentation is drawn."""
+
+    def __init__(self, plan: BatchPlan) -> None:
+        self.sampler = plan
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for number in self.sampler.numbers:
+            yield list(zip(self.sampler.batch(number), self.sampler.places(number), strict=True))
+
+
+def classes_of(records: Sequence[Record], kind: str) -> list[list[int]] | None:
+    """The positions of the records of each source or category, by name; None for `natural`.
+
+    Raises:
+        InputError: another kind.
+    """
+    key = KINDS[chosen("data.sampler", kind, *KINDS)]
+    if key is None:
+        return None
+    found: dict[str, list[int]] = defaultdict(list)
+    for position, record in enumerate(records):
+        found[key(record)].append(position)
+    return [found[name] for name in sorted(found)]
+
+
+def _permutation(seed: int, size: int) -> list[int]:
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+_pass = lru_cache(maxsize=4)(_permutation)
+_class_pass = lru_cache(maxsize=256)(_permutation)  # the classes take turns
+
+
+def _mixed(seed: int, what: str, number: int) -> int:
+    digest = hashlib.sha256(f"{seed}/{what}/{number}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,176 @@
+"""`exported`: what `task=export` wrote, read back with its splits and texts; nothing in it is trusted."""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from datasets import ClassLabel, Features
+from pyarrow import ArrowException
+
+from umed.data.look import Look, Unusable, look
+from umed.data.splits import SPLITS
+from umed.errors import InputError
+from umed.records import Dropped, Record
+
+COLUMNS = (
+    *("image", "id", "source", "width", "height", "boxes", "category", "modality", "group", "official_split"),
+    *("query", "diagnosis", "provenance"),
+)
+ROWS = 16  # read at a time
+_NAME = re.compile(r"\w[\w .+-]{0,99}")  # of a source: it becomes a part of file names
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
+BROKEN = (OSError, ValueError, TypeError, KeyError, AttributeError, ArrowException)
+
+
+class ExportedSource:
+    """Reads the shards and writes each picture into `unpacked`, named by the hash of its bytes.
+
+    Args:
+        root: folder with `data/<split>-*.parquet`.
+        unpacked: folder for the pictures; several exports can share it.
+    """
+
+    def __init__(self, root: str, unpacked: str) -> None:
+        self.root, self.unpacked = Path(root), Path(unpacked)
+
+    @cached_property
+    def roots(self) -> dict[str, Path]:
+        """The sources of the records; all of their pictures lie in one folder.
+
+        Raises:
+            InputError: no export there, or a source whose name could not be that of a file.
+        """
+        names = set()
+        for path, _ in self._files():
+            for batch in self._batches(path, ["source"]):
+                names |= {str(row["source"]) for row in batch}
+        wrong = sorted(name for name in names if not _NAME.fullmatch(name))
+        if wrong:
+            raise InputError(f"{self.root}: {wrong[0]!r} is no name of a source: letters, digits, _ . + - are expected")
+        return {name: self.unpacked for name in sorted(names)}
+
+    def read(self, seen: dict[bytes, str], workers: int = 1) -> Iterator[Record | Dropped]:
+        """The records with the splits they were exported with; see `Source.read`.
+
+        Raises:
+            InputError: no export there, or an unpacked picture that was changed.
+        """
+        roots = self.roots
+        known: dict[str, Look | Dropped] = {}  # by name of the picture: records of several categories share one
+        with ThreadPoolExecutor(workers) as pool:
+            for path, split in self._files():
+                names = self._categories(path)
+                for batch in self._batches(path, list(COLUMNS)):
+                    items = [(_record(row, split, names), row["image"]) for row in batch]
+                    new = {r.image: (r, image["bytes"]) for r, image in items if isinstance(r, Record)}
+                    new = {name: item for name, item in new.items() if name not in known}
+                    for name, found in zip(new, pool.map(self._unpacked, new.values()), strict=True):
+                        known[name] = _unless_seen(found, new[name][0], seen)
+                    for (item, _), row in zip(items, batch, strict=True):
+                        if isinstance(item, Record):
+                            yield _checked(item, known[item.image])
+                        else:
+                            yield _dropped(row, item, roots)
+
+    def _unpacked(self, item: tuple[Record, bytes]) -> Look | Dropped:
+        """Write the picture unless it is there, and look at it; the error itself would keep all it has seen."""
+        record, content = item
+        path = self.unpacked / record.image
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, half = tempfile.mkstemp(".part", dir=path.parent)
+            try:
+                with open(handle, "wb") as f:
+                    f.write(content)
+                os.chmod(half, 0o644)
+                os.replace(half, path)
+            except BaseException:
+                os.unlink(half)
+                raise
+        try:
+            found = look(self.unpacked, record.image, record.window)
+        except Unusable as error:
+            return Dropped(record.source, record.id, error.reason, str(error))
+        if found.sha256 != path.stem:
+            raise InputError(f"{path} is not the picture that was unpacked there: remove it")
+        return found
+
+    def _files(self) -> list[tuple[Path, str]]:
+        """The shards in the order of the splits, each with its split."""
+        found = [(path, path.name.split("-")[0]) for path in sorted(self.root.glob("data/*.parquet"))]
+        wrong = [path for path, split in found if split not in SPLITS]
+        if not found or wrong:
+            told = f"{wrong[0].name} names no split" if wrong else "nothing there"
+            raise InputError(f"{self.root}/data: train-, val- or test-*.parquet are expected, {told}: set its root")
+        return sorted(found, key=lambda item: SPLITS.index(item[1]))
+
+    def _batches(self, path: Path, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
+        try:
+            with pq.ParquetFile(path) as file:
+                missing = [name for name in columns if name not in file.schema_arrow.names]
+                if missing:
+                    raise InputError(f"{path}: no column {missing[0]}: files that task=export wrote are expected")
+                for number in range(file.num_row_groups):  # over all at once it would keep them all
+                    for batch in file.iter_batches(ROWS, [number], columns):
+                        yield batch.to_pylist()
+        except BROKEN as error:
+            raise InputError(f"{path}: no readable parquet file ({error}): copy the export anew") from None
+
+    def _categories(self, path: Path) -> list[str]:
+        """The names that the numbers of `category` stand for."""
+        try:
+            category = Features.from_arrow_schema(pq.read_schema(path))["category"]
+        except BROKEN as error:
+            raise InputError(f"{path}: no readable parquet file ({error}): copy the export anew") from None
+        if not isinstance(category, ClassLabel) or not category.names:
+            raise InputError(f"{path}: the column category has no names: files that task=export wrote are expected")
+        return [str(name) for name in category.names]
+
+
+def _record(row: dict[str, Any], split: str, names: list[str]) -> Record | str:
+    """The record of a row, its picture named by its hash; or why it is none."""
+    try:
+        content, stored = row["image"]["bytes"], str(row["image"]["path"])
+        if not content:
+            raise ValueError("the picture itself is not in the file")
+        suffix = Path(stored).suffix.lower()
+        digest = hashlib.sha256(content).hexdigest()
+        image = f"{digest[:2]}/{digest}{suffix if _SUFFIX.fullmatch(suffix) else ''}"
+        if not 0 <= row["category"] < len(names):
+            raise ValueError(f"category {row['category']} has no name")
+        filled = {"category": names[row["category"]], "provenance": json.loads(row["provenance"])}
+        return Record.from_json({**row, **filled, "image": image, "split": split})
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        return f"not a record ({error})"
+
+
+def _unless_seen(found: Look | Dropped, record: Record, seen: dict[bytes, str]) -> Look | Dropped:
+    if isinstance(found, Dropped):
+        return found
+    if found.pixels in seen:
+        return Dropped(record.source, record.id, "duplicate", f"same pixels as {seen[found.pixels]}")
+    seen[found.pixels] = record.id
+    return found
+
+
+def _checked(record: Record, found: Look | Dropped) -> Record | Dropped:
+    if isinstance(found, Dropped):
+        return replace(found, source=record.source, item=record.id)
+    if (found.width, found.height) != (record.width, record.height):
+        told = f"{record.width}x{record.height} in the row, the picture is {found.width}x{found.height}"
+        return Dropped(record.source, record.id, "malformed", told)
+    return record
+
+
+def _dropped(row: dict[str, Any], why: str, roots: dict[str, Path]) -> Dropped:
+    source = row["source"] if row["source"] in roots else next(iter(roots))
+    return Dropped(source, str(row["id"]), "malformed", why)

@@ -1,0 +1,109 @@
+"""Records with small pictures, an annotator that asks a server on the loopback interface, and a clean environment."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from PIL import Image
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+sys.path.insert(0, str(Path(__file__).parent))
+import loopback
+
+from umed.annotate.openai_annotator import OpenAIAnnotator
+from umed.boxes import Box
+from umed.records import Record
+
+CONF = Path(__file__).parents[2] / "conf" / "annotator" / "openai.yaml"
+SECRET = "sk-test-0123456789-never-show-me"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.upper().endswith("_PROXY") or name.startswith("OPENAI_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+
+
+@pytest.fixture(scope="module")
+def make_httpserver() -> Any:
+    """Serves several requests at once, unlike the package's own."""
+    with HTTPServer(host="127.0.0.1", threaded=True) as server:
+        yield server
+
+
+@pytest.fixture
+def make_records(tmp_path: Path) -> Callable[[int], list[Record]]:
+    """`make_records(n)`: with pictures of 40 x 30 pixels in `tmp_path / "pictures"`."""
+
+    def build(count: int) -> list[Record]:
+        root, records = tmp_path / "pictures", []
+        root.mkdir(exist_ok=True)
+        for i in range(count):
+            pixels = np.random.default_rng(i).integers(0, 256, (30, 40), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / f"{i}.png")
+            boxes = (Box(0.1, 0.2, 0.5, 0.6), Box(0.6, 0.5, 0.9, 0.9))[: 1 + i % 2]
+            category = ("kidney stone", "cyst")[i % 2]
+            records.append(Record(f"s/{i}", "s", f"{i}.png", 40, 30, boxes, category, "CT", f"g{i}", "train"))
+        return records
+
+    return build
+
+
+@pytest.fixture
+def roots(tmp_path: Path) -> dict[str, Path]:
+    return {"s": tmp_path / "pictures"}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, Any]:
+    """The shipped config, with a journal in the test's folder and quick repetitions."""
+    cfg: Any = OmegaConf.load(CONF)
+    cfg.journal = str(tmp_path / "run" / "annotate.sqlite")
+    return {**cfg, "model": "m", "backoff": 0.01, "timeout": 5.0, "tries": 3, "poll_seconds": 0.01}
+
+
+@pytest.fixture
+def make(httpserver: HTTPServer, settings: dict[str, Any]) -> Callable[..., OpenAIAnnotator]:
+    """`make(**changes)`: an annotator that asks `httpserver`."""
+
+    def build(**changes: Any) -> OpenAIAnnotator:
+        annotator = instantiate({**settings, "base_url": httpserver.url_for("/v1"), **changes})
+        assert isinstance(annotator, OpenAIAnnotator)
+        return annotator
+
+    return build
+
+
+@pytest.fixture
+def serve(httpserver: HTTPServer) -> Callable[..., list[dict[str, Any]]]:
+    """`serve(reply)`: answer every request with `reply(body)`, a text or a Response; the bodies that came."""
+
+    def start(
+        reply: Callable[[dict[str, Any]], str | Response] = loopback.good, clear: bool = True
+    ) -> list[dict[str, Any]]:
+        came: list[dict[str, Any]] = []
+
+        def handler(request: Request) -> Response:
+            body = request.get_json()
+            came.append({**body, "idempotency": request.headers["Idempotency-Key"]})
+            said = reply(body)
+            if isinstance(said, Response):
+                return said
+            return Response(loopback.json.dumps(loopback.answer(body, said)), content_type="application/json")
+
+        if clear:
+            httpserver.clear()
+        httpserver.expect_request("/v1/chat/completions").respond_with_handler(handler)
+        httpserver.expect_request("/v1/responses").respond_with_handler(handler)
+        return came
+
+    return start

@@ -1,0 +1,107 @@
+"""Estimates, counts and the cap on the money."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import good
+from pytest_httpserver import HTTPServer
+from werkzeug import Response
+
+from umed.annotate.base import Stopped
+from umed.annotate.cost import Budget, Price, Spent, image_tokens
+from umed.annotate.journal import Journal
+from umed.errors import InputError
+from umed.records import Record
+
+Make = Callable[..., Any]
+
+
+def note(record: Record) -> dict[str, Any]:
+    found: dict[str, Any] = record.provenance["annotation"]
+    return found
+
+
+def test_the_cap_is_kept_across_runs_and_what_is_done_is_kept(
+    make: Make, serve: Make, make_records: Make, roots: Any, settings: dict[str, Any]
+) -> None:
+    """100 tokens in and 50 out cost 600 USD a million times: $0.0006 a request."""
+    came, records = serve(), make_records(20)
+    price = {"input": 1.0, "output": 10.0}
+    tight = {"price": price, "output_tokens": {"expected": 50, "at_most": 60}, "concurrency": 4}
+    for cap in (0.008, 0.016):
+        with pytest.raises(Stopped, match=f"max_cost={cap:g}.*to go.*not paid again") as stop:
+            make(**tight, max_cost=cap).annotate(records, roots)
+        assert "\n" not in str(stop.value)
+        with Journal(Path(settings["journal"])) as journal:
+            spent = sum(cost or 0 for _, _, cost in journal.tokens())
+        assert cap - 0.003 < spent <= cap and spent == pytest.approx(len(came) * 6e-4)
+    assert sum(bool(r.diagnosis) for r in stop.value.records) >= 9
+    done = make(**tight, max_cost=1.0).annotate(records, roots)
+    assert all(r.diagnosis for r in done) and len(came) == 40
+
+
+def test_tokens_that_are_not_counted_are_estimated(
+    make: Make, httpserver: HTTPServer, make_records: Make, roots: Any
+) -> None:
+    from loopback import answer
+    from werkzeug import Request
+
+    def handler(request: Request) -> Response:
+        body = request.get_json()
+        return Response(json.dumps(answer(body, good(body), None)), content_type="application/json")
+
+    httpserver.expect_request("/v1/chat/completions").respond_with_handler(handler)
+    (record,) = make().annotate(make_records(1), roots)
+    assert note(record)["tokens"]["output"] == 2 * 250 and note(record)["tokens"]["input"] > 2 * 255
+    assert "cost_usd" not in note(record)
+
+
+def test_a_dry_run_needs_nothing_and_sends_nothing(
+    make: Make, serve: Make, make_records: Make, roots: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    came, records = serve(), make_records(10)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    told = make(dry_run=True, base_url=None, price={"input": 2.0, "output": 8.0}).estimate(records)
+    assert "10 records" in told and "20 requests" in told and "estimated tokens out: 5,000 (at most 20,000)" in told
+    tokens = int(told.split("tokens in: ")[1].split()[0].replace(",", ""))
+    assert 10 * 2 * 255 < tokens < 10 * 2 * 1000
+    assert f"about ${(tokens * 2 + 5000 * 8) / 1e6:.2f}" in told
+    assert "unknown" in make(dry_run=True, base_url=None).estimate(records)
+    with pytest.raises(InputError, match="dry_run"):
+        make(dry_run=True).annotate(records, roots)
+    assert not came and not (tmp_path / "run").exists()
+
+
+def test_what_is_under_way_counts_until_it_is_paid() -> None:
+    """Two requests of $0.6 under a cap of $1: the second waits, and goes only if the first was cheaper than thought."""
+
+    async def go(paid: float) -> list[str]:
+        budget, told = Budget(Price(1.0, 1.0), 1.0), list[str]()
+
+        async def request(name: str) -> None:
+            try:
+                async with budget.held(0.6):
+                    told.append(f"{name} begins")
+                    await asyncio.sleep(0.01)
+                    budget.spent += paid
+                    told.append(f"{name} ends")
+            except Spent:
+                told.append(f"{name} is too much")
+
+        await asyncio.gather(request("a"), request("b"))
+        return told
+
+    assert asyncio.run(go(0.3)) == ["a begins", "a ends", "b begins", "b ends"]
+    assert asyncio.run(go(0.5)) == ["a begins", "a ends", "b is too much"]
+
+
+@pytest.mark.parametrize(
+    ("size", "tiles"), [((512, 512), 1), ((320, 240), 1), ((1024, 1024), 4), ((2048, 4096), 6), ((3000, 300), 4)]
+)
+def test_picture_tokens_follow_the_published_formula(size: tuple[int, int], tiles: int) -> None:
+    """1024 x 1024 is scaled to 768 x 768, 2048 x 4096 to 768 x 1536; nothing is enlarged."""
+    assert image_tokens(*size, {"base": 85, "tile": 170}) == 85 + 170 * tiles

@@ -1,0 +1,187 @@
+"""`task=annotate` with the paid annotator: what is printed, written and handed to training."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from loopback import good, texts_of
+from omegaconf import DictConfig
+from pytest_httpserver import HTTPServer
+from werkzeug import Response
+
+from umed import config, tasks
+from umed.metrics.files import read_metrics
+from umed.records import Record, read_records, write_jsonl
+from umed.tasks.annotate import annotated
+
+Make = Callable[..., Any]
+CONF = Path(__file__).parents[2] / "conf"
+SECRET = "sk-test-0123456789-never-show-me"
+PRICES = ["annotator.price.input=1", "annotator.price.output=10"]
+
+
+@pytest.fixture
+def given(tmp_path: Path, make_records: Make, roots: dict[str, Path]) -> Callable[..., list[Record]]:
+    """`given(n)`: a file of n records with the note of their folder."""
+
+    def write(count: int) -> list[Record]:
+        records: list[Record] = make_records(count)
+        write_jsonl(tmp_path / "given" / "records.jsonl", (r.to_json() for r in records))
+        note = json.dumps({name: str(root) for name, root in roots.items()})
+        (tmp_path / "given" / "sources.json").write_text(note)
+        return records
+
+    return write
+
+
+@pytest.fixture
+def cfg(tmp_path: Path, httpserver: HTTPServer) -> Callable[..., DictConfig]:
+    def build(*overrides: str) -> DictConfig:
+        config.register()
+        fixed = [
+            "task=annotate", "annotator=openai", f"records={tmp_path / 'given' / 'records.jsonl'}",
+            f"paths.run_dir={tmp_path / 'run'}", "annotator.backoff=0.01", "annotator.tries=2",
+            f"annotator.base_url={httpserver.url_for('/v1')}",
+        ]  # fmt: skip
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("config", overrides=[*fixed, *overrides])
+
+    return build
+
+
+def refused(capsys: pytest.CaptureFixture[str], cfg: DictConfig) -> str:
+    with pytest.raises(SystemExit) as stop:
+        tasks.run(cfg)
+    assert stop.value.code == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def spoiled(body: dict[str, Any]) -> str:
+    """Replies for cysts are wrong."""
+    return "no" if "cyst" in texts_of(body)[1][1] else good(body)
+
+
+def test_what_is_printed_written_and_handed_on(
+    cfg: Make, serve: Make, given: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    came, records = serve(spoiled), given(5)
+    tasks.run(cfg(*PRICES))
+    out = capsys.readouterr().out
+    assert "3 of 5 records with query and diagnosis" in out and "failed: 2 x diagnosis: no JSON object" in out
+    assert "tokens: 1,000 in, 500 out; cost: $0.0060" in out
+    written = read_records(tmp_path / "run" / "records.jsonl")
+    assert [r.id for r in written] == [r.id for r in records]
+    assert [bool(r.diagnosis) for r in written] == [True, False, True, False, True]
+    assert read_metrics(tmp_path / "run") == {"annotate/ok": 3, "annotate/failed": 2, "annotate/cost_usd": 0.006}
+    assert json.loads((tmp_path / "run" / "sources.json").read_text()) == {"s": str(tmp_path / "pictures")}
+    assert len(came) == 10
+    data = annotated(cfg(*PRICES))
+    assert [r.id for r in data.records] == ["s/0", "s/2", "s/4"] and data.records[0] == written[0]
+    again = annotated(cfg("records=null", *PRICES))
+    assert again.records == data.records and len(came) == 10, "from the run's own records too"
+    files = [p for p in (tmp_path / "run").rglob("*") if p.is_file()]
+    assert len(files) >= 4 and not any(b"never-show-me" in p.read_bytes() for p in files)
+
+
+def test_only_what_has_no_diagnosis_is_annotated(cfg: Make, serve: Make, given: Make, tmp_path: Path) -> None:
+    came, records = serve(), given(4)
+    done = replace(records[1], query="What?", diagnosis="An expert's words <region>.")
+    write_jsonl(tmp_path / "given" / "records.jsonl", (r.to_json() for r in (records[0], done, *records[2:])))
+    data = annotated(cfg())
+    assert [r.id for r in data.records] == [r.id for r in records] and data.records[1] == done
+    assert len(came) == 6
+
+
+def test_what_one_annotator_failed_at_is_not_for_another(cfg: Make, serve: Make, given: Make, tmp_path: Path) -> None:
+    serve(spoiled)
+    given(3)
+    annotated(cfg())
+    mixed = [*read_records(tmp_path / "run" / "records.jsonl"), replace(given(4)[3], id="s/new")]
+    write_jsonl(tmp_path / "run" / "records.jsonl", (r.to_json() for r in mixed))
+    offline = cfg("records=null")
+    offline.annotator = {"_target_": "umed.annotate.offline.OfflineAnnotator"}
+    data = annotated(offline)
+    assert [r.provenance["annotator"] for r in data.records] == ["openai", "openai", "offline"]
+    assert [r.id for r in read_records(tmp_path / "run" / "records.jsonl")] == ["s/0", "s/1", "s/2", "s/new"]
+
+
+def test_none_is_one_line(
+    cfg: Make, serve: Make, given: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve(lambda _: "no")
+    given(2)
+    line = refused(capsys, cfg())
+    assert "none of 2 records could be annotated (2 x diagnosis: no JSON object)" in line
+    assert [r.diagnosis for r in read_records(tmp_path / "run" / "records.jsonl")] == ["", ""]
+
+
+def test_a_cap_keeps_what_is_done(
+    cfg: Make, serve: Make, given: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    came = serve()
+    given(12)
+    tight = [*PRICES, "annotator.output_tokens={expected: 50, at_most: 60}"]
+    line = refused(capsys, cfg(*tight, "annotator.max_cost=0.008"))
+    done = sum(bool(r.diagnosis) for r in read_records(tmp_path / "run" / "records.jsonl"))
+    assert f"{done} of 12 records are done, {12 - done} to go" in line and 3 <= done <= 6
+    assert read_metrics(tmp_path / "run")["annotate/ok"] == done
+    tasks.run(cfg(*tight, "annotator.max_cost=0.1"))
+    assert "12 of 12" in capsys.readouterr().out and len(came) == 24
+
+
+def test_a_dry_run_writes_no_records(
+    cfg: Make,
+    serve: Make,
+    given: Make,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    came = serve()
+    given(3)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    tasks.run(cfg("annotator.dry_run=true", *PRICES))
+    out = capsys.readouterr().out
+    assert "3 records to annotate" in out and "estimated cost: about $" in out and not came
+    assert not (tmp_path / "run" / "records.jsonl").exists() and not (tmp_path / "run" / "annotate.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["annotator.base_url=http://127.0.0.1:9/v1"], "http://127.0.0.1:9/v1 brings no answer (no connection)"),
+        (["annotator.base_url=127.0.0.1"], "annotator.base_url is no address"),
+        (["annotator.base_url=null"], "set the environment variable OPENAI_API_KEY"),
+        (["annotator.api=legacy"], "annotator.api=legacy: choose chat or responses"),
+        (["annotator.max_cost=1"], "annotator.max_cost=1 needs prices"),
+        (["annotator.prompt.user=Look."], "annotator.prompt.user has no place for {category}, {region}"),
+    ],
+)
+def test_wrong_input_is_one_line(
+    cfg: Make,
+    given: Make,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: list[str],
+    told: str,
+) -> None:
+    given(2)
+    if overrides == ["annotator.base_url=null"]:
+        monkeypatch.delenv("OPENAI_API_KEY")
+    assert told in refused(capsys, cfg(*overrides))
+
+
+def test_a_refusal_leaves_the_records_as_they_were(
+    cfg: Make, serve: Make, given: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve(lambda _: Response(f"bad key {SECRET}", 401))
+    records = given(9)
+    line = refused(capsys, cfg())
+    assert "status 401" in line and "OPENAI_API_KEY" in line and SECRET not in line
+    assert read_records(tmp_path / "run" / "records.jsonl") == records

@@ -1,0 +1,119 @@
+"""Flips: picture, boxes and words move together, and twice is not at all."""
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from umed.annotate.offline import place_of
+from umed.boxes import Box
+from umed.data.augment import Flips, flip_horizontally, flip_vertically, swapped
+from umed.errors import InputError
+from umed.records import Record
+
+FLIPS = {"horizontal": flip_horizontally, "vertical": flip_vertically}
+SIDE = st.floats(0, 1).map(lambda v: round(v, 6))
+BOXES = st.tuples(SIDE, SIDE, SIDE, SIDE).filter(lambda v: v[0] != v[2] and v[1] != v[3])
+WORDS = ("left", "Right", "LOWER", "upper-lobe", "copyright", "bilateral", "lEft", "top", "right.", "<region>", "é")
+
+
+def record(boxes: list[Box], query: str = "", diagnosis: str = "", category: str = "cyst") -> Record:
+    return Record("s/1", "s", "1.png", 7, 5, tuple(boxes), category, "CT", "g", "train", "", query, diagnosis)
+
+
+def picture() -> Image.Image:
+    return Image.fromarray(np.arange(105, dtype=np.uint8).reshape(5, 7, 3))
+
+
+@pytest.mark.parametrize("direction", FLIPS)
+@given(st.lists(BOXES, min_size=1, max_size=3), st.lists(st.sampled_from(WORDS)), st.text())
+def test_twice_is_not_at_all(direction: str, corners: list[tuple[float, ...]], words: list[str], other: str) -> None:
+    boxes = [Box(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in corners]
+    before = record(boxes, " ".join(words), other + " " + ",".join(words), " ".join(words[:2]) or "x")
+    flip = FLIPS[direction]
+    image, after = flip(*flip(picture(), before))
+    assert image.tobytes() == picture().tobytes()
+    for a, b in zip(before.boxes, after.boxes, strict=True):
+        assert max(abs(p - q) for p, q in zip(a.to_xyxy(1, 1), b.to_xyxy(1, 1), strict=True)) <= 1e-12
+    assert replace(after, boxes=before.boxes) == before
+
+
+@pytest.mark.parametrize("direction", FLIPS)
+def test_the_box_stays_on_its_pixels(direction: str) -> None:
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    pixels[2:6, 3:12] = 255
+    image, after = FLIPS[direction](Image.fromarray(pixels), record([Box.from_xyxy((3, 2, 12, 6), 30, 20)]))
+    assert Box.from_mask(np.asarray(image)[..., 0] > 0).to_xyxy(30, 20) == pytest.approx(after.boxes[0].to_xyxy(30, 20))
+    assert after.boxes[0].center != record([Box.from_xyxy((3, 2, 12, 6), 30, 20)]).boxes[0].center
+
+
+@pytest.mark.parametrize("modality", ["CT", "Endoscopy"])
+def test_words_say_where_the_box_now_is(modality: str) -> None:
+    """The place that the template names is the place of the flipped box, in the patient's or the picture's frame."""
+    places = set()
+    for x, y in product((0.05, 0.45, 0.8), repeat=2):
+        box = Box(x, y, x + 0.1, y + 0.1)
+        for flip in FLIPS.values():
+            _, after = flip(picture(), record([box], diagnosis=f"It lies in the {place_of(box, modality)}."))
+            assert after.diagnosis == f"It lies in the {place_of(after.boxes[0], modality)}."
+            places.add(after.diagnosis)
+    assert len(places) == 9
+
+
+@pytest.mark.parametrize(
+    ("direction", "before", "after"),
+    [
+        ("horizontal", "Left lung, RIGHT side, left-sided", "Right lung, LEFT side, right-sided"),
+        ("horizontal", "a leftmost, rightwards; left_lung", "a rightmost, leftwards; right_lung"),
+        (
+            "horizontal",
+            "copyright upright leftover bilateral brightness",
+            "copyright upright leftover bilateral brightness",
+        ),
+        ("horizontal", "upper lobe above the rIght", "upper lobe above the rIght"),
+        ("vertical", "Upper left, TOP; superior to", "Lower left, BOTTOM; inferior to"),
+        ("vertical", "below the uppermost, inferiorly", "above the lowermost, superiorly"),
+        ("vertical", "stop, follower, left, bottomless, superiority", "stop, follower, left, bottomless, superiority"),
+    ],
+)
+def test_whole_words_keep_their_case(direction: str, before: str, after: str) -> None:
+    assert swapped(before, direction) == after and swapped(after, direction) == before
+
+
+def test_query_diagnosis_and_category_change_together() -> None:
+    before = record([Box(0, 0, 0.5, 0.5)], "Is the left lung ill?", "Mass of the left lung <region>.", "left lung mass")
+    _, after = flip_horizontally(picture(), before)
+    texts = (after.query, after.diagnosis, after.category)
+    assert texts == ("Is the right lung ill?", "Mass of the right lung <region>.", "right lung mass")
+    assert (
+        replace(after, query=before.query, diagnosis=before.diagnosis, category=before.category, boxes=before.boxes)
+        == before
+    )
+
+
+def test_whether_it_flips_depends_on_seed_and_place_alone() -> None:
+    flips = Flips.of({"horizontal_flip": 0.3, "vertical_flip": 0.6}, seed=4)
+    assert flips
+    one = record([Box(0.1, 0.2, 0.3, 0.5)])
+    kinds = [flips(picture(), one, place)[1].boxes[0] for place in range(1000)]
+    assert kinds == [flips(picture(), one, place)[1].boxes[0] for place in reversed(range(1000))][::-1]
+    assert sum(b.x0 > 0.5 for b in kinds) / 1000 == pytest.approx(0.3, abs=0.05)
+    assert sum(b.y0 > 0.4 for b in kinds) / 1000 == pytest.approx(0.6, abs=0.05)
+    assert sum(b.x0 > 0.5 and b.y0 > 0.4 for b in kinds) / 1000 == pytest.approx(0.18, abs=0.04)
+    other = Flips(0.3, 0.6, seed=5)
+    assert kinds != [other(picture(), one, place)[1].boxes[0] for place in range(1000)]
+
+
+def test_off_is_none_and_what_is_no_probability_is_refused() -> None:
+    assert Flips.of({"horizontal_flip": 0.0, "vertical_flip": 0}, 0) is None
+    always = Flips.of({"horizontal_flip": 1, "vertical_flip": 0}, 0)
+    assert always and all(always(picture(), record([Box(0, 0, 0.5, 1)]), p)[1].boxes[0].x0 == 0.5 for p in range(50))
+    for wrong in (-0.1, 1.5, "often", None, float("nan")):
+        with pytest.raises(InputError, match="data.augment.vertical_flip="):
+            Flips.of({"horizontal_flip": 0.5, "vertical_flip": wrong}, 0)
+    with pytest.raises(InputError, match="data.augment=rotate: choose"):
+        Flips.of({"horizontal_flip": 0.5, "vertical_flip": 0, "rotate": 1}, 0)
