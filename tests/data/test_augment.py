@@ -11,7 +11,7 @@ from PIL import Image
 
 from umed.annotate.offline import place_of
 from umed.boxes import Box
-from umed.data.augment import Flips, flip_horizontally, flip_vertically, swapped
+from umed.data.augment import Flips, as_flipped, flip_horizontally, flip_vertically, swapped
 from umed.errors import InputError
 from umed.records import Record
 
@@ -49,6 +49,14 @@ def test_the_box_stays_on_its_pixels(direction: str) -> None:
     image, after = FLIPS[direction](Image.fromarray(pixels), record([Box.from_xyxy((3, 2, 12, 6), 30, 20)]))
     assert Box.from_mask(np.asarray(image)[..., 0] > 0).to_xyxy(30, 20) == pytest.approx(after.boxes[0].to_xyxy(30, 20))
     assert after.boxes[0].center != record([Box.from_xyxy((3, 2, 12, 6), 30, 20)]).boxes[0].center
+
+
+def test_a_flipped_record_knows_how_its_picture_is_to_be_shown() -> None:
+    for flips in ([], ["horizontal"], ["vertical"], ["horizontal", "vertical"], ["vertical", "horizontal"]):
+        image, after = picture(), record([Box(0.1, 0.2, 0.3, 0.4)])
+        for direction in flips:
+            image, after = FLIPS[direction](image, after)
+        assert as_flipped(picture(), after).tobytes() == image.tobytes()
 
 
 @pytest.mark.parametrize("modality", ["CT", "Endoscopy"])
@@ -89,10 +97,9 @@ def test_query_diagnosis_and_category_change_together() -> None:
     _, after = flip_horizontally(picture(), before)
     texts = (after.query, after.diagnosis, after.category)
     assert texts == ("Is the right lung ill?", "Mass of the right lung <region>.", "right lung mass")
-    assert (
-        replace(after, query=before.query, diagnosis=before.diagnosis, category=before.category, boxes=before.boxes)
-        == before
-    )
+    texts_before = {"query": before.query, "diagnosis": before.diagnosis, "category": before.category}
+    assert after.provenance == {**before.provenance, "flipped": ["horizontal"]}
+    assert replace(after, **texts_before, boxes=before.boxes, provenance=before.provenance) == before
 
 
 def test_whether_it_flips_depends_on_seed_and_place_alone() -> None:

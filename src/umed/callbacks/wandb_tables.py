@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from umed.chat import Prompt
+from umed.data.augment import as_flipped
 from umed.figures import TRUE, draw_answer, heat_overlay, synthetic
 from umed.metrics.mau import Line, verdicts
 from umed.pictures import contact_sheet, draw_boxes, picture_of
@@ -151,4 +152,4 @@ def _wandb_run(trainer: L.Trainer) -> Any:
 
 
 def _picture(trainer: Any, record: Record) -> Image.Image:
-    return picture_of(record, trainer.datamodule.roots)
+    return as_flipped(picture_of(record, trainer.datamodule.roots), record)

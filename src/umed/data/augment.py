@@ -33,6 +33,7 @@ def _swaps(*pairs: tuple[str, str]) -> tuple[re.Pattern[str], dict[str, str]]:
     return re.compile(rf"(?<!{letter})(?:{'|'.join(forms)})(?!{letter})"), forms
 
 
+_TRANSPOSE = {"horizontal": Image.Transpose.FLIP_LEFT_RIGHT, "vertical": Image.Transpose.FLIP_TOP_BOTTOM}
 _SWAPS = {"horizontal": _swaps(*HORIZONTAL), "vertical": _swaps(*VERTICAL)}
 
 
@@ -71,13 +72,20 @@ class Flips:
 def flip_horizontally(picture: Image.Image, record: Record) -> tuple[Image.Image, Record]:
     """Left and right exchanged, in pixels, boxes and words."""
     boxes = tuple(Box(1 - b.x1, b.y0, 1 - b.x0, b.y1) for b in record.boxes)
-    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT), _reworded(record, boxes, "horizontal")
+    return picture.transpose(_TRANSPOSE["horizontal"]), _reworded(record, boxes, "horizontal")
 
 
 def flip_vertically(picture: Image.Image, record: Record) -> tuple[Image.Image, Record]:
     """Top and bottom exchanged, in pixels, boxes and words."""
     boxes = tuple(Box(b.x0, 1 - b.y1, b.x1, 1 - b.y0) for b in record.boxes)
-    return picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM), _reworded(record, boxes, "vertical")
+    return picture.transpose(_TRANSPOSE["vertical"]), _reworded(record, boxes, "vertical")
+
+
+def as_flipped(picture: Image.Image, record: Record) -> Image.Image:
+    """The stored picture as a record shows it that has been flipped or not."""
+    for direction in record.provenance.get("flipped", ()):
+        picture = picture.transpose(_TRANSPOSE[direction])
+    return picture
 
 
 def swapped(text: str, direction: str) -> str:
@@ -89,4 +97,8 @@ def swapped(text: str, direction: str) -> str:
 def _reworded(record: Record, boxes: tuple[Box, ...], direction: str) -> Record:
     # the category too: a diagnosis names it
     category, query, diagnosis = (swapped(t, direction) for t in (record.category, record.query, record.diagnosis))
-    return replace(record, boxes=boxes, category=category, query=query, diagnosis=diagnosis)
+    flipped = set(record.provenance.get("flipped", ())) ^ {direction}
+    provenance = {k: v for k, v in record.provenance.items() if k != "flipped"}
+    provenance |= {"flipped": sorted(flipped)} if flipped else {}
+    said = {"category": category, "query": query, "diagnosis": diagnosis, "provenance": provenance}
+    return replace(record, boxes=boxes, **said)
