@@ -49,6 +49,15 @@ def folder(root: Path) -> list[str]:
     return ["task=prepare", "data/source=[folder]", f"data.source.folder.root={root}"]
 
 
+@pytest.mark.parametrize("key", ["annotator", "judge"])
+def test_a_password_in_an_address_is_stored_nowhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    line = refused(capsys, tmp_path / "run", f"{key}=openai", f"{key}.base_url=http://me:secret@localhost:1/v1")
+    assert f"{key}.base_url holds a password" in line and "secret" not in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_missing_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "nowhere" in refused(capsys, tmp_path / "run", *folder(tmp_path / "nowhere"))
 

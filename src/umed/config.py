@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from umed.errors import InputError
 
 PACKAGE = Path(__file__).parent
+_PASSWORD = re.compile(r"://[^/@\s]*@")
 TRAINING = ("pipeline", "train", "pretrain")
 
 
@@ -40,8 +41,11 @@ def store(cfg: DictConfig, run: Path) -> None:
     """Write `.hydra/`: the config, what was overridden, and Hydra's own; nothing where no Hydra runs.
 
     Raises:
-        InputError: the folder holds a run with results, which only `resume` may continue.
+        InputError: the folder holds a run with results, which only `resume` may continue; a URL holds a password.
     """
+    for name, value in _plain(cfg).items():
+        if isinstance(value, str) and _PASSWORD.search(value):
+            raise InputError(f"{name} holds a password, which every run folder would show: use OPENAI_BASE_URL instead")
     if any((run / name).exists() for name in ("checkpoints", "adapter", "predictions")):
         if cfg.task._target_.rsplit(".", 1)[-1] in TRAINING:
             raise InputError(f"{run}: holds a run already: continue it with resume={run} or give a new hydra.run.dir")

@@ -98,6 +98,14 @@ def test_only_what_has_no_diagnosis_is_annotated(cfg: Make, serve: Make, given: 
     assert len(came) == 6
 
 
+def test_what_an_expert_rejected_is_not_written_anew(cfg: Make, serve: Make, given: Make, tmp_path: Path) -> None:
+    came, records = serve(), given(3)
+    rejected = replace(records[1], provenance={"annotator": "openai", "review": {"status": "rejected"}})
+    write_jsonl(tmp_path / "given" / "records.jsonl", (r.to_json() for r in (records[0], rejected, records[2])))
+    assert [r.id for r in annotated(cfg()).records] == ["s/0", "s/2"] and len(came) == 4
+    assert read_records(tmp_path / "run" / "records.jsonl")[1] == rejected
+
+
 def test_what_one_annotator_failed_at_is_not_for_another(cfg: Make, serve: Make, given: Make, tmp_path: Path) -> None:
     serve(spoiled)
     given(3)

@@ -52,7 +52,7 @@ def boxes_of(record: Record) -> list[tuple[float, ...]]:
 
 
 def test_the_sources_of_the_paper_are_here() -> None:
-    assert {"deeplesion", "kidney_stone", "nih_chest"} <= set(NODES)
+    assert {"deeplesion", "kidney_stone", "nih_chest", "tbx11k", "kvasir", "folder"} <= set(NODES)
 
 
 def test_the_example_is_read_exactly(written: Written) -> None:

@@ -51,6 +51,12 @@ def prepared(cfg: DictConfig) -> Data:
     return Data(records, roots)
 
 
+def is_rejected(record: Record) -> bool:
+    """Whether an expert has rejected the diagnosis: the record stays without one."""
+    review = record.provenance.get("review")
+    return isinstance(review, dict) and review.get("status") == "rejected"
+
+
 def annotated(cfg: DictConfig) -> Data:
     """The records with query and diagnosis; the run's `records.jsonl` also keeps those that have none.
 
@@ -110,12 +116,17 @@ def _annotate(cfg: DictConfig, data: Data) -> list[Record]:
 
 
 def _open(records: Sequence[Record], annotator: Any) -> list[int]:
-    """Those without diagnosis; what one annotator failed at is not for another, which would mix their wording."""
+    """Those without diagnosis, but not those that an expert rejected.
+
+    What one annotator failed at is not for another, which would mix their wording.
+    """
     own = getattr(annotator, "name", None)
     return [
         k
         for k, r in enumerate(records)
-        if not r.diagnosis and (_note(r).get("status") != "failed" or r.provenance.get("annotator") == own)
+        if not r.diagnosis
+        and not is_rejected(r)
+        and (_note(r).get("status") != "failed" or r.provenance.get("annotator") == own)
     ]
 
 
