@@ -88,7 +88,10 @@ def test_the_default_rewards_are_the_papers_three() -> None:
     assert cfg.reward.normalize == "max" and cfg.credit.gae_lambda == 0.95 and cfg.objective.clip_eps == 0.2
 
 
-@pytest.mark.parametrize("line", re.findall(r"^python run\.py(.*)$", (ROOT / "README.md").read_text(), re.MULTILINE))
+README = (ROOT / "README.md").read_text().replace("\\\n", " ")
+
+
+@pytest.mark.parametrize("line", re.findall(r"^python run\.py(.*)$", README, re.MULTILINE))
 def test_every_readme_command_composes(line: str) -> None:
     import shlex
 

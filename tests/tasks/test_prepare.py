@@ -15,7 +15,7 @@ from PIL import Image
 
 from umed.boxes import Box
 from umed.data.sources.folder import FolderSource
-from umed.data.sources.phantom import PhantomSource
+from umed.data.sources.phantom import PARSERS, PhantomSource
 from umed.errors import InputError
 from umed.metrics.files import read_metrics, update_metrics
 from umed.pictures import contact_sheet, draw_boxes, open_picture
@@ -81,6 +81,29 @@ def test_ids_and_names_are_unique(root: Path) -> None:
         prepare_records({"fake": twice}, SPLIT, root / "run")
     with pytest.raises(InputError, match="two sources are called fake"):
         prepare_records({"a": Fake(root, [record(1)]), "b": Fake(root, [record(2)])}, SPLIT, root / "run")
+
+
+def test_the_papers_five_sources_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The default run's source classes, each on its own example in the true format, through one call."""
+    sources, wanted = {}, dict[str, float]()
+    for name, cls in zip(
+        ("deeplesion", "kidney_stone", "nih_chest", "tbx11k", "kvasir"), PARSERS.values(), strict=True
+    ):
+        (tmp_path / name).mkdir()
+        example = cls.example(tmp_path / name)
+        sources[name] = cls(root=tmp_path / name)
+        wanted[f"prepare/{name}/kept"] = len(example.records)
+        wanted |= {f"prepare/{name}/{reason}": count for reason, count in example.dropped.items() if count}
+        if example.controls:
+            wanted[f"prepare/{name}/controls"] = example.controls
+    records = prepare_records(sources, SPLIT, tmp_path / "run")
+    assert read_metrics(tmp_path / "run") == wanted
+    assert {r.modality for r in records} == {"CT", "X-ray", "Endoscopy"}
+    assert {p.stem for p in (tmp_path / "run" / "figures").iterdir()} == {f"data_{name}" for name in sources}
+    dropped = list(read_jsonl(tmp_path / "run" / "dropped.jsonl"))
+    assert len(dropped) == sum(n for k, n in wanted.items() if not k.endswith(("kept", "controls")))
+    out = capsys.readouterr().out
+    assert all(name in out for name in sources)
 
 
 def test_controls_have_a_file_of_their_own_and_the_split_of_their_group(root: Path) -> None:

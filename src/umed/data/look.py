@@ -61,7 +61,8 @@ def look(root: Path, image: str, window: tuple[float, float, float] | None = Non
         return Look(*shown.size, hashlib.sha256(content).hexdigest(), pixels, phash, dicom.patient(content))
     except UNREADABLE as error:
         absent = isinstance(error, OSError) and error.errno in _ABSENT
-        raise Unusable("missing_file" if absent else "unreadable", f"{image}: {error}") from None
+        told = (isinstance(error, OSError) and error.strerror) or error
+        raise Unusable("missing_file" if absent else "unreadable", f"{image}: {told}") from None
 
 
 def check_inside(root: Path, image: str) -> None:
