@@ -14,6 +14,8 @@ from umed.errors import InputError
 from umed.records import Record
 
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+# not within `stored`: a filter is of the process, and several threads open pictures
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 READABLE_SIDE = 320  # smaller pictures are enlarged before anything is drawn on them
 Color = str | tuple[int, int, int]
 Window = tuple[float, float, float]
@@ -49,16 +51,19 @@ def stored(file: BinaryIO, path: Path) -> Image.Image:
     file.seek(0)
     if start[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
         return dicom.stored(file)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            picture = Image.open(file)
-        except UnidentifiedImageError:  # its own words name an object in memory
-            raise ValueError("not a picture") from None
+    try:
+        picture = Image.open(file)
         frames = getattr(picture, "n_frames", 1)
-        if frames > 1:
-            raise ValueError(f"{frames} frames: one picture is expected")
-        picture.load()
+        if frames == 1:
+            picture.load()
+    except UnidentifiedImageError:  # its own words name an object in memory
+        raise ValueError("not a picture") from None
+    except (*UNREADABLE, MemoryError):
+        raise
+    except Exception as error:  # the readers of damaged files raise whatever they like
+        raise ValueError(f"damaged ({type(error).__name__}: {error})") from None
+    if frames > 1:
+        raise ValueError(f"{frames} frames: one picture is expected")
     return picture
 
 

@@ -51,7 +51,7 @@ class Record:
     def to_json(self) -> dict[str, Any]:
         """The line of `records.jsonl`; boxes as float xyxy pixels of the stored image."""
         line = {name: getattr(self, name) for name in self.__slots__}
-        line["boxes"] = [[round(v, 4) for v in b.to_xyxy(self.width, self.height)] for b in self.boxes]
+        line["boxes"] = [_rounded(b.to_xyxy(self.width, self.height)) for b in self.boxes]
         return line
 
     @classmethod
@@ -186,6 +186,12 @@ def _check(line: dict[str, Any]) -> None:
     for box in line["boxes"]:
         if not isinstance(box, list) or [type(v) in (int, float) for v in box] != [True] * 4:
             raise ValueError(f"a box is {box!r}: four numbers are expected")
+
+
+def _rounded(corners: tuple[float, ...]) -> list[float]:
+    """Four decimals, unless they would close the box."""
+    x0, y0, x1, y1 = rounded = [round(v, 4) for v in corners]
+    return rounded if x0 < x1 and y0 < y1 else list(corners)
 
 
 def _is_window(window: Any) -> bool:

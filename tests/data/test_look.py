@@ -92,3 +92,17 @@ def test_what_gives_no_picture_has_a_reason(tmp_path: Path, name: str, reason: s
     with pytest.raises(Unusable) as told:
         look(tmp_path / "root", name)
     assert told.value.reason == reason
+
+
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError, TypeError, AttributeError, KeyError])
+def test_whatever_a_reader_of_damaged_files_raises_is_unreadable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def damaged(file: object) -> None:
+        raise error("odd")
+
+    noise().save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "open", damaged)
+    with pytest.raises(Unusable, match="odd") as told:
+        look(tmp_path, "a.png")
+    assert told.value.reason == "unreadable"

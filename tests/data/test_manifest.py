@@ -67,5 +67,5 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no file"):
+    with pytest.raises(InputError, match="cannot be read"):
         rebuild(tmp_path / "m.json", [record(1)])

@@ -72,16 +72,17 @@ def test_the_example_in_words(tmp_path: Path) -> None:
     assert told["sick/s0001.png", "unlabeled"] == "sick but not tuberculosis"
     assert told["health/h0001.png", "unlabeled"] == "healthy"
     assert told["tb/tb0005.png", "duplicate"] == "listed again in TBX11K_val.json"
-    assert not [item for item, _ in told if item.startswith("extra/")]
+    assert told["extra/e0001.png", "unlabeled"] == "of another data set"
 
 
 @pytest.mark.parametrize(
     ("present", "used"),
     [
-        (["TBX11K_train", "TBX11K_trainval", "all_train"], ["TBX11K_train"]),
+        (["TBX11K_train", "TBX11K_trainval", "all_train"], ["TBX11K_trainval"]),
         (["TBX11K_train", "TBX11K_val", "TBX11K_trainval"], ["TBX11K_train", "TBX11K_val"]),
         (["TBX11K_trainval", "all_val"], ["TBX11K_trainval"]),
-        (["all_val", "all_trainval"], ["all_val"]),
+        (["all_val", "all_trainval"], ["all_trainval"]),
+        (["TBX11K_val"], ["TBX11K_val"]),
         (["all_trainval", "TBX11K_trainval_only_tb"], ["all_trainval"]),
         (["TBX11K_trainval_only_tb", "all_test"], ["TBX11K_trainval_only_tb"]),
     ],
@@ -107,10 +108,11 @@ def test_withheld_films_are_named_once(tmp_path: Path) -> None:
     withheld = [("test/on_disk.png", "unlabeled")]
     assert [(d.item, d.reason) for d in read(tmp_path) if isinstance(d, Dropped)] == withheld
     (tmp_path / "annotations/json/all_test.json").write_text('{"images": [{"file_name": "test/j.png"}, 3]}')
-    assert [d.item for d in read(tmp_path) if isinstance(d, Dropped)] == ["test/j.png"]
+    assert [d.item for d in read(tmp_path) if isinstance(d, Dropped)] == ["test/j.png", "test/on_disk.png"]
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists/TBX11K_test.txt").write_text("test/l.png\ntest/l.png\ntest/m.png\n")
-    assert [d.item for d in read(tmp_path) if isinstance(d, Dropped)] == ["test/l.png", "test/m.png"]
+    found = [d.item for d in read(tmp_path) if isinstance(d, Dropped)]
+    assert found == ["test/l.png", "test/m.png", "test/j.png", "test/on_disk.png"]
 
 
 @pytest.mark.parametrize(
@@ -144,8 +146,19 @@ def test_a_healthy_film_with_a_wrong_annotation_is_no_control(tmp_path: Path) ->
     assert [type(i) for i in read(tmp_path)] == [Dropped]
 
 
+def test_a_box_of_two_images_is_of_neither(tmp_path: Path) -> None:
+    coco(tmp_path, "TBX11K_train", ["tb/a.png", "tb/b.png", "tb/c.png"], [box(1), box(3)])
+    path = tmp_path / "annotations/json/TBX11K_train.json"
+    content = json.loads(path.read_text())
+    content["images"][1]["id"] = 1
+    path.write_text(json.dumps(content))
+    items = read(tmp_path)
+    assert [r.image for r in items if isinstance(r, Record)] == ["imgs/tb/c.png"]
+    assert {d.reason for d in items if isinstance(d, Dropped)} == {"malformed", "unlabeled"}
+
+
 @pytest.mark.parametrize(
-    "image", [3, {}, {"id": "1", "file_name": "a.png"}, {"id": 1}, {"id": 7, "file_name": "\ud800"}]
+    "image", [3, {}, {"id": "1", "file_name": "a.png"}, {"id": 2}, {"id": 7, "file_name": "\ud800"}]
 )
 def test_a_wrong_image_is_malformed(tmp_path: Path, image: Any) -> None:
     coco(tmp_path, "TBX11K_train", ["tb/a.png"], [box()])

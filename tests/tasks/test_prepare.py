@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -104,6 +105,61 @@ def test_the_papers_five_sources_at_once(tmp_path: Path, capsys: pytest.CaptureF
     assert len(dropped) == sum(n for k, n in wanted.items() if not k.endswith(("kept", "controls")))
     out = capsys.readouterr().out
     assert all(name in out for name in sources)
+
+
+def shared(root: Path, numbers: range, side: int) -> Path:
+    """Patients with two pictures each; equal numbers and sides are equal pictures."""
+    rows = ["image,x0,y0,x1,y1,category,group"]
+    (root / "images").mkdir(parents=True)
+    for n in numbers:
+        for k in (0, side):
+            pixels = np.random.default_rng([n, k]).integers(0, 256, (20, 30), np.uint8)
+            Image.fromarray(pixels).save(root / f"images/{n}_{k}.png")
+            rows.append(f"images/{n}_{k}.png,1,1,9,9,cyst,{root.name}{n}")
+    (root / "annotations.csv").write_text("\n".join(rows))
+    return root
+
+
+def test_a_patient_of_two_sources_is_in_one_split_and_the_first_source_stays_as_it_was(tmp_path: Path) -> None:
+    a, b = shared(tmp_path / "a", range(30), 1), shared(tmp_path / "b", range(20, 50), 2)
+    sources = {"a": FolderSource(a, "csv", "a", modality="CT"), "b": FolderSource(b, "csv", "b", modality="CT")}
+    both = {r.id: r for r in prepare_records(sources, SPLIT, tmp_path / "both")}
+    assert read_metrics(tmp_path / "both")["prepare/b/duplicate"] == 10
+    for n in range(20, 30):
+        splits = {r.split for r in both.values() if r.group in (f"a{n}", f"b{n}")}
+        assert len(splits) == 1, n
+    for name in ("a", "b"):
+        alone = prepare_records({name: sources[name]}, SPLIT, tmp_path / name)
+        free = [r for r in alone if name == "a" or int(r.group[1:]) >= 30]
+        assert len(free) == (60 if name == "a" else 40)
+        assert {r.id: r.split for r in free} == {r.id: both[r.id].split for r in free}
+
+
+def test_what_an_earlier_preparation_left_is_removed(root: Path) -> None:
+    run = root / "run"
+    normal = replace(record(3), id="old/n", source="old", boxes=(), group="n")
+    prepare_records({"old": Fake(root, [record(1, "old"), normal], "old")}, SPLIT, run)
+    assert (run / "controls.jsonl").exists() and (run / "figures/data_old.png").exists()
+    prepare_records({"fake": Fake(root, [record(1)])}, SPLIT, run)
+    assert not (run / "controls.jsonl").exists() and not (run / "figures/data_old.png").exists()
+    assert "prepare/old/kept" not in read_metrics(run)
+
+
+@pytest.mark.parametrize(
+    ("split", "options", "told"),
+    [
+        ({"fractions": ["a", "b", "c"], "seed": 0}, {}, "three shares"),
+        ({"fractions": 0.5, "seed": 0}, {}, "three shares"),
+        (SPLIT, {"sample": {"total": "abc", "by": "natural", "seed": 0}}, "sample.total=abc"),
+        (SPLIT, {"sample": {"total": 2.5, "by": "natural", "seed": 0}}, "sample.total=2.5"),
+        (SPLIT, {"workers": "abc"}, "workers=abc"),
+        (SPLIT, {"workers": 1.5}, "workers=1.5"),
+        (SPLIT, {"manifest": "/"}, "manifest: / cannot be read"),
+    ],
+)
+def test_wrong_options_are_told(root: Path, split: Any, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        prepare_records({"fake": Fake(root, [record(1), record(2), record(3)])}, split, root / "run", **options)
 
 
 def test_controls_have_a_file_of_their_own_and_the_split_of_their_group(root: Path) -> None:

@@ -100,5 +100,4 @@ def _reworded(record: Record, boxes: tuple[Box, ...], direction: str) -> Record:
     flipped = set(record.provenance.get("flipped", ())) ^ {direction}
     provenance = {k: v for k, v in record.provenance.items() if k != "flipped"}
     provenance |= {"flipped": sorted(flipped)} if flipped else {}
-    said = {"category": category, "query": query, "diagnosis": diagnosis, "provenance": provenance}
-    return replace(record, boxes=boxes, **said)
+    return replace(record, boxes=boxes, category=category, query=query, diagnosis=diagnosis, provenance=provenance)

@@ -53,6 +53,12 @@ def from_manifest(records: Sequence[Record], path: Path, differences: Path) -> l
     return rebuilt
 
 
+def made_of(path: Path) -> dict[str, Any]:
+    """How the records of a manifest were chosen."""
+    made = json.loads(path.read_text(encoding="utf-8")).get("made")
+    return made if isinstance(made, dict) else {}
+
+
 def _difference(record: Record | None, entry: Mapping[str, Any]) -> str:
     if record is None:
         return "missing"
@@ -74,8 +80,8 @@ def _entries(path: Path) -> list[dict[str, Any]]:
             Record.from_json({**entry, "source": "-", "image": "-"})
             if entry["split"] not in ("train", "val", "test") or not isinstance(entry["sha256"], str):
                 raise ValueError(f"{entry['id']} has no split or no sha256")
-    except FileNotFoundError:
-        raise InputError(f"data.prepare.manifest: no file {path}") from None
+    except OSError as error:
+        raise InputError(f"data.prepare.manifest: {path} cannot be read ({error.strerror})") from None
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: not a manifest ({error}): give a manifest.json that task=prepare wrote") from None
     if not entries or len({e["id"] for e in entries}) < len(entries):

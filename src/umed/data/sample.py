@@ -21,7 +21,7 @@ def subsample(records: Sequence[Record], total: int | None, by: str, seed: int) 
     chosen("data.prepare.sample.by", by, "natural", "source", "category")
     if total is None:
         return list(records)
-    if not 1 <= total <= len(records):
+    if type(total) is not int or not 1 <= total <= len(records):
         raise InputError(f"data.prepare.sample.total={total}: there are {len(records)} records to choose from")
     ranked = sorted(records, key=lambda r: hashlib.sha256(f"{seed}\0{r.id}".encode()).digest())
     classes = ["" if by == "natural" else str(getattr(r, by)) for r in ranked]

@@ -3,13 +3,17 @@
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
+from typing import TypeVar
 
 from umed.errors import InputError, chosen
 from umed.records import Record
 
+Name = TypeVar("Name", bound=Hashable)
+Group = tuple[str, str]  # source and group
+Links = Sequence[tuple[Group, Group]]
 SPLITS = ("train", "val", "test")
 FIELDS = ("source", "category", "modality")  # by which records can be kept unseen
 
@@ -19,6 +23,7 @@ def assign_splits(
     fractions: Sequence[float],
     seed: int,
     unseen: Mapping[str, Iterable[str] | str] | None = None,
+    links: Links = (),
 ) -> list[Record]:
     """The same records with `split` set, each source for itself, so another source changes nothing.
 
@@ -34,9 +39,14 @@ def assign_splits(
         InputError: `fractions` are not three shares of 1; a source's own splits are not complete or cut through a
             group; `unseen` names a field or value that no record has, or leaves nothing to train on.
     """
-    shares = [float(f) for f in fractions]
+    try:
+        shares = [float(f) for f in fractions]
+    except (TypeError, ValueError):
+        shares = []
     if len(shares) != len(SPLITS) or min(shares) < 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
-        raise InputError(f"data.split.fractions={shares}: three shares (train, val, test) that sum to 1 are expected")
+        raise InputError(
+            f"data.split.fractions={fractions}: three shares (train, val, test) that sum to 1 are expected"
+        )
     by_source: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_source[record.source].append(record)
@@ -50,8 +60,10 @@ def assign_splits(
         edges = [0, *_cuts([sizes[g] for g in groups], shares), len(groups)]
         for name, start, stop in zip(SPLITS, edges, edges[1:], strict=False):
             split_of |= {(source, group): name for group in groups[start:stop]}
+    joined = _joined(records, links)
+    split_of |= {group: split_of[first] for group, first in joined.items() if group in split_of and first in split_of}
     split = [replace(r, split=split_of[r.source, r.group]) for r in records]
-    return _with_unseen(split, unseen) if unseen else split
+    return _with_unseen(split, unseen, joined) if unseen else split
 
 
 def rank(seed: int, source: str, group: str) -> bytes:
@@ -87,13 +99,16 @@ def _cuts(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
     return cuts
 
 
-def _with_unseen(records: Sequence[Record], unseen: Mapping[str, Iterable[str] | str]) -> list[Record]:
+def _with_unseen(
+    records: Sequence[Record], unseen: Mapping[str, Iterable[str] | str], joined: Mapping[Group, Group]
+) -> list[Record]:
     wanted = {field: _values(records, field, values) for field, values in unseen.items()}
     kept_unseen = [all(getattr(r, field) in values for field, values in wanted.items()) for r in records]
     if not any(kept_unseen):
         told = ", ".join(f"{field} in {sorted(values)}" for field, values in wanted.items())
         raise InputError(f"data.split.unseen: no record has {told} at once: leave a field out")
-    groups = {(r.source, r.group) for r, is_unseen in zip(records, kept_unseen, strict=True) if is_unseen}
+    wholes = [joined.get((r.source, r.group), (r.source, r.group)) for r in records]
+    groups = {whole for whole, is_unseen in zip(wholes, kept_unseen, strict=True) if is_unseen}
     kept = []
     for r, is_unseen in zip(records, kept_unseen, strict=True):
         if is_unseen:
@@ -116,3 +131,27 @@ def _values(records: Sequence[Record], field: str, values: Iterable[str] | str) 
             f"data.split.unseen.{field} names {lost}, which no record has: choose of {', '.join(sorted(there))}"
         )
     return named
+
+
+def components(links: Iterable[tuple[Name, Name]]) -> dict[Name, Name]:
+    """Every name -> the smallest of those it is joined to by links."""
+    top: dict[Name, Name] = {}
+
+    def find(name: Name) -> Name:
+        while top.setdefault(name, name) != name:
+            top[name] = top[top[name]]
+            name = top[name]
+        return name
+
+    for a, b in links:
+        low, high = sorted((find(a), find(b)))  # type: ignore[type-var]
+        top[high] = low
+    return {name: find(name) for name in list(top)}
+
+
+def _joined(records: Sequence[Record], links: Links) -> dict[Group, Group]:
+    """Every linked group -> the first of those it is joined to, in the order of the records' sources."""
+    place = {source: k for k, source in enumerate(dict.fromkeys(r.source for r in records))}
+    last = len(place)
+    name = components(((place.get(a, last), a, g), (place.get(b, last), b, h)) for (a, g), (b, h) in links)
+    return {(source, group): first[1:] for (_, source, group), first in name.items()}

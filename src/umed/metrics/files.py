@@ -21,7 +21,12 @@ def read_metrics(run: Path) -> dict[str, float]:
         raise InputError(f"{path}: no readable metrics ({error}): give a run folder") from None
 
 
-def update_metrics(path: Path, metrics: Mapping[str, float]) -> None:
-    """Add or replace numbers of the file `path`; a reader sees the old file or the new one."""
-    merged = {**(read_metrics(path.parent) if path.exists() else {}), **metrics}
+def update_metrics(path: Path, metrics: Mapping[str, float], instead_of: str | None = None) -> None:
+    """Add or replace numbers of the file `path`; a reader sees the old file or the new one.
+
+    Args:
+        instead_of: numbers whose names begin so are removed first.
+    """
+    old = read_metrics(path.parent) if path.exists() else {}
+    merged = {**{k: v for k, v in old.items() if instead_of is None or not k.startswith(instead_of)}, **metrics}
     write_whole(path, json.dumps(merged, indent=1, sort_keys=True, allow_nan=False) + "\n")

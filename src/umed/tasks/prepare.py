@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from umed.data.card import data_card
-from umed.data.manifest import from_manifest, write_manifest
+from umed.data.manifest import from_manifest, made_of, write_manifest
 from umed.data.sample import subsample
-from umed.data.sources.base import Source
+from umed.data.sources.base import Copy, Seen, Source
 from umed.data.splits import SPLITS, assign_splits
 from umed.errors import InputError, positive
 from umed.metrics.files import update_metrics
@@ -66,9 +66,9 @@ def prepare_records(
     records, controls = gathered.records, gathered.controls
     if manifest:
         chosen = from_manifest(records, Path(manifest), out / "manifest_differences.jsonl")
-        made: dict[str, Any] = {"manifest": Path(manifest).name}
+        made = made_of(Path(manifest))
     else:
-        divided = [r for r in assign_splits(records, **split) if r.split]  # "" = left out of a study of the unseen
+        divided = gathered.divided(split)
         chosen = subsample(divided, **(sample or {"total": None, "by": "natural", "seed": 0}))
         made = {"split": dict(split), "sample": dict(sample or {})}
     names = list(gathered.roots)
@@ -80,11 +80,13 @@ def prepare_records(
         if had[name] > kept[name]:
             counts[name]["left_out"] = had[name] - kept[name]
     _print_table(chosen, counts)
-    update_metrics(out / "metrics.json", {f"prepare/{s}/{k}": n for s, c in counts.items() for k, n in c.items()})
+    counted = {f"prepare/{s}/{k}": n for s, c in counts.items() for k, n in c.items()}
+    update_metrics(out / "metrics.json", counted, instead_of="prepare/")
     for name in names:
         own = [r for r in chosen if r.source == name]
         if own:
             _draw_sheet(own, gathered.roots, out / "figures" / f"data_{name}.png")
+    _forget(out, names)
     if controls:
         write_jsonl(out / "controls.jsonl", (r.to_json() for r in _with_splits(controls, chosen, split)))
     write_manifest(out / "manifest.json", chosen, made)
@@ -95,6 +97,14 @@ def prepare_records(
     return chosen
 
 
+def _forget(out: Path, names: Sequence[str]) -> None:
+    """Remove what an earlier preparation of other sources has left in the folder."""
+    (out / "controls.jsonl").unlink(missing_ok=True)
+    for sheet in (out / "figures").glob("data_*.png"):
+        if sheet.stem.removeprefix("data_") not in names:
+            sheet.unlink()
+
+
 class _Gathered:
     """Everything the sources give: iterating yields what is dropped and keeps the rest."""
 
@@ -102,6 +112,7 @@ class _Gathered:
         self.sources, self.workers = sources, workers
         self.records: list[Record] = []
         self.controls: list[Record] = []
+        self.copies: list[Copy] = []
         self.roots: dict[str, Path] = {}
         self.reasons: dict[str, Counter[str]] = defaultdict(Counter)
         for name, source in sources.items():
@@ -111,15 +122,33 @@ class _Gathered:
             self.roots |= {key: root.resolve() for key, root in source.roots.items()}
 
     def __iter__(self) -> Iterator[Dropped]:
-        seen: dict[bytes, str] = {}
+        seen: Seen = {}
         for name, source in self.sources.items():
             items = source.read(seen, self.workers)
             for item in tqdm(items, desc=f"reading {name}", unit="item", leave=False, disable=None):
                 if isinstance(item, Dropped):
                     self.reasons[item.source][item.reason] += 1
                     yield item
+                elif isinstance(item, Copy):
+                    self.copies.append(item)
                 else:
                     (self.records if item.boxes else self.controls).append(item)
+
+    def divided(self, split: Mapping[str, Any]) -> list[Record]:
+        """The records with their splits, without those that a study of the unseen leaves out.
+
+        A copy that another source has counts for its own source, so that source's other groups stay where they are;
+        its group goes where that of the kept picture is.
+        """
+        group_of = {(r.source, r.image): r.group for r in [*self.records, *self.controls]}
+        links = [
+            ((c.first[0], group_of[c.first]), (c.record.source, c.record.group))
+            for c in self.copies
+            if c.first in group_of
+        ]
+        ghosts = [c.record for c in self.copies if c.record.boxes and c.record.source != c.first[0]]
+        both = assign_splits([*self.records, *ghosts], **split, links=links)
+        return [r for r in both[: len(self.records)] if r.split]
 
     def check(self, out: Path) -> None:
         """Raise InputError for a source that gives no record or an id that occurs twice."""

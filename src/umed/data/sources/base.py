@@ -1,5 +1,6 @@
 """A source: files on disk in, records out. One file per source says what its pictures are; the rest is done here."""
 
+import re
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,10 +10,23 @@ from typing import Any, Protocol
 
 from umed.boxes import Box, BoxError
 from umed.data.look import Look, Unusable, clusters, look
+from umed.data.splits import components
 from umed.errors import InputError
 from umed.records import Dropped, Record
 
 MakeBox = Callable[[int, int], Box]
+Seen = dict[bytes, tuple[str, str]]  # digest of pixels -> source and image of the first picture that has them
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What would be a record if the same pixels did not lie in `first` (source, image): its group is that one's too."""
+
+    record: Record
+    first: tuple[str, str]
+
+
+Item = Record | Dropped | Copy
 
 
 class Source(Protocol):
@@ -22,11 +36,11 @@ class Source(Protocol):
     def roots(self) -> dict[str, Path]:
         """Name of each source -> folder to which the `image` of its records is relative."""
 
-    def read(self, seen: dict[bytes, str], workers: int) -> Iterator[Record | Dropped]:
+    def read(self, seen: Seen, workers: int) -> Iterator[Item]:
         """Every item, kept or dropped; a record without boxes is a control: a picture known to be normal.
 
         Args:
-            seen: digest of pixels -> id of the picture that has them, shared by all sources and filled here.
+            seen: shared by all sources and filled here.
             workers: threads that open pictures.
 
         Raises:
@@ -81,6 +95,10 @@ class PictureSource:
     near = False  # pictures that look alike (frames of one video) are one group
 
     def __init__(self, root: str | Path, name: str) -> None:
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name):
+            raise InputError(f"a source is called {name}: use letters, digits, - and _, since files are named after it")
+        if not isinstance(root, str | Path) or not str(root):
+            raise InputError(f"data.source.{name}.root is not set: give the folder of the source")
         self.root, self.name = Path(root), name
 
     @property
@@ -99,14 +117,14 @@ class PictureSource:
         """Name and folder of the source that the picture's record belongs to."""
         return self.name, self.root
 
-    def read(self, seen: dict[bytes, str], workers: int = 1) -> Iterator[Record | Dropped]:
+    def read(self, seen: Seen, workers: int = 1) -> Iterator[Item]:
         if not self.root.is_dir():
             raise InputError(f"{self.name}: no folder {self.root}: set data.source.{self.name}.root")
         found = self._read(seen, workers)
         return self._grouped(found) if self.near else (item for item, _ in found)
 
-    def _read(self, seen: dict[bytes, str], workers: int) -> Iterator[tuple[Record | Dropped, int]]:
-        """Records and drops with the perceptual hash of their picture."""
+    def _read(self, seen: Seen, workers: int) -> Iterator[tuple[Item, int]]:
+        """Items with the perceptual hash of their picture."""
         for picture, found in self._looked(workers):
             if isinstance(picture, Dropped):
                 yield picture, 0
@@ -118,12 +136,17 @@ class PictureSource:
             except Unusable as error:
                 yield Dropped(self.name, picture.name, error.reason, str(error)), 0
                 continue
-            if seen_as.pixels in seen:
-                detail = f"same pixels as {seen[seen_as.pixels]}"
-                yield Dropped(self.name, picture.name, "duplicate", detail), 0
+            items = list(self._records(picture, seen_as, source))
+            records = [item for item in items if isinstance(item, Record)]
+            first = seen.get(seen_as.pixels)
+            if first:
+                yield Dropped(self.name, picture.name, "duplicate", f"same pixels as {first[1]} of {first[0]}"), 0
+                for record in records:
+                    yield Copy(record, first), seen_as.phash
                 continue
-            seen[seen_as.pixels] = f"{source}/{picture.name}"
-            for item in self._records(picture, seen_as, source):
+            if records:  # of a picture that gives none, a twin may
+                seen[seen_as.pixels] = source, picture.image
+            for item in items:
                 yield item, seen_as.phash
 
     def _looked(self, workers: int) -> Iterator[tuple[Picture | Dropped, Future[Look] | None]]:
@@ -170,6 +193,9 @@ class PictureSource:
             except BoxError as error:
                 yield Dropped(self.name, item, error.reason, str(error))
                 continue
+            if box in [other for other, _ in found[region.category]]:
+                yield Dropped(self.name, item, "duplicate", f"the same box of {region.category} again")
+                continue
             found[region.category].append((box, region))
         for k, (category, boxed) in enumerate(found.items(), 1):
             yield replace(
@@ -184,19 +210,22 @@ class PictureSource:
                 },
             )
 
-    def _grouped(self, found: Iterator[tuple[Record | Dropped, int]]) -> Iterator[Record | Dropped]:
-        """The same with pictures that look alike in one group, named after the first in the alphabet."""
-        records: list[tuple[Record, int]] = []
+    def _grouped(self, found: Iterator[tuple[Item, int]]) -> Iterator[Item]:
+        """The same with the groups of pictures that look alike made one."""
+        kept: list[tuple[Record | Copy, int]] = []
         for item, phash in found:
-            if isinstance(item, Record):
-                records.append((item, phash))
-            else:
+            if isinstance(item, Dropped):
                 yield item
-        tops = clusters([phash for _, phash in records])
-        name: dict[int, str] = {}
-        for top, (record, _) in zip(tops, records, strict=True):
-            name[top] = min(name.get(top, record.group), record.group)
-        yield from (replace(record, group=name[top]) for top, (record, _) in zip(tops, records, strict=True))
+            else:
+                kept.append((item, phash))
+        groups = [(item.record if isinstance(item, Copy) else item).group for item, _ in kept]
+        firsts = clusters([phash for _, phash in kept])
+        name = components((groups[i], groups[first]) for i, first in enumerate(firsts))
+        for (item, _), group in zip(kept, groups, strict=True):
+            if isinstance(item, Copy):
+                yield replace(item, record=replace(item.record, group=name[group]))
+            else:
+                yield replace(item, group=name[group])
 
 
 def _window(window: tuple[float, float, float] | None) -> dict[str, list[float]]:

@@ -17,6 +17,7 @@ from datasets import ClassLabel, Features
 from pyarrow import ArrowException
 
 from umed.data.look import Look, Unusable, look
+from umed.data.sources.base import Seen
 from umed.data.splits import SPLITS
 from umed.errors import InputError
 from umed.records import Dropped, Record
@@ -58,7 +59,7 @@ class ExportedSource:
             raise InputError(f"{self.root}: {wrong[0]!r} is no name of a source: letters, digits, _ . + - are expected")
         return {name: self.unpacked for name in sorted(names)}
 
-    def read(self, seen: dict[bytes, str], workers: int = 1) -> Iterator[Record | Dropped]:
+    def read(self, seen: Seen, workers: int = 1) -> Iterator[Record | Dropped]:
         """The records with the splits they were exported with; see `Source.read`.
 
         Raises:
@@ -153,12 +154,13 @@ def _record(row: dict[str, Any], split: str, names: list[str]) -> Record | str:
         return f"not a record ({error})"
 
 
-def _unless_seen(found: Look | Dropped, record: Record, seen: dict[bytes, str]) -> Look | Dropped:
+def _unless_seen(found: Look | Dropped, record: Record, seen: Seen) -> Look | Dropped:
     if isinstance(found, Dropped):
         return found
     if found.pixels in seen:
-        return Dropped(record.source, record.id, "duplicate", f"same pixels as {seen[found.pixels]}")
-    seen[found.pixels] = record.id
+        source, image = seen[found.pixels]
+        return Dropped(record.source, record.id, "duplicate", f"same pixels as {image} of {source}")
+    seen[found.pixels] = record.source, record.image
     return found
 
 

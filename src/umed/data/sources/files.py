@@ -66,23 +66,35 @@ def printable(text: str) -> str:
     return text[:200] if text[:200].isprintable() else ascii(text[:200])
 
 
-def read_rows(path: Path, wanted: str) -> Iterator[tuple[int, list[str]]]:
+def read_rows(path: Path, wanted: str, *, long_cells: bool = False) -> Iterator[tuple[int, list[str]]]:
     """The rows of a CSV file with their line numbers, the header first; blank rows are passed over.
+
+    Each line is a row of its own, so a stray quote spoils one row and not those below it.
+
+    Args:
+        long_cells: cells may have several lines, as texts have.
 
     Raises:
         InputError: as `read_text`; a header and nothing else; no CSV.
     """
-    rows = csv.reader(io.StringIO(read_text(path, wanted), newline=""), skipinitialspace=True)
-    count = 0
+    text = read_text(path, wanted)
+    rows = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+    count = line = 0
     try:
-        for row in rows:
+        for row in rows if long_cells else _single(text):
+            line = rows.line_num if long_cells else line + 1
             if any(cell.strip() for cell in row):
                 count += 1
-                yield rows.line_num, row
+                yield line, row
     except csv.Error as error:
-        raise InputError(f"{path}:{rows.line_num}: not CSV ({error}): {wanted} is expected") from None
+        raise InputError(f"{path}:{line + 1}: not CSV ({error}): {wanted} is expected") from None
     if count == 1:
         raise InputError(f"{path}: a header and no row: {wanted} is expected")
+
+
+def _single(text: str) -> Iterator[list[str]]:
+    for line in io.StringIO(text, newline=None):
+        yield next(csv.reader([line.rstrip("\n")], skipinitialspace=True), [])
 
 
 def read_json(path: Path, wanted: str) -> dict[str, Any]:
@@ -93,7 +105,7 @@ def read_json(path: Path, wanted: str) -> dict[str, Any]:
     """
     text = read_text(path, wanted)
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error}): {wanted} is expected") from None
     if not isinstance(found, dict):
@@ -112,3 +124,12 @@ def files_below(folder: Path) -> list[str]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [os.path.relpath(os.path.join(place, n), folder) for n in names + links if not n.startswith(".")]
     return sorted(found)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a JSON file; a key that stands there twice would lose what the first one says."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {printable(next(k for k in keys if keys.count(k) > 1))} occurs twice")
+    return found

@@ -113,7 +113,7 @@ class KidneyStoneSource(PictureSource):
             names = dict(enumerate(names))
         if not isinstance(names, dict) or not names:
             raise InputError(f"{path}: no names: a list of class names or a mapping from their numbers is expected")
-        if found.get("nc", len(names)) != len(names):
+        if str(found.get("nc", len(names))) != str(len(names)):
             raise InputError(f"{path}: nc is not the number of names, which is {len(names)}: correct one of them")
         return {_class_number(path, key): _category(path, name) for key, name in names.items()}
 

@@ -1,19 +1,22 @@
 """Kvasir-SEG: endoscopy with polyps; with Kvasir v2 beside it also pictures of normal mucosa."""
 
+import logging
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from umed.boxes import Box
 from umed.data.look import Unusable
-from umed.data.sources.base import Picture, PictureSource, Region, plain
+from umed.data.sources.base import Item, Picture, PictureSource, Region, Seen, plain
 from umed.data.sources.examples.kvasir import write_example
 from umed.data.sources.files import files_below, printable, read_json
 from umed.data.sources.formats.masks import regions_of
 from umed.errors import InputError, chosen
 from umed.records import Dropped, is_text
+
+log = logging.getLogger(__name__)
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 NORMAL = "normal-"  # folders of Kvasir v2: normal-cecum, normal-pylorus, normal-z-line
@@ -70,7 +73,7 @@ class KvasirSource(PictureSource):
                 continue
             regions = []
             for number, box in enumerate(boxes, 1):
-                region = _region(box, f"bbox {number}")
+                region = self._region(box, f"bbox {number}", (entry.get("width"), entry.get("height")))
                 if region:
                     regions.append(region)
                 else:
@@ -81,6 +84,29 @@ class KvasirSource(PictureSource):
         for file in files_below(self.root / "images"):
             if file.removesuffix(".jpg") not in found:
                 yield Dropped(self.name, printable(file), "unlabeled", f"not in {path.name}")
+
+    def _region(self, box: Any, where: str, said: tuple[Any, Any]) -> Region | None:
+        """None: it is no box."""
+        if not isinstance(box, dict):
+            return None
+        label, corners = box.get("label", ""), [box.get(corner) for corner in CORNERS]
+        if not isinstance(label, str) or not is_text(label) or any(type(v) not in (int, float) for v in corners):
+            return None
+        make = partial(self._box, corners, said)
+        return Region(plain(label), make, where, dict(zip(CORNERS, corners, strict=True)))
+
+    def _box(self, corners: Sequence[Any], said: tuple[Any, Any], width: int, height: int) -> Box:
+        self.unlike += None not in said and said != (width, height)
+        return Box.from_xyxy(corners, width, height)
+
+    def read(self, seen: Seen, workers: int = 1) -> Iterator[Item]:
+        self.unlike = 0  # boxes whose picture is not of the size that the file says
+        yield from super().read(seen, workers)
+        if self.unlike:
+            log.warning(
+                f"{self.name}: the pictures of {self.unlike} boxes have another size than kavsir_bboxes.json says; "
+                "boxes are read as pixels of the stored picture: if this is a resized copy, they are wrong"
+            )
 
     def _masked(self) -> Iterator[Picture | Dropped]:
         files, masks = files_below(self.root / "images"), files_below(self.root / "masks")
@@ -127,14 +153,3 @@ class _OfV2(Picture):
     """A picture below `controls_root`."""
 
     __slots__ = ()
-
-
-def _region(box: Any, where: str) -> Region | None:
-    """None: it is no box."""
-    if not isinstance(box, dict):
-        return None
-    label = box.get("label", "")
-    corners: list[Any] = [box.get(corner) for corner in CORNERS]
-    if not isinstance(label, str) or not is_text(label) or any(type(v) not in (int, float) for v in corners):
-        return None
-    return Region(plain(label), partial(Box.from_xyxy, corners), where, dict(zip(CORNERS, corners, strict=True)))

@@ -10,14 +10,13 @@ from tqdm import tqdm
 
 from umed.data.phantom import PARTS, draw
 from umed.data.phantom.formats import FORMATS, Drawn
-from umed.data.sources.base import PictureSource
+from umed.data.sources.base import Item, PictureSource, Seen
 from umed.data.sources.deeplesion import DeepLesionSource
 from umed.data.sources.kidney_stone import KidneyStoneSource
 from umed.data.sources.kvasir import KvasirSource
 from umed.data.sources.nih_chest import NihChestSource
 from umed.data.sources.tbx11k import Tbx11kSource
 from umed.errors import InputError
-from umed.records import Dropped, Record
 
 VERSION = 3  # raised when the same seed would write other files
 NOTE = "SYNTHETIC pictures, drawn by a program in the manner of"
@@ -48,7 +47,7 @@ class PhantomSource:
     def roots(self) -> dict[str, Path]:
         return {part: self.root / part for part in PARTS}
 
-    def read(self, seen: dict[bytes, str], workers: int = 1) -> Iterator[Record | Dropped]:
+    def read(self, seen: Seen, workers: int = 1) -> Iterator[Item]:
         """The records of all parts.
 
         Raises:

@@ -1,8 +1,9 @@
 """TBX11K: chest films with boxes of tuberculosis, as released or as the simplified copy with a `data.csv`."""
 
 import ast
+import logging
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,8 @@ from umed.data.sources.examples.tbx11k import write_example
 from umed.data.sources.files import files_below, printable, read_json, read_rows, read_text
 from umed.errors import InputError
 from umed.records import Dropped, is_text
+
+log = logging.getLogger(__name__)
 
 ALIASES = {
     "activetuberculosis": "active tuberculosis",
@@ -32,8 +35,13 @@ FILES = (  # the first of these of which a file is there; `trainval` holds both 
     ("all_trainval",),
     ("TBX11K_trainval_only_tb",),
 )
-FOLDERS = ("health", "sick", "tb")
-WITHOUT = {"health": "healthy", "sick": "sick but not tuberculosis", "tb": "tuberculosis without a box"}
+FOLDERS = ("health", "sick", "tb", "extra")
+WITHOUT = {
+    "health": "healthy",
+    "sick": "sick but not tuberculosis",
+    "tb": "tuberculosis without a box in the files that were read",
+    "extra": "of another data set",
+}
 WITHHELD = "labels are withheld"
 KAGGLE = ("fname", "image_height", "image_width", "source", "bbox", "tb_type", "image_type")
 KAGGLE_FOLDERS = {"healthy": "health", "sick_but_no_tb": "sick", "tb": "tb"}
@@ -56,7 +64,12 @@ class Tbx11kSource(PictureSource):
     def pictures(self) -> Iterator[Picture | Dropped]:
         """The films of the annotation files, the others of `imgs/health`, `sick` and `tb`, then those of the test."""
         folder = self.root / "annotations" / "json"
-        chosen = next((names for names in FILES if any((folder / f"{n}.json").is_file() for n in names)), ())
+        there = [[(folder / f"{n}.json").is_file() for n in names] for names in FILES]
+        chosen = next((names for names, found in zip(FILES, there, strict=True) if all(found)), ())
+        chosen = chosen or next((names for names, found in zip(FILES, there, strict=True) if any(found)), ())
+        for name in chosen:
+            if not (folder / f"{name}.json").is_file():
+                log.warning(f"{self.name}: no {folder / name}.json: its films are told as without a box")
         if not chosen and (self.root / "data.csv").is_file():
             yield from self._simplified()
             return
@@ -87,8 +100,9 @@ class Tbx11kSource(PictureSource):
         part = path.stem.rpartition("_")[2]
         names = {e["id"]: e["name"] for e in coco["categories"] if _is(e, id=int, name=str)}
         images: dict[int, dict[str, Any]] = {}
+        ids = Counter(e["id"] for e in coco["images"] if _is(e, id=int))
         for position, image in enumerate(coco["images"]):
-            if not _is(image, id=int, file_name=str) or image["id"] in images or not is_text(image["file_name"]):
+            if not _is(image, id=int, file_name=str) or ids[image["id"]] > 1 or not is_text(image["file_name"]):
                 detail = "an id of its own and a file_name are expected"
                 yield Dropped(self.name, f"{path.name} images {position}", "malformed", detail)
             elif image["file_name"] in listed:
@@ -146,10 +160,10 @@ class Tbx11kSource(PictureSource):
         """The films of the official test, each once."""
         found = [file for file in self._list("TBX11K_test") if file]
         path = self.root / "annotations" / "json" / "all_test.json"
-        if not found and path.is_file():
+        if path.is_file():
             images = read_json(path, "the list of test films").get("images")
-            found = [e["file_name"] for e in images if _is(e, file_name=str)] if isinstance(images, list) else []
-        found = found or [f"test/{file}" for file in files_below(self.root / "imgs" / "test")]
+            found += [e["file_name"] for e in images if _is(e, file_name=str)] if isinstance(images, list) else []
+        found += [f"test/{file}" for file in files_below(self.root / "imgs" / "test")]
         return list(dict.fromkeys(found))
 
     def _simplified(self) -> Iterator[Picture | Dropped]:

@@ -70,7 +70,7 @@ def write_example(root: Path) -> Example:
             "missing_file": 1,
             "unreadable": 1,
             "duplicate": 1,
-            "unlabeled": 7,  # three healthy, one sick, one tb without a box, two withheld
+            "unlabeled": 8,  # three healthy, one sick, one tb without a box, two withheld, one of another data set
         },
         controls=3,
     )

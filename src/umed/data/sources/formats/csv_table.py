@@ -1,5 +1,6 @@
 """A table with a header: `image,x0,y0,x1,y1,category`, one row per box; rows of one picture may be anywhere."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +16,7 @@ from umed.records import Dropped, is_text
 NUMBERS = ("x0", "y0", "x1", "y1")
 NEEDED = ("image", *NUMBERS, "category")
 OF_PICTURE = ("modality", "group", "split", "query", "diagnosis")  # optional, the same in all rows of a picture
+TEXTS = ("query", "diagnosis")
 NORMAL = ("", "no finding", "normal")
 Row = dict[str, str]
 
@@ -41,7 +43,7 @@ def pictures(root: Path, annotations: str, source: str, box: str) -> Iterator[Pi
         if isinstance(row, str):
             yield Dropped(source, f"row {line}", "malformed", row)
             continue
-        listed = found.setdefault(row["image"], _Listed())
+        listed = found.setdefault(os.path.normpath(row["image"]), _Listed())
         _agree(listed.said, row, f"{file}:{line}")
         cells, category = [row[name] for name in NUMBERS], plain(row["category"])
         if not any(cells):
@@ -75,7 +77,7 @@ def _picture(image: str, listed: _Listed) -> Picture:
 
 def _rows(file: Path) -> Iterator[tuple[int, Row | str]]:
     """Line numbers with cells by column, or with what is wrong."""
-    rows = read_rows(file, f"a table with the columns {','.join(NEEDED)}")
+    rows = read_rows(file, f"a table with the columns {','.join(NEEDED)}", long_cells=True)
     _, first = next(rows, (0, []))
     columns = [name.strip().lower() for name in first]
     lost = [name for name in NEEDED if name not in columns]
@@ -89,6 +91,8 @@ def _rows(file: Path) -> Iterator[tuple[int, Row | str]]:
         row = {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name}
         if len(cells) < len(columns) or more:
             yield line, f"{len(cells)} cells, the header has {len(columns)}"
+        elif any("\n" in value for name, value in row.items() if name not in TEXTS):
+            yield line, "a cell of several lines: is there a stray quote in this row or above it?"
         elif not row["image"]:
             yield line, "no image"
         elif not all(map(is_text, row.values())):

@@ -61,6 +61,7 @@ def class_names(file: Path) -> dict[int, str]:
     numbered = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(numbered, dict) or not numbered:
         raise InputError(f"{file}: no names: a list of the classes is expected, or a map index -> name")
+    numbered = {int(k) if isinstance(k, str) and k.isascii() and k.isdigit() else k: v for k, v in numbered.items()}
     for index, name in numbered.items():
         if type(index) is not int or type(name) is not str:
             raise InputError(f"{file}: names has an entry that is no index with a name: write names: [cyst, ...]")
