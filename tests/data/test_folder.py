@@ -306,3 +306,20 @@ def test_own_splits(tmp_path: Path, coco: dict[str, Any]) -> None:
         coco["images"][0]["split"] = word
         with pytest.raises(InputError, match=rf"folder: a/one\.png {told}: split=own needs"):
             read(tmp_path, coco, split="own")
+
+
+def test_frames_of_endoscopy_are_one_group_and_their_patients_stay_whole(tmp_path: Path, coco: dict[str, Any]) -> None:
+    coarse = np.random.default_rng(5).integers(0, 256, (6, 6, 3), np.uint8)
+    frame = Image.fromarray(coarse).resize((96, 80), Image.Resampling.BICUBIC)
+    for name, quality in (("p1_a", 95), ("p2_a", 60)):
+        frame.save(tmp_path / f"{name}.jpg", quality=quality)
+    for name, seed in (("p1_b", 8), ("p3_a", 9)):
+        picture(tmp_path / f"{name}.jpg", 96, 80, seed)
+    names = ["p1_a", "p2_a", "p1_b", "p3_a"]
+    coco["images"] = [{"id": i, "file_name": f"{name}.jpg"} for i, name in enumerate(names)]
+    coco["annotations"] = [annotation(i, [4, 5, 8, 10], image=i) for i in range(4)]
+    for options, wanted in (({"modality": "CT"}, [1, 2, 1, 3]), ({"modality": "Endoscopy"}, [1, 1, 1, 3])):
+        records = [r for r in read(tmp_path, coco, group_regex=r"p(\d)", **options) if isinstance(r, Record)]
+        assert [r.group for r in records] == [str(g) for g in wanted]
+    records = [r for r in read(tmp_path, coco, modality="CT", near=True) if isinstance(r, Record)]
+    assert len({r.group for r in records}) == 3

@@ -55,6 +55,12 @@ def test_the_sources_of_the_paper_are_here() -> None:
     assert {"deeplesion", "kidney_stone", "nih_chest", "tbx11k", "kvasir", "folder"} <= set(NODES)
 
 
+def test_every_source_has_an_example() -> None:
+    """But the one that draws its own pictures, and the one that reads what this package has written."""
+    every = {str(name) for path in CONF.glob("*.yaml") for name in OmegaConf.load(path)}
+    assert every - set(NODES) == {"phantom", "exported"}
+
+
 def test_the_example_is_read_exactly(written: Written) -> None:
     items = written.read()
     records = {r.id: r for r in items if isinstance(r, Record) and r.boxes}

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -269,3 +271,36 @@ def test_pictures_that_cannot_be_opened(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=why):
             open_picture(tmp_path / name)
     assert open_picture(tmp_path / "alpha.png").getpixel((0, 0)) == (1, 2, 3)
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from umed.data.sources.folder import FolderSource
+from umed.tasks.prepare import prepare_records
+records = prepare_records(
+    {"folder": FolderSource(sys.argv[1], "csv", modality="CT")}, {"fractions": [0.7, 0.1, 0.2], "seed": 0},
+    Path(sys.argv[1]) / "run", workers=2,
+)
+print(len(records), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_pictures(tmp_path: Path) -> None:
+    """1,400 more pictures are 1.4 GB decoded; their records are a few MB."""
+    peaks = []
+    for count in (100, 1500):
+        root = tmp_path / str(count)
+        (root / "images").mkdir(parents=True)
+        rows = ["image,x0,y0,x1,y1,category"]
+        for n in range(count):
+            picture = Image.new("RGB", (580, 580), (n % 256, n // 256, 0))
+            picture.save(root / f"images/{n}.png", compress_level=1)
+            rows.append(f"images/{n}.png,1,1,9,9,cyst")
+        (root / "annotations.csv").write_text("\n".join(rows))
+        done = subprocess.run([sys.executable, "-c", MEASURED, str(root)], capture_output=True, text=True, check=True)
+        kept, peak = map(int, done.stdout.split()[-2:])
+        assert kept == count
+        peaks.append(peak)
+    assert peaks[1] - peaks[0] < 40, peaks

@@ -38,6 +38,7 @@ class FolderSource(PictureSource):
         split: `own` keeps the splits of the files, `ours` makes new ones.
         box: what the four numbers of csv (None = `xyxy`) and voc (None = `voc`) mean, see `box_of`.
         category: of masks that do not lie in a folder for each category.
+        near: pictures that look alike, as frames of one video do, are one group; None = if the modality is Endoscopy.
         window: low and high gray value of pictures with more than 8 bits, after `offset` is added to what is stored.
 
     Raises:
@@ -59,8 +60,10 @@ class FolderSource(PictureSource):
         category: str | None = None,
         window: Sequence[float] | None = None,
         offset: float = 0.0,
+        near: bool | None = None,
     ) -> None:
         super().__init__(root, name)
+        self.near = modality == "Endoscopy" if near is None else near
         self.format = chosen(f"{name}: format", format, *USUAL)
         self.split = chosen(f"{name}: split", split, "ours", "own")
         if box is not None and (chosen(f"{name}: box", box, *CONVENTIONS), format)[1] not in MEANT:
