@@ -49,12 +49,23 @@ def folder(root: Path) -> list[str]:
     return ["task=prepare", "data/source=[folder]", f"data.source.folder.root={root}"]
 
 
-@pytest.mark.parametrize("key", ["annotator", "judge"])
-def test_a_password_in_an_address_is_stored_nowhere(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("annotator.base_url=http://me:hush@localhost:1/v1", "annotator.base_url holds a secret"),
+        ("judge.base_url=http://me:hush@localhost:1/v1", "judge.base_url holds a secret"),
+        ("annotator.base_url='http://localhost:1/v1?api_key=hush'", "annotator.base_url holds a secret"),
+        ("+annotator.request.api_key=hush", "annotator.request.api_key holds a secret"),
+        ("+judge.request.Authorization=hush", "judge.request.Authorization holds a secret"),
+        ("name=sk-hush-0123456789abcdef", "name holds a secret"),
+    ],
+)
+def test_a_secret_on_the_command_line_is_stored_nowhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, setting: str, told: str
 ) -> None:
-    line = refused(capsys, tmp_path / "run", f"{key}=openai", f"{key}.base_url=http://me:secret@localhost:1/v1")
-    assert f"{key}.base_url holds a password" in line and "secret" not in line
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-hush-0123456789abcdef")
+    line = refused(capsys, tmp_path / "run", "annotator=openai", "judge=openai", setting)
+    assert told in line and "hush" not in line
     assert not (tmp_path / "run").exists()
 
 

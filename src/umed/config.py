@@ -1,5 +1,6 @@
 """What the configuration needs beyond yaml: resolvers, the run folder, and the check of a resumed run."""
 
+import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from umed.errors import InputError
 
 PACKAGE = Path(__file__).parent
-_PASSWORD = re.compile(r"://[^/@\s]*@")
+_IN_ADDRESS = re.compile(r"://(?:[^/@\s]*@|\S*[?&][^=\s]*=)")  # me:password@ or ?api_key=
+_SECRET = re.compile(r"(?:^|[._])(?:api_?key|token|secret|password|authorization)$", re.IGNORECASE)
 TRAINING = ("pipeline", "train", "pretrain")
 
 
@@ -43,9 +45,7 @@ def store(cfg: DictConfig, run: Path) -> None:
     Raises:
         InputError: the folder holds a run with results, which only `resume` may continue; a URL holds a password.
     """
-    for name, value in _plain(cfg).items():
-        if isinstance(value, str) and _PASSWORD.search(value):
-            raise InputError(f"{name} holds a password, which every run folder would show: use OPENAI_BASE_URL instead")
+    _check_secrets(cfg)
     if any((run / name).exists() for name in ("checkpoints", "adapter", "predictions")):
         if cfg.task._target_.rsplit(".", 1)[-1] in TRAINING:
             raise InputError(f"{run}: holds a run already: continue it with resume={run} or give a new hydra.run.dir")
@@ -56,6 +56,21 @@ def store(cfg: DictConfig, run: Path) -> None:
     OmegaConf.save(cfg, run / ".hydra" / "config.yaml")
     OmegaConf.save({"hydra": HydraConfig.get()}, run / ".hydra" / "hydra.yaml")
     OmegaConf.save(HydraConfig.get().overrides.task, run / ".hydra" / "overrides.yaml")
+
+
+def _check_secrets(cfg: DictConfig) -> None:
+    """Refuse what every run folder and W&B would show.
+
+    Raises:
+        InputError: a setting that is named like a secret, an address with one in it, or the key of the environment.
+    """
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    leaves = [(name, str(value)) for name, value in _plain(cfg).items() if value is not None]
+    for name, value in leaves:
+        if _IN_ADDRESS.search(value):
+            raise InputError(f"{name} holds a secret, which every run folder would show: set OPENAI_BASE_URL instead")
+        if _SECRET.search(name) or (len(key) >= 16 and key in value):
+            raise InputError(f"{name} holds a secret, which every run folder would show: set OPENAI_API_KEY instead")
 
 
 def stored_config(run: Path) -> DictConfig:

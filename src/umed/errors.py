@@ -21,5 +21,7 @@ def chosen(option: str, value: object, *known: str) -> str:
 
 def positive(option: str, value: int | None) -> None:
     """Refuse a count below 1; None = not given."""
-    if value is not None and (type(value) is not int or value < 1):
-        raise InputError(f"{option}={value}: a whole number of at least 1 is needed")
+    if value is not None and type(value) is not int:
+        raise InputError(f"{option}={value}: a whole number is needed")
+    if value is not None and value < 1:
+        raise InputError(f"{option}={value}: at least 1 is needed")

@@ -14,6 +14,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from umed import config, tasks
+from umed.errors import InputError
 from umed.metrics.files import read_metrics
 from umed.records import Record, read_records, write_jsonl
 from umed.tasks.annotate import annotated
@@ -104,6 +105,38 @@ def test_what_an_expert_rejected_is_not_written_anew(cfg: Make, serve: Make, giv
     write_jsonl(tmp_path / "given" / "records.jsonl", (r.to_json() for r in (records[0], rejected, records[2])))
     assert [r.id for r in annotated(cfg()).records] == ["s/0", "s/2"] and len(came) == 4
     assert read_records(tmp_path / "run" / "records.jsonl")[1] == rejected
+
+
+def test_reviews_in_the_run_folder_are_not_written_over(cfg: Make, serve: Make, given: Make, tmp_path: Path) -> None:
+    came, records = serve(), given(3)
+    annotated(cfg())
+    run = tmp_path / "run" / "records.jsonl"
+    done = read_records(run)
+    edited = replace(done[1], diagnosis="Mine <region>.", provenance={"review": {"status": "edited"}})
+    write_jsonl(run, (r.to_json() for r in (done[0], edited, done[2])))
+    assert annotated(cfg()).records[1].diagnosis == "Mine <region>." and len(came) == 6
+    assert read_records(run)[1] == edited
+    write_jsonl(tmp_path / "given" / "records.jsonl", (r.to_json() for r in records[:2]))
+    with pytest.raises(InputError, match="holds 1 reviewed records"):
+        annotated(cfg())
+    assert read_records(run)[1] == edited
+
+
+def test_a_study_of_the_unseen_can_be_made_of_given_records(
+    cfg: Make, serve: Make, given: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = given(4)
+    splits = ("train", "val", "test", "train")
+    kinds = ("CT", "CT", "CT", "MR")
+    known = [
+        replace(r, split=s, modality=m, group=r.id, query="q", diagnosis="d <region>")
+        for r, s, m in zip(records, splits, kinds, strict=True)
+    ]
+    write_jsonl(tmp_path / "given" / "records.jsonl", (r.to_json() for r in known))
+    for _ in range(2):  # what was divided so stays so
+        data = annotated(cfg("data.split.unseen.modality=[MR]"))
+        assert [(r.id, r.split) for r in data.records] == [("s/0", "train"), ("s/1", "val"), ("s/3", "test")]
+    assert "leaves out 1 of 4 records" in capsys.readouterr().out
 
 
 def test_what_one_annotator_failed_at_is_not_for_another(cfg: Make, serve: Make, given: Make, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from umed.boxes import Box
 from umed.data.fraction import train_share
-from umed.data.splits import assign_splits
+from umed.data.splits import assign_splits, with_unseen
 from umed.errors import InputError
 from umed.records import Record
 
@@ -150,8 +150,6 @@ def test_unseen_records_are_the_test_split() -> None:
     ("unseen", "told"),
     [
         ({"source": ["s", "t"]}, "data.split.unseen.source names t, which no record has: choose of other, s"),
-        ({"category": []}, "data.split.unseen.category names nothing, which no record has: choose of c"),
-        ({"category": None}, "category names None"),
         ({"modality": "MR"}, "modality names MR, which no record has: choose of CT, X-ray"),
         ({"patient": ["g1"]}, "data.split.unseen=patient: choose source, category or modality"),
         ({"source": ["s"], "modality": ["X-ray"]}, r"no record has source in \['s'\], modality in \['X-ray'\] at once"),
@@ -209,3 +207,26 @@ def test_another_source_does_not_change_a_share() -> None:
     for wrong in (0, -1, 1.1, "half", float("nan")):
         with pytest.raises(InputError, match="data.fraction="):
             train_share(mine, wrong, 0)
+
+
+def test_nothing_unseen_changes_nothing() -> None:
+    divided = assign_splits(records([1, 2] * 10), FRACTIONS, 0)
+    for nothing in ({}, {"source": [], "category": None}):
+        assert assign_splits(records([1, 2] * 10), FRACTIONS, 0, nothing) == divided
+        assert with_unseen(divided, nothing) == divided
+
+
+@given(st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29)), min_size=1, max_size=12), st.integers(0, 3))
+def test_linked_groups_share_the_split_of_the_first_source(pairs: list[tuple[int, int]], seed: int) -> None:
+    a, b = records([1] * 30, "a"), records([1] * 30, "b")
+    links = [(("a", f"g{i}"), ("b", f"g{j}")) for i, j in pairs]
+    alone = {(r.source, r.group): r.split for r in assign_splits([*a, *b], FRACTIONS, seed)}
+    linked = {(r.source, r.group): r.split for r in assign_splits([*a, *b], FRACTIONS, seed, links=links)}
+    assert all(linked[x] == linked[y] for x, y in links)
+    touched = {group for link in links for group in link}
+    assert all(linked[group] == alone[group] for group in linked.keys() - touched)
+    once = Counter(y for _, y in set(links))
+    if max(once.values()) == 1:  # no group of b ties two of a together
+        assert all(linked["a", f"g{i}"] == alone["a", f"g{i}"] for i in range(30))
+    unseen = assign_splits([*a, *b], FRACTIONS, seed, {"source": ["b"]}, links)
+    assert not [r for r in unseen if r.source == "a" and ("a", r.group) in touched]

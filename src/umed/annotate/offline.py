@@ -15,13 +15,14 @@ QUERIES = (
     "Describe the abnormal finding in this picture.",
 )
 DETECT = ("There is an abnormality.", "The image is abnormal.", "An abnormal area is seen.")
+# the region first: it is then said from the picture, not from the words for its place
 LOCALIZE = (
-    "It is {size} and lies in the {place}: {region}.",
-    "A {size} region in the {place} is affected: {region}.",
+    "It is {size}: {region}, in the {place}.",
+    "A {size} region is affected: {region}, in the {place}.",
 )
 LOCALIZE_MANY = (
-    "{count} regions are affected, the largest in the {place}: {region}.",
-    "It is seen in {count} regions, mainly in the {place}: {region}.",
+    "{count} regions are affected: {region}, the largest in the {place}.",
+    "It is seen in {count} regions: {region}, mainly in the {place}.",
 )
 RECOGNIZE = ("This indicates {finding}.", "The finding is {finding}.", "Diagnosis: {finding}.")
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
+from types import MappingProxyType
 from typing import TypeVar
 
 from umed.errors import InputError, chosen
@@ -34,6 +35,7 @@ def assign_splits(
     Args:
         unseen: field -> values. Records that match every field are the whole test split; the others of their groups
             and those that were to be tested are left out of this study, and of the result.
+        links: pairs of groups that hold the same picture; all get the split of the one whose source comes first.
 
     Raises:
         InputError: `fractions` are not three shares of 1; a source's own splits are not complete or cut through a
@@ -63,7 +65,7 @@ def assign_splits(
     joined = _joined(records, links)
     split_of |= {group: split_of[first] for group, first in joined.items() if group in split_of and first in split_of}
     split = [replace(r, split=split_of[r.source, r.group]) for r in records]
-    return _with_unseen(split, unseen, joined) if unseen else split
+    return with_unseen(split, unseen or {}, joined)
 
 
 def rank(seed: int, source: str, group: str) -> bytes:
@@ -99,10 +101,19 @@ def _cuts(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
     return cuts
 
 
-def _with_unseen(
-    records: Sequence[Record], unseen: Mapping[str, Iterable[str] | str], joined: Mapping[Group, Group]
+def with_unseen(
+    records: Sequence[Record],
+    unseen: Mapping[str, Iterable[str] | str],
+    joined: Mapping[Group, Group] = MappingProxyType({}),
 ) -> list[Record]:
-    wanted = {field: _values(records, field, values) for field, values in unseen.items()}
+    """See `assign_splits`; records that are divided so already stay as they are, and all do if nothing is to be unseen.
+
+    Args:
+        joined: (source, group) -> the group whose split it shares.
+    """
+    if not any(unseen.values()):
+        return list(records)
+    wanted = {field: _values(records, field, values) for field, values in unseen.items() if values}
     kept_unseen = [all(getattr(r, field) in values for field, values in wanted.items()) for r in records]
     if not any(kept_unseen):
         told = ", ".join(f"{field} in {sorted(values)}" for field, values in wanted.items())
@@ -110,10 +121,10 @@ def _with_unseen(
     wholes = [joined.get((r.source, r.group), (r.source, r.group)) for r in records]
     groups = {whole for whole, is_unseen in zip(wholes, kept_unseen, strict=True) if is_unseen}
     kept = []
-    for r, is_unseen in zip(records, kept_unseen, strict=True):
+    for r, is_unseen, whole in zip(records, kept_unseen, wholes, strict=True):
         if is_unseen:
             kept.append(replace(r, split="test"))
-        elif r.split != "test" and (r.source, r.group) not in groups:
+        elif r.split != "test" and whole not in groups:
             kept.append(r)
     if not any(r.split == "train" for r in kept):
         raise InputError("data.split.unseen leaves no record to train on: name fewer values or add a source")

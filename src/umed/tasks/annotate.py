@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from umed.annotate.base import Stopped
+from umed.data.splits import with_unseen
 from umed.errors import InputError
 from umed.metrics.files import update_metrics
 from umed.records import Record, read_records, write_jsonl, write_whole
@@ -48,7 +49,33 @@ def prepared(cfg: DictConfig) -> Data:
             f"{source}: no folder is known for {', '.join(lost)}: keep sources.json beside the file or set "
             "data.source.<name>.root"
         )
-    return Data(records, roots)
+    if source != own and own.is_file():
+        records = _with_reviews(own, source, records)
+    # a study of the unseen may be made of records that were split before
+    kept = with_unseen(records, cfg.data.split.get("unseen") or {})
+    if len(kept) < len(records):
+        print(f"data.split.unseen leaves out {len(records) - len(kept)} of {len(records)} records")
+    return Data(kept, roots)
+
+
+def _with_reviews(own: Path, source: Path, records: list[Record]) -> list[Record]:
+    """The given records, or the run's own if experts have reviewed them: their decisions are never written over.
+
+    Raises:
+        InputError: the run's own are other records.
+    """
+    reviewed = read_records(own)
+    given = {r.id for r in records if "review" in r.provenance}
+    lost = sum("review" in r.provenance and r.id not in given for r in reviewed)
+    if not lost:
+        return records
+    if [r.id for r in reviewed] != [r.id for r in records]:
+        raise InputError(
+            f"{own} holds {lost} reviewed records that {source} lacks: leave records= out to go on with them, or give "
+            "another hydra.run.dir"
+        )
+    print(f"{own} is used: it holds {lost} reviewed records that {source} lacks")
+    return reviewed
 
 
 def is_rejected(record: Record) -> bool:

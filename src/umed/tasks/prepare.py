@@ -147,8 +147,8 @@ class _Gathered:
             if c.first in group_of
         ]
         ghosts = [c.record for c in self.copies if c.record.boxes and c.record.source != c.first[0]]
-        both = assign_splits([*self.records, *ghosts], **split, links=links)
-        return [r for r in both[: len(self.records)] if r.split]
+        own = {r.id for r in self.records}
+        return [r for r in assign_splits([*self.records, *ghosts], **split, links=links) if r.id in own]
 
     def check(self, out: Path) -> None:
         """Raise InputError for a source that gives no record or an id that occurs twice."""
