@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from math import ceil, floor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -95,19 +96,25 @@ def windowed(values: np.ndarray, window: Window) -> np.ndarray:
 
 
 def draw_boxes(
-    image: Image.Image, boxes: Sequence[Box], color: Color, label: str | None = None, width: int = 2
+    image: Image.Image, boxes: Sequence[Box], color: Color, label: str | None = None, width: int = 2, scale: int = 1
 ) -> Image.Image:
-    """A copy with the boxes' outlines, enlarged if it is small; `label` stands at each box."""
-    scale = max(1, -(-READABLE_SIDE // max(image.size)))
+    """A copy with an outline around each box, `scale` times as large or more if it is small; `label` stands at each.
+
+    The outline covers no pixel of its own box, so it is cut off where the box touches the border of the picture.
+    """
+    scale = max(scale, -(-READABLE_SIDE // max(image.size)))
     copy = image.convert("RGB").resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
     draw, font = ImageDraw.Draw(copy), ImageFont.load_default(14)
     for box in boxes:
-        x0, y0, x1, y1 = box.to_xyxy(*copy.size)
-        draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=color, width=width)
+        # whole pixels that the box touches; 1e-6: 0.1 * 30 is a little more than 3
+        corners = box.to_xyxy(*copy.size)
+        x0, y0, x1, y1 = (*(floor(v + 1e-6) for v in corners[:2]), *(ceil(v - 1e-6) for v in corners[2:]))
+        draw.rectangle((x0 - width, y0 - width, x1 - 1 + width, y1 - 1 + width), outline=color, width=width)
         if label:
             long, high = draw.textbbox((0, 0), label, font=font)[2:]
             left = max(0, min(x0, copy.width - long - 2))
-            top = y0 - high - 2 if y0 > high + 2 else min(y1 + 1, copy.height - high - 2)
+            above, below = y0 - width - high - 3, min(y1 + width, copy.height - high - 2)
+            top = above if above >= 0 else below
             draw.rectangle((left, top, left + long + 2, top + high + 2), fill="black")
             draw.text((left + 1, top), label, fill=color, font=font)
     return copy

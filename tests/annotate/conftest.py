@@ -1,6 +1,8 @@
 """Records with small pictures, an annotator that asks a server on the loopback interface, and a clean environment."""
 
+import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -98,7 +100,7 @@ def serve(httpserver: HTTPServer) -> Callable[..., list[dict[str, Any]]]:
             said = reply(body)
             if isinstance(said, Response):
                 return said
-            return Response(loopback.json.dumps(loopback.answer(body, said)), content_type="application/json")
+            return Response(json.dumps(loopback.answer(body, said)), content_type="application/json")
 
         if clear:
             httpserver.clear()
@@ -107,3 +109,84 @@ def serve(httpserver: HTTPServer) -> Callable[..., list[dict[str, Any]]]:
         return came
 
     return start
+
+
+class Shop:
+    """Files and batches in memory; `fate(number)` is how the batch of that number ends, `reply(body)` a line's."""
+
+    def __init__(self, server: HTTPServer) -> None:
+        self.files: dict[str, str] = {}
+        self.batches: dict[str, dict[str, Any]] = {}
+        self.asked: list[str] = []
+        self.fate: Callable[[int], str] = lambda _: "completed"
+        self.reply: Callable[[dict[str, Any]], str | int] = loopback.good
+        self.polls_before_end, self.is_ascii = 1, False
+        self.tokens = (100, 50)
+        server.expect_request("/v1/files", method="POST").respond_with_handler(self.upload)
+        server.expect_request("/v1/batches", method="POST").respond_with_handler(self.create)
+        server.expect_request("/v1/batches", method="GET").respond_with_handler(self.list)
+        server.expect_request(re.compile("/v1/batches/.*"), method="GET").respond_with_handler(self.retrieve)
+        server.expect_request(re.compile("/v1/files/.*/content")).respond_with_handler(self.content)
+
+    @staticmethod
+    def json(value: Any) -> Response:
+        return Response(json.dumps(value), content_type="application/json")
+
+    def upload(self, request: Request) -> Response:
+        assert request.form["purpose"] == "batch"
+        name = f"file-{len(self.files)}"
+        self.files[name] = request.files["file"].read().decode()
+        return self.json({"id": name, "object": "file"})
+
+    def create(self, request: Request) -> Response:
+        body = request.get_json()
+        assert (body["endpoint"], body["completion_window"]) == ("/v1/chat/completions", "24h")
+        name = f"batch-{len(self.batches)}"
+        self.batches[name] = {**body, "id": name, "object": "batch", "status": "in_progress", "polls": 0}
+        return self.json(self.batches[name])
+
+    def list(self, request: Request) -> Response:
+        return self.json({"object": "list", "data": list(self.batches.values()), "has_more": False})
+
+    def retrieve(self, request: Request) -> Response:
+        batch = self.batches.get(request.path.rpartition("/")[2])
+        if batch is None:
+            return Response("{}", 404, content_type="application/json")
+        batch["polls"] += 1
+        if batch["polls"] > self.polls_before_end and batch["status"] == "in_progress":
+            batch["status"] = self.fate(int(batch["id"].split("-")[1]))
+            self._work(batch)
+        return self.json(batch)
+
+    def _work(self, batch: dict[str, Any]) -> None:
+        good_lines, bad_lines = [], []
+        for text in self.files[batch["input_file_id"]].splitlines():
+            line = json.loads(text)
+            assert (line["method"], line["url"]) == ("POST", "/v1/chat/completions")
+            self.asked.append(line["custom_id"])
+            said = self.reply(line["body"])
+            if isinstance(said, int):
+                response = {"status_code": said, "body": {"error": {"message": "no"}}}
+                bad_lines.append({"custom_id": line["custom_id"], "response": response, "error": None})
+            elif batch["status"] == "completed" or len(good_lines) < 2:  # what expires has done a part
+                response = {"status_code": 200, "body": loopback.answer(line["body"], said, self.tokens)}
+                good_lines.append({"custom_id": line["custom_id"], "response": response, "error": None})
+        if batch["status"] == "failed":
+            batch["errors"] = {"object": "list", "data": [{"code": "limit", "message": "too many tokens"}]}
+            return
+        for kind, lines in {"output": good_lines[::-1], "error": bad_lines}.items():
+            if lines:
+                name = f"{kind}-{batch['id']}"
+                self.files[name] = "\n".join(json.dumps(line, ensure_ascii=self.is_ascii) for line in lines) + "\n"
+                batch[f"{kind}_file_id"] = name
+
+    def content(self, request: Request) -> Response:
+        name = request.path.split("/")[3]
+        if name not in self.files:
+            return Response("{}", 404, content_type="application/json")
+        return Response(self.files[name], content_type="application/octet-stream")
+
+
+@pytest.fixture
+def shop(httpserver: HTTPServer) -> Shop:
+    return Shop(httpserver)

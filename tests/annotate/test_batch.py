@@ -1,94 +1,17 @@
 """The Batch API against a small endpoint that keeps files and batches."""
 
 import json
-import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from loopback import answer, good, is_reflection, texts_of
+from loopback import good, is_reflection, texts_of
 from pytest_httpserver import HTTPServer
-from werkzeug import Request, Response
 
 from umed.annotate import batch as batches
 from umed.annotate.base import Stopped
 
 Make = Callable[..., Any]
-
-
-class Shop:
-    """Files and batches in memory; `fate(number)` is how the batch of that number ends, `reply(body)` a line's."""
-
-    def __init__(self, server: HTTPServer) -> None:
-        self.files: dict[str, str] = {}
-        self.batches: dict[str, dict[str, Any]] = {}
-        self.asked: list[str] = []
-        self.fate: Callable[[int], str] = lambda _: "completed"
-        self.reply: Callable[[dict[str, Any]], str | int] = good
-        self.polls_before_end = 1
-        server.expect_request("/v1/files", method="POST").respond_with_handler(self.upload)
-        server.expect_request("/v1/batches", method="POST").respond_with_handler(self.create)
-        server.expect_request("/v1/batches", method="GET").respond_with_handler(self.list)
-        server.expect_request(re.compile("/v1/batches/.*"), method="GET").respond_with_handler(self.retrieve)
-        server.expect_request(re.compile("/v1/files/.*/content")).respond_with_handler(self.content)
-
-    @staticmethod
-    def json(value: Any) -> Response:
-        return Response(json.dumps(value), content_type="application/json")
-
-    def upload(self, request: Request) -> Response:
-        assert request.form["purpose"] == "batch"
-        name = f"file-{len(self.files)}"
-        self.files[name] = request.files["file"].read().decode()
-        return self.json({"id": name, "object": "file"})
-
-    def create(self, request: Request) -> Response:
-        body = request.get_json()
-        assert (body["endpoint"], body["completion_window"]) == ("/v1/chat/completions", "24h")
-        name = f"batch-{len(self.batches)}"
-        self.batches[name] = {**body, "id": name, "object": "batch", "status": "in_progress", "polls": 0}
-        return self.json(self.batches[name])
-
-    def list(self, request: Request) -> Response:
-        return self.json({"object": "list", "data": list(self.batches.values()), "has_more": False})
-
-    def retrieve(self, request: Request) -> Response:
-        batch = self.batches[request.path.rpartition("/")[2]]
-        batch["polls"] += 1
-        if batch["polls"] > self.polls_before_end and batch["status"] == "in_progress":
-            batch["status"] = self.fate(int(batch["id"].split("-")[1]))
-            self._work(batch)
-        return self.json(batch)
-
-    def _work(self, batch: dict[str, Any]) -> None:
-        good_lines, bad_lines = [], []
-        for text in self.files[batch["input_file_id"]].splitlines():
-            line = json.loads(text)
-            assert (line["method"], line["url"]) == ("POST", "/v1/chat/completions")
-            self.asked.append(line["custom_id"])
-            said = self.reply(line["body"])
-            if isinstance(said, int):
-                response = {"status_code": said, "body": {"error": {"message": "no"}}}
-                bad_lines.append({"custom_id": line["custom_id"], "response": response, "error": None})
-            elif batch["status"] == "completed" or len(good_lines) < 2:  # what expires has done a part
-                response = {"status_code": 200, "body": answer(line["body"], said)}
-                good_lines.append({"custom_id": line["custom_id"], "response": response, "error": None})
-        if batch["status"] == "failed":
-            batch["errors"] = {"object": "list", "data": [{"code": "limit", "message": "too many tokens"}]}
-            return
-        for kind, lines in {"output": good_lines[::-1], "error": bad_lines}.items():
-            if lines:
-                name = f"{kind}-{batch['id']}"
-                self.files[name] = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n"
-                batch[f"{kind}_file_id"] = name
-
-    def content(self, request: Request) -> Response:
-        return Response(self.files[request.path.split("/")[3]], content_type="application/octet-stream")
-
-
-@pytest.fixture
-def shop(httpserver: HTTPServer) -> Shop:
-    return Shop(httpserver)
 
 
 def note(record: Any) -> dict[str, Any]:
@@ -97,7 +20,7 @@ def note(record: Any) -> dict[str, Any]:
 
 
 def test_turns_and_repairs_are_further_batches(
-    shop: Shop, make: Make, make_records: Make, roots: Any, tmp_path: Any
+    shop: Any, make: Make, make_records: Make, roots: Any, tmp_path: Any
 ) -> None:
     def reply(body: dict[str, Any]) -> str:
         return good(body, category="x") if is_reflection(body) and len(texts_of(body)) < 5 else good(body)
@@ -115,7 +38,7 @@ def test_turns_and_repairs_are_further_batches(
 
 
 def test_batches_are_split(
-    shop: Shop, make: Make, make_records: Make, roots: Any, monkeypatch: pytest.MonkeyPatch
+    shop: Any, make: Make, make_records: Make, roots: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "MOST_REQUESTS", 3)
     assert all(r.diagnosis for r in make(batch=True).annotate(make_records(7), roots))
@@ -130,7 +53,7 @@ def test_batches_are_split(
 
 @pytest.mark.parametrize("moment", ["before upload", "before create", "after create", "polling", "reading"])
 def test_a_killed_run_picks_up_its_batch(
-    shop: Shop, make: Make, make_records: Make, roots: Any, monkeypatch: pytest.MonkeyPatch, moment: str
+    shop: Any, make: Make, make_records: Make, roots: Any, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     records = make_records(3)
 
@@ -148,7 +71,7 @@ def test_a_killed_run_picks_up_its_batch(
             patch.setattr("openai.resources.batches.AsyncBatches.retrieve", killed)
         else:
             patch.setattr("umed.annotate.journal.Journal.end_batch", killed)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Stopped, match="annotator: interrupted; 0 of 3 records are done"):
             make(batch=True).annotate(records, roots)
     assert len(shop.batches) == (moment not in ("before upload", "before create"))
     done = make(batch=True).annotate(records, roots)
@@ -157,12 +80,12 @@ def test_a_killed_run_picks_up_its_batch(
 
 
 def test_a_batch_under_way_is_waited_for_without_the_batch_option_too(
-    shop: Shop, make: Make, serve: Make, make_records: Make, roots: Any, monkeypatch: pytest.MonkeyPatch
+    shop: Any, make: Make, serve: Make, make_records: Make, roots: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: object, **__: object) -> Any:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(Stopped, match="interrupted"):
         patch.setattr("openai.resources.batches.AsyncBatches.retrieve", killed)
         make(batch=True).annotate(make_records(3), roots)
     came = serve(clear=False)
@@ -172,7 +95,7 @@ def test_a_batch_under_way_is_waited_for_without_the_batch_option_too(
 
 @pytest.mark.parametrize("status", ["failed", "expired", "cancelled"])
 def test_what_a_batch_leaves_out_is_tried_once_more(
-    shop: Shop, make: Make, make_records: Make, roots: Any, status: str
+    shop: Any, make: Make, make_records: Make, roots: Any, status: str
 ) -> None:
     """An expired or cancelled batch has answered two requests: these are paid and kept."""
     shop.fate = lambda number: status if number == 0 else "completed"
@@ -183,7 +106,7 @@ def test_what_a_batch_leaves_out_is_tried_once_more(
 
 @pytest.mark.parametrize("status", ["failed", "expired", "cancelled"])
 def test_what_two_batches_leave_out_has_failed_for_now(
-    shop: Shop, make: Make, make_records: Make, roots: Any, status: str
+    shop: Any, make: Make, make_records: Make, roots: Any, status: str
 ) -> None:
     make(batch=True).annotate(make_records(1), roots)  # two batches that go well
     shop.fate = lambda number: status
@@ -195,7 +118,7 @@ def test_what_two_batches_leave_out_has_failed_for_now(
     assert all(r.diagnosis for r in make(batch=True).annotate(done, roots))
 
 
-def test_a_line_that_fails_and_a_refused_format(shop: Shop, make: Make, make_records: Make, roots: Any) -> None:
+def test_a_line_that_fails_and_a_refused_format(shop: Any, make: Make, make_records: Make, roots: Any) -> None:
     def reply(body: dict[str, Any]) -> str | int:
         if "response_format" in body:
             return 400
@@ -206,7 +129,7 @@ def test_a_line_that_fails_and_a_refused_format(shop: Shop, make: Make, make_rec
     assert first.diagnosis and note(second)["reason"] == "no answer: status 500 in a batch"
 
 
-def test_the_cap_holds_for_batches(shop: Shop, make: Make, make_records: Make, roots: Any) -> None:
+def test_the_cap_holds_for_batches(shop: Any, make: Make, make_records: Make, roots: Any) -> None:
     tight = {"price": {"input": 1.0, "output": 10.0}, "output_tokens": {"expected": 50, "at_most": 60}, "batch": True}
     with pytest.raises(Stopped, match=r"max_cost=0.01 .*to go"):
         make(**tight, max_cost=0.01).annotate(make_records(20), roots)
@@ -222,3 +145,76 @@ def test_an_endpoint_without_batches_is_told(
         make(batch=True, tries=1).annotate(make_records(2), roots)
     assert "\n" not in str(stop.value) and not any(r.diagnosis for r in stop.value.records)
     httpserver.clear()
+
+
+def leave_open(make: Make, records: Any, roots: Any, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """Submit a batch and end before it does."""
+
+    def killed(*_: object, **__: object) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped, match="interrupted"):
+        patch.setattr("openai.resources.batches.AsyncBatches.retrieve", killed)
+        make(batch=True, **changes).annotate(records, roots)
+
+
+@pytest.mark.parametrize("lost", ["batch", "results"])
+@pytest.mark.parametrize("batch", [True, False])
+def test_a_batch_that_the_endpoint_has_forgotten_is_asked_again(
+    shop: Any, make: Make, serve: Make, make_records: Make, roots: Any, monkeypatch: Any, caplog: Any, lost: str,
+    batch: bool,
+) -> None:  # fmt: skip
+    records = make_records(3)
+    leave_open(make, records, roots, monkeypatch)
+    if lost == "batch":
+        shop.batches["gone"] = shop.batches.pop("batch-0")  # so that the next one has another id
+    else:
+        shop.batches["batch-0"].update(status="completed", output_file_id="file-gone")
+    if not batch:
+        serve(clear=False)
+    assert all(r.diagnosis for r in make(batch=batch).annotate(records, roots))
+    told = [r.getMessage() for r in caplog.records if r.name == "umed.annotate.batch"]
+    assert len(told) == 1 and "batch-0" in told[0] and "asking again" in told[0]
+    assert len(shop.batches) == (3 if batch else 1)
+    assert make(batch=batch).annotate(records, roots) and len(shop.batches) == (3 if batch else 1)
+
+
+def test_a_batch_of_another_endpoint_is_not_waited_for(
+    shop: Any, make: Make, serve: Make, make_records: Make, roots: Any, monkeypatch: Any, httpserver: HTTPServer
+) -> None:
+    records = make_records(2)
+    leave_open(make, records, roots, monkeypatch)
+    polls = shop.batches["batch-0"]["polls"]
+    came = serve(clear=False)
+    other = httpserver.url_for("/v1").replace("127.0.0.1", "localhost")
+    assert all(r.diagnosis for r in make(base_url=other).annotate(records, roots))
+    assert len(came) == 4 and shop.batches["batch-0"]["polls"] == polls
+    make(batch=True).annotate(records, roots)
+    assert shop.batches["batch-0"]["polls"] > polls, "its own endpoint is still asked"
+
+
+def test_a_refused_line_leaves_the_format_to_the_others(shop: Any, make: Make, make_records: Make, roots: Any) -> None:
+    """One record is refused for something else, with the format and without."""
+    formats: list[bool] = []
+
+    def reply(body: dict[str, Any]) -> str | int:
+        formats.append("response_format" in body)
+        return 400 if "cyst" in texts_of(body)[1][1] else good(body)
+
+    shop.reply = reply
+    done = make(batch=True).annotate(make_records(3), roots)
+    assert [bool(r.diagnosis) for r in done] == [True, False, True]
+    assert formats.count(False) == 1 and formats[-1], "only the refused one, once"
+
+
+def test_a_lone_surrogate_in_a_batch_is_repaired(shop: Any, make: Make, make_records: Make, roots: Any) -> None:
+    shop.is_ascii = True
+    shop.reply = lambda body: good(body) if len(texts_of(body)) > 2 else json.dumps({"a": 1})[:-1] + "\ud83d"
+    assert all(r.diagnosis for r in make(batch=True).annotate(make_records(1), roots))
+
+
+def test_nothing_heard_under_a_cap_ends_the_run(shop: Any, make: Make, make_records: Make, roots: Any) -> None:
+    shop.reply = lambda _: 500
+    with pytest.raises(Stopped, match="brings no answer .status 500 in a batch.*0 of 20 records are done"):
+        make(batch=True, price={"input": 1.0, "output": 10.0}, max_cost=9.0).annotate(make_records(20), roots)
+    assert len(shop.batches) == 8

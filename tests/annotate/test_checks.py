@@ -1,6 +1,7 @@
 """What a reply must say, and what is refused, each with its reason."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -69,6 +70,11 @@ def test_what_is_near_enough(changes: dict[str, Any]) -> None:
         ({"detection": "Look at <region>."}, "wrong region marker"),
         ({"recognition": "A kidney stone at <region>."}, "wrong region marker"),
         ({"localization": "It lies at [100, 20, 500, 100], <region>."}, "coordinates in the text"),
+        ({"localization": "It lies at [100, 20, 500, 140]."}, "wrong region marker"),
+        ({"localization": "It lies at [100, 20, 500, 100] and [1, 2, 3, 4]."}, "wrong region marker"),
+        ({"localization": "It lies at [100, 20, 500, 100], that is [100, 20, 500, 100]."}, "wrong region marker"),
+        ({"localization": "[100, 20, 500, 100]"}, "an empty part"),
+        ({"detection": "It is \ufffd."}, "a field that is no text"),
     ],
 )
 def test_what_is_refused(changes: dict[str, Any], reason: str) -> None:
@@ -101,3 +107,42 @@ def test_the_first_turn() -> None:
     assert read_diagnosis(json.dumps(reply), RECORD, {}) == "A bright stone."
     with pytest.raises(Unusable, match="an empty part"):
         read_diagnosis(json.dumps({**reply, "diagnosis": " "}), RECORD, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("It lies at [101, 20, 500, 100.0], above.", "It lies at <region>, above."),
+        ("It lies at [[100, 20, 500, 100]].", "It lies at <region>."),
+        ("It lies (100,20,500,100) above.", "It lies (<region>) above."),
+        ("The 5 mm stone lies at 100, 20, 500, 100 here.", "The 5 mm stone lies at <region> here."),
+    ],
+)
+def test_coordinates_of_the_given_boxes_become_the_marker(text: str, told: str) -> None:
+    assert told in read(localization=text)
+
+
+def test_coordinates_of_several_boxes_become_one_marker() -> None:
+    record = Record("s/1", "s", "1.png", 1000, 200, (*RECORD.boxes, Box(0, 0, 0.1, 0.1)), "kidney stone", "CT", "g")
+    for text in ("[[100, 20, 500, 100], [0, 0, 100, 20]]", "[100, 20, 500, 100] and [0, 0, 100, 20]"):
+        reply = {**FINE, "boxes": [[100, 20, 500, 100], [0, 0, 100, 20]], "localization": f"They lie at {text}."}
+        assert "They lie at <region>." in read_parts(json.dumps(reply), record, {})
+    reply["localization"] = "They lie at [100, 20, 500, 100]."
+    with pytest.raises(Unusable, match="wrong region marker"):
+        read_parts(json.dumps(reply), record, {})
+
+
+@pytest.mark.parametrize("garbage", ['{"a":', "{"])
+def test_garbage_is_given_up_soon(garbage: str) -> None:
+    started = time.process_time()
+    with pytest.raises(Unusable, match="no JSON object"):
+        read_parts(garbage * (250_000 // len(garbage)), RECORD, {})
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("text", ["1" * 16_000, "[ " * 8_000, "1," * 8_000, "1, 2, 3, 4 " * 1_500])
+def test_long_texts_are_read_soon(text: str) -> None:
+    started = time.process_time()
+    with pytest.raises(Unusable):
+        read(localization=text)
+    assert time.process_time() - started < 1

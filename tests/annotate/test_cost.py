@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,7 @@ def test_the_cap_is_kept_across_runs_and_what_is_done_is_kept(
             make(**tight, max_cost=cap).annotate(records, roots)
         assert "\n" not in str(stop.value)
         with Journal(Path(settings["journal"])) as journal:
-            spent = sum(cost or 0 for _, _, cost in journal.tokens())
+            spent = sum(cost or 0 for _, _, cost, _ in journal.tokens())
         assert cap - 0.003 < spent <= cap and spent == pytest.approx(len(came) * 6e-4)
     assert sum(bool(r.diagnosis) for r in stop.value.records) >= 9
     done = make(**tight, max_cost=1.0).annotate(records, roots)
@@ -81,10 +83,11 @@ def test_what_is_under_way_counts_until_it_is_paid() -> None:
 
     async def go(paid: float) -> list[str]:
         budget, told = Budget(Price(1.0, 1.0), 1.0), list[str]()
+        budget.learn(1, 1, 1, 1)
 
         async def request(name: str) -> None:
             try:
-                async with budget.held(0.6):
+                async with budget.held(lambda: 0.6):
                     told.append(f"{name} begins")
                     await asyncio.sleep(0.01)
                     budget.spent += paid
@@ -105,3 +108,69 @@ def test_what_is_under_way_counts_until_it_is_paid() -> None:
 def test_picture_tokens_follow_the_published_formula(size: tuple[int, int], tiles: int) -> None:
     """1024 x 1024 is scaled to 768 x 768, 2048 x 4096 to 768 x 1536; nothing is enlarged."""
     assert image_tokens(*size, {"base": 85, "tile": 170}) == 85 + 170 * tiles
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_the_cap_holds_where_estimates_are_too_low(
+    make: Make,
+    make_records: Make,
+    roots: Any,
+    httpserver: HTTPServer,
+    settings: dict[str, Any],
+    request: Any,
+    batch: bool,
+) -> None:
+    """9000 tokens a request, not the 700 or so that were thought: $0.009 each."""
+    from loopback import answer
+    from werkzeug import Request
+
+    together, most, lock = 0, [0], threading.Lock()
+
+    def handler(request: Request) -> Response:
+        nonlocal together
+        with lock:
+            together += 1
+            most.append(together)
+        time.sleep(0.02)
+        with lock:
+            together -= 1
+        body = request.get_json()
+        return Response(json.dumps(answer(body, good(body), (9000, 50))), content_type="application/json")
+
+    httpserver.clear()
+    if batch:
+        request.getfixturevalue("shop").tokens = (9000, 50)
+    else:
+        httpserver.expect_request("/v1/chat/completions").respond_with_handler(handler)
+    options = {"price": {"input": 1.0, "output": 0.0}, "concurrency": 6, "batch": batch}
+    for cap in (0.1, 0.2):
+        with pytest.raises(Stopped, match=f"max_cost={cap:g}"):
+            make(**options, max_cost=cap).annotate(make_records(60), roots)
+        with Journal(Path(settings["journal"])) as journal:
+            spent = sum(cost or 0 for _, _, cost, _ in journal.tokens())
+        assert cap - 0.04 < spent <= cap, "from the second run on, the journal tells how good the estimates are"
+    assert batch or max(most) > 1
+
+
+def test_one_request_goes_first_under_a_cap() -> None:
+    async def go(cap: float | None) -> int:
+        budget, most = Budget(Price(1.0, 1.0), cap), 0
+        under_way = 0
+
+        async def request(number: int) -> None:
+            nonlocal under_way, most
+            async with budget.held(lambda: budget.bound(10, 10)):
+                under_way += 1
+                most = max(most, under_way)
+                await asyncio.sleep(0.01)
+                under_way -= 1
+
+        await asyncio.gather(*map(request, range(3)))
+        assert budget.is_sure == (cap is None)
+        budget.learn(30, 5, 10, 10)
+        assert budget.bound(10, 10) == pytest.approx((30 + 10) / 1e6)
+        budget.learn(10, 20, 10, 10)
+        assert budget.bound(10, 10) == pytest.approx((30 + 20) / 1e6) and budget.is_sure
+        return most
+
+    assert asyncio.run(go(1.0)) == 1 and asyncio.run(go(None)) == 3

@@ -123,19 +123,43 @@ def test_pictures_are_embedded_small_and_with_their_boxes(roots: dict[str, Path]
     (img,) = Page(path).all("img")
     image = Image.open(io.BytesIO(base64.b64decode(str(img["src"]).partition(",")[2])))
     assert image.size == (400, 200) == (int(str(img["width"])), int(str(img["height"])))
-    red, green, blue = image.convert("RGB").getpixel((100, 100))  # left edge of the box
+    red, green, blue = image.getpixel((99, 100))  # left of the box
     assert green > red + 40 and green > blue + 40
-    assert max(image.convert("RGB").getpixel((200, 100))) < 110
+    assert all(max(image.getpixel(xy)) < 110 for xy in ((102, 100), (200, 100)))
+
+
+@pytest.mark.parametrize(("corners", "size"), [((200, 100, 203, 102), (1564, 1280)), ((50, 60, 61, 69), (1173, 960))])
+def test_a_small_region_is_enlarged_and_not_covered(
+    roots: dict[str, Path], tmp_path: Path, corners: tuple[int, ...], size: tuple[int, int]
+) -> None:
+    dark = Image.new("RGB", (391, 320), (60, 60, 60))
+    dark.paste((250, 250, 250), corners)
+    dark.save(roots["s"] / "a.png")
+    small = replace(record(0), width=391, height=320, boxes=(Box.from_xyxy(corners, 391, 320),))
+    (path,) = write_sheet([small], roots, tmp_path / "review", "all", **ALL)
+    (img,) = Page(path).all("img")
+    image = Image.open(io.BytesIO(base64.b64decode(str(img["src"]).partition(",")[2]))).convert("RGB")
+    assert image.size == size
+    x0, y0, x1, y1 = (round(v * size[0] / 391) for v in corners)
+    assert min(min(image.getpixel((x, y))) for x in range(x0 + 2, x1 - 2) for y in range(y0 + 2, y1 - 2)) > 200
+    red, green, blue = image.getpixel((x0 - 1, (y0 + y1) // 2))
+    assert green > red + 40 and green > blue + 40
 
 
 @pytest.mark.parametrize(
     ("image", "why"),
-    [("none.png", "no picture"), ("text.png", "not a readable"), ("../a.png", "outside"), ("{root}/a.png", "outside")],
+    [
+        ("none.png", "no picture"),
+        ("text.png", "not a readable"),
+        *((name, "inside") for name in ("../a.png", "{root}/a.png", "link.png", "folder/a.png", "../inner/text.png")),
+    ],
 )
 def test_a_card_tells_why_it_has_no_picture(tmp_path: Path, roots: dict[str, Path], image: str, why: str) -> None:
     roots["s"] = tmp_path / "inner"
     roots["s"].mkdir()
     (roots["s"] / "text.png").write_text("no picture")
+    (roots["s"] / "link.png").symlink_to(tmp_path / "a.png")
+    (roots["s"] / "folder").symlink_to(tmp_path)
     wrong = replace(record(0), image=image.format(root=tmp_path))
     (path,) = write_sheet([wrong, record(1, "t")], roots, tmp_path / "review", "all", **ALL)
     page = Page(path)

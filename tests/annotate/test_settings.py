@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,22 @@ def test_no_key(make: Make, make_records: Make, roots: Any, monkeypatch: pytest.
         ({"base_url": "http://user:pw@[::1"}, "annotator.base_url is no address"),
         ({"queries": []}, "annotator.queries"),
         ({"tries": 0}, "annotator.tries=0"),
-        ({"concurrency": 0}, "concurrency"),
+        ({"concurrency": 0}, "annotator.concurrency=0: a whole number above 0 is expected"),
+        ({"concurrency": "two"}, "annotator.concurrency=two: a whole number"),
+        ({"concurrency": 2.5}, "annotator.concurrency=2.5: a whole number"),
+        ({"tries": "abc"}, "annotator.tries=abc: a whole number"),
+        ({"timeout": "abc"}, "annotator.timeout=abc: a number above 0 is expected"),
+        ({"patience": None}, "annotator.patience=null: a number above 0"),
+        ({"backoff": float("nan")}, "annotator.backoff=nan: a number above 0"),
+        ({"price": {"input": "abc", "output": 1}}, "annotator.price.input=abc: a number, or null, is expected"),
+        ({"price": 5}, "annotator.price=5"),
+        ({"max_cost": "abc"}, "annotator.max_cost=abc: a number, or null"),
+        ({"tokens_per_minute": True}, "annotator.tokens_per_minute=True: a number, or null"),
+        ({"model": None}, "annotator.model=null: a name is expected"),
+        ({"journal": None}, "annotator.journal=null: a name is expected"),
+        ({"seed": "x"}, "annotator.seed=x: a whole number is expected"),
+        ({"dry_run": "maybe"}, "annotator.dry_run=maybe: true or false is expected"),
+        ({"batch": "yes"}, "annotator.batch=yes: true or false"),
         ({"requests_per_minute": 0}, "annotator.requests_per_minute=0"),
         ({"output_tokens": {"expected": 1, "at_most": 0}}, "annotator.output_tokens"),
     ],
@@ -126,3 +142,53 @@ def test_a_journal_serves_one_run_at_a_time(
 def test_an_id_that_occurs_twice(make: Make, make_records: Make, roots: Any) -> None:
     with pytest.raises(InputError, match="s/0 occurs 2 times"):
         make().annotate(make_records(1) * 2, roots)
+
+
+@pytest.mark.parametrize("key", ["x", "local", "test"])
+def test_a_word_for_a_key_leaves_the_answers_alone(
+    make: Make, serve: Make, make_records: Make, roots: Any, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    came = serve(lambda body: good(body, **({} if is_reflection(body) else {"diagnosis": "The local test x."})))
+    (record,) = make().annotate(make_records(1), roots)
+    assert record.diagnosis.endswith("lies here: <region>. This indicates kidney stone.")
+    assert len(came) == 2 and json.loads(texts_of(came[1])[2][1])["diagnosis"] == "The local test x."
+
+
+@pytest.mark.parametrize("key", [SECRET, 'sk-"quoted"-never-\\-show-me'])
+def test_only_the_whole_key_is_taken_out_however_it_is_spelled(
+    make: Make, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    clean = make()._endpoint().without_key
+    for said in (f"the key is {key}.", f"a\n{key}\nb", f"{key}"):
+        inner = json.dumps({"diagnosis": said})
+        told = json.loads(json.loads(clean(json.dumps({"content": inner})))["content"])["diagnosis"]
+        assert told == said.replace(key, "OPENAI_API_KEY")
+        assert json.loads(clean(json.dumps({"content": said})))["content"] == told
+        assert clean(said) == told
+    longer = json.dumps({"content": f"{key}-and-more x{key}"})
+    assert clean(longer) == longer
+    started = time.process_time()
+    for text in ('"' + '\\"' * 100_000, '"' * 200_000, "[" * 200_000):
+        assert clean(text) == text
+    assert time.process_time() - started < 2
+
+
+def test_a_journal_of_old_is_used_on(make: Make, serve: Make, make_records: Make, roots: Any, settings: Any) -> None:
+    came, records, path = serve(), make_records(2), Path(settings["journal"])
+    done = make().annotate(records, roots)
+    rows = sqlite3.connect(path, isolation_level=None)
+    rows.execute("ALTER TABLE answers DROP COLUMN estimate")
+    rows.execute("ALTER TABLE batches DROP COLUMN endpoint")
+    rows.close()
+    assert make().annotate(records, roots) == done and len(came) == 4
+    assert all(r.diagnosis for r in make().annotate(make_records(3), roots))
+    with Journal(path) as journal:
+        assert [estimate is None for *_, estimate in journal.tokens()] == [True] * 4 + [False] * 2
+
+
+def test_left_and_right_are_told_apart(settings: dict[str, Any]) -> None:
+    said = "Left and right are the patient's in X-ray, CT and MR, and the image's in endoscopy."
+    assert said in settings["prompt"]["system"]
+    assert "in the upper zone of the patient's left lung: <region>." in settings["prompt"]["reflection"]

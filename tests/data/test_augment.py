@@ -15,14 +15,20 @@ from umed.data.augment import Flips, as_flipped, flip_horizontally, flip_vertica
 from umed.errors import InputError
 from umed.records import Record
 
+MODALITIES = ("CT", "X-ray", "MR", "Endoscopy", "unknown")
 FLIPS = {"horizontal": flip_horizontally, "vertical": flip_vertically}
 SIDE = st.floats(0, 1).map(lambda v: round(v, 6))
 BOXES = st.tuples(SIDE, SIDE, SIDE, SIDE).filter(lambda v: v[0] != v[2] and v[1] != v[3])
-WORDS = ("left", "Right", "LOWER", "upper-lobe", "copyright", "bilateral", "lEft", "top", "right.", "<region>", "é")
+WORDS = (
+    *("left", "Right", "LOWER", "upper-lobe", "copyright", "bilateral", "lEft", "top", "right.", "<region>", "é"),
+    *("anterior", "dorsally", "Caudal", "inferior", "posterolateral", "3 o'clock", "vena cava", "RUL", "GI"),
+)
 
 
-def record(boxes: list[Box], query: str = "", diagnosis: str = "", category: str = "cyst") -> Record:
-    return Record("s/1", "s", "1.png", 7, 5, tuple(boxes), category, "CT", "g", "train", "", query, diagnosis)
+def record(
+    boxes: list[Box], query: str = "", diagnosis: str = "", category: str = "cyst", modality: str = "CT"
+) -> Record:
+    return Record("s/1", "s", "1.png", 7, 5, tuple(boxes), category, modality, "g", "train", "", query, diagnosis)
 
 
 def picture() -> Image.Image:
@@ -30,10 +36,14 @@ def picture() -> Image.Image:
 
 
 @pytest.mark.parametrize("direction", FLIPS)
-@given(st.lists(BOXES, min_size=1, max_size=3), st.lists(st.sampled_from(WORDS)), st.text())
-def test_twice_is_not_at_all(direction: str, corners: list[tuple[float, ...]], words: list[str], other: str) -> None:
+@given(
+    st.lists(BOXES, min_size=1, max_size=3), st.lists(st.sampled_from(WORDS)), st.text(), st.sampled_from(MODALITIES)
+)
+def test_twice_is_not_at_all(
+    direction: str, corners: list[tuple[float, ...]], words: list[str], other: str, modality: str
+) -> None:
     boxes = [Box(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in corners]
-    before = record(boxes, " ".join(words), other + " " + ",".join(words), " ".join(words[:2]) or "x")
+    before = record(boxes, " ".join(words), other + " " + ",".join(words), " ".join(words[:2]) or "x", modality)
     flip = FLIPS[direction]
     image, after = flip(*flip(picture(), before))
     assert image.tobytes() == picture().tobytes()
@@ -90,6 +100,50 @@ def test_words_say_where_the_box_now_is(modality: str) -> None:
 )
 def test_whole_words_keep_their_case(direction: str, before: str, after: str) -> None:
     assert swapped(before, direction) == after and swapped(after, direction) == before
+
+
+@pytest.mark.parametrize(
+    ("before", "ct", "else_"),
+    [
+        ("Anterior to the liver, POSTERIORLY", "Posterior to the liver, ANTERIORLY", None),
+        ("dorsal, ventrally, anterolateral", "ventral, dorsally, posterolateral", None),
+        ("Superior pole, inferiorly", None, "Inferior pole, superiorly"),
+        ("caudal, CRANIALLY, superomedial", None, "cranial, CAUDALLY, inferomedial"),
+        ("upper lobe, below the top", "lower lobe, above the bottom", "lower lobe, above the bottom"),
+        ("anteroposterior, cranium, dorsum", None, None),
+    ],
+)
+def test_what_is_down_depends_on_the_modality(before: str, ct: str | None, else_: str | None) -> None:
+    for modality in MODALITIES:
+        _, after = flip_vertically(picture(), record([Box(0, 0, 1, 0.5)], diagnosis=before, modality=modality))
+        assert after.diagnosis == ((ct if modality == "CT" else else_) or before), modality
+        assert after.boxes == (Box(0, 0.5, 1, 1),)
+        _, after = flip_horizontally(picture(), record([Box(0, 0, 1, 0.5)], diagnosis=before, modality=modality))
+        assert after.diagnosis == before
+
+
+@pytest.mark.parametrize("field", ["query", "diagnosis", "category"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("a polyp at 3 o'clock", "at 12 O\u2019Clock", "turned clockwise", "Counterclockwise", "counter-clockwise"),
+        *("RUL", "the RML_mass", "in RLL.", "LUL nodule", "a (LLL) nodule", "RUQ", "Lt. kidney", "left of the IVC"),
+        *("superior Vena cava", "both venae cavae", "upper gastrointestinal bleeding", "upper GI tract"),
+    ],
+)
+def test_words_that_no_exchange_puts_right_keep_the_record_as_it_is(field: str, text: str) -> None:
+    one = replace(record([Box(0.1, 0.2, 0.3, 0.5)], "left?", "upper left"), **{field: text})
+    for flip in FLIPS.values():
+        image, after = flip(picture(), one)
+        assert after == one and image.tobytes() == picture().tobytes()
+    image, after = Flips(1, 1, seed=0)(picture(), one, 0)
+    assert after == one and image.tobytes() == picture().tobytes()
+
+
+@pytest.mark.parametrize("text", ["no clocks", "cruller", "RULE", "ALL", "venous cavity", "gig", "intestinal", "alt"])
+def test_other_words_do_not_hinder_a_flip(text: str) -> None:
+    for flip in FLIPS.values():
+        assert flip(picture(), record([Box(0.1, 0.2, 0.3, 0.5)], diagnosis=text))[1].boxes != (Box(0.1, 0.2, 0.3, 0.5),)
 
 
 def test_query_diagnosis_and_category_change_together() -> None:

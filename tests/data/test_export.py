@@ -135,6 +135,19 @@ def test_the_datasets_library_reads_it(
     assert {k: len(v) for k, v in by_folder.items()} == {"train": 7, "val": 3, "test": 3}
 
 
+def test_what_the_datasets_library_wrote_anew_is_read(exported: Path, records: list[Record], tmp_path: Path) -> None:
+    files = {"train": "train", "validation": "val", "test": "test"}
+    files = {name: f"{exported}/data/{split}-*.parquet" for name, split in files.items()}
+    loaded = load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"))
+    for pattern in ("{}.parquet", "{}-00000-of-00001.parquet"):
+        (folder := tmp_path / pattern[3:] / "data").mkdir(parents=True)
+        for name, rows in loaded.items():
+            rows.to_parquet(str(folder / pattern.format(name)))
+        found = [r for r in read(folder.parent) if isinstance(r, Record)]
+        told = [(r.id, r.split, r.category, r.diagnosis) for r in records]
+        assert [(r.id, r.split, r.category, r.diagnosis) for r in found] == told
+
+
 def test_a_full_shard_is_followed_by_another(
     records: list[Record], roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,7 +319,7 @@ def test_the_task_writes_a_folder_that_prepare_can_read(
             "paths": {"run_dir": str(tmp_path / "run")},
             "records": str(earlier / "records.jsonl"),
             "resume": None,
-            "data": {"source": {}},
+            "data": {"source": {}, "split": {}},
         }
     )
     task(cfg)

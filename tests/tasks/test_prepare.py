@@ -248,8 +248,8 @@ def test_boxes_are_drawn_where_they_are() -> None:
     drawn = draw_boxes(gray, [Box(0.25, 0.5, 0.75, 1)], (255, 0, 0), width=1)
     assert gray.size == (40, 20) and drawn.size == (320, 160)
     red = {(x, y) for x in range(320) for y in range(160) if drawn.getpixel((x, y)) == (255, 0, 0)}
-    assert (min(x for x, _ in red), min(y for _, y in red)) == (80, 80)
-    assert (max(x for x, _ in red), max(y for _, y in red)) == (239, 159)
+    assert (min(x for x, _ in red), min(y for _, y in red)) == (79, 79)  # around the box: 80 <= x < 240, 80 <= y < 160
+    assert (max(x for x, _ in red), max(y for _, y in red)) == (240, 159)
     labelled = draw_boxes(gray, [Box(0, 0, 1, 1)], (255, 0, 0), label="a long label that must stay inside")
     assert (
         labelled.size == (320, 160) and labelled.tobytes() != draw_boxes(gray, [Box(0, 0, 1, 1)], (255, 0, 0)).tobytes()

@@ -117,7 +117,11 @@ def test_wrong_input_writes_nothing(run: Path, tmp_path: Path) -> None:
     anna, ben = (saved(tmp_path / f"{n}.json", records, [w], n) for n, w in (("anna", "accept"), ("ben", "reject")))
     for told, overrides in {
         "the reviewers disagree": [f"task.read=[{anna},{ben}]"],
-        "task.on_conflict=first": [f"task.read={anna}", "task.on_conflict=first"],
+        "task.on_conflict=first: choose": [f"task.read={anna}", "task.on_conflict=first"],
+        "task.on_conflict=foo: choose": ["task.on_conflict=foo"],
+        "task.sample=x: a whole number": ["task.sample=x"],
+        "task.sample=1.5: a whole number": ["task.sample=1.5"],
+        "no file 3": ["task.read=3"],
         "task.chunk=0: at least 1": ["task.chunk=0"],
         "task.sample=-1": ["task.sample=-1"],
         "task.picture_side=0": ["task.picture_side=0"],

@@ -3,12 +3,14 @@
 import asyncio
 import hashlib
 import json
+import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import openai
 from openai import AsyncOpenAI
 from openai.types import Batch
 
@@ -22,6 +24,8 @@ MOST_REQUESTS, MOST_BYTES = 50_000, 180_000_000  # of one batch
 TRIES = 2  # of a request, in one run
 TRANSFER = 1800.0  # seconds for one file
 ENDED = ("completed", "failed", "expired", "cancelled")
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass
@@ -30,6 +34,11 @@ class _Unanswered:
 
     tries: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)  # perhaps for their format: they are tried without
+
+    def add(self, key: str, reason: str) -> None:
+        self.tries[key] += 1
+        self.reasons[key] = reason
 
 
 class _Requests:
@@ -60,7 +69,8 @@ async def rounds(session: Session, endpoint: Endpoint, poll_seconds: float, *, s
     try:
         await _recover(session, endpoint)
         while not session.stopped:
-            if not session.journal.open_batches() and not (submits and await _submit(session, endpoint, unanswered)):
+            is_waiting = session.journal.open_batches(endpoint.name)
+            if not is_waiting and not (submits and await _submit(session, endpoint, unanswered)):
                 return session.check_heard()
             await _collect(session, endpoint, unanswered, poll_seconds)
     except NoAnswer as error:
@@ -77,7 +87,7 @@ async def _find(client: AsyncOpenAI, name: str) -> Batch | None:
 
 async def _recover(session: Session, endpoint: Endpoint) -> None:
     """A run may have been killed while it submitted: what the endpoint does not know was not submitted."""
-    for name, _, batch in session.journal.open_batches():
+    for name, _, batch in session.journal.open_batches(endpoint.name):
         if batch is None:
             found = await endpoint.call(lambda client, n=name: _find(client, n))  # type: ignore[misc]
             if found:
@@ -101,6 +111,8 @@ async def _submit(session: Session, endpoint: Endpoint, unanswered: _Unanswered)
                 await _send(session, endpoint, requests)
                 has_sent, requests = True, _Requests(path)
             requests.add(session.sent(ask), line)
+            if not session.budget.is_sure:
+                break  # its answer tells how good the estimates are
         if requests.sent:
             await _send(session, endpoint, requests)
             has_sent = True
@@ -120,9 +132,12 @@ async def _next(session: Session, endpoint: Endpoint, unanswered: _Unanswered) -
         if picture is None or ask is None:
             continue
         if unanswered.tries[ask.key] >= TRIES:
-            session.fail_unanswered(number, NoAnswer(unanswered.reasons[ask.key]))
+            error = NoAnswer(unanswered.reasons[ask.key])
+            session.fail_unanswered(number, error)
+            if not session.budget.is_sure:
+                session.count_unanswered(error, 1)  # one at a time: not every record is tried
             continue
-        body = session.form.body(ask, picture.url(), endpoint.takes_format)
+        body = session.form.body(ask, picture.url(), endpoint.takes_format and ask.key not in unanswered.refused)
         line = {"custom_id": ask.key, "method": "POST", "url": f"/v1{PATHS[session.form.api]}", "body": body}
         yield ask, json.dumps(line).encode() + b"\n"
 
@@ -132,7 +147,7 @@ async def _send(session: Session, endpoint: Endpoint, requests: _Requests) -> No
     requests.close()
     keys = [session.journal.batch_count(), *(s.key for s in requests.sent)]
     name = hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:32]
-    session.journal.begin_batch(name, requests.sent)
+    session.journal.begin_batch(name, requests.sent, endpoint.name)
     has_tried = False
 
     async def upload(client: AsyncOpenAI) -> str:
@@ -159,16 +174,34 @@ async def _send(session: Session, endpoint: Endpoint, requests: _Requests) -> No
 
 async def _collect(session: Session, endpoint: Endpoint, unanswered: _Unanswered, poll_seconds: float) -> None:
     """Wait for the batches under way and commit what they bring."""
-    waiting = session.journal.open_batches()
+    waiting = session.journal.open_batches(endpoint.name)
     while waiting:
         for name, sent, number in list(waiting):
-            batch = await endpoint.call(lambda client, n=number: client.batches.retrieve(str(n)))  # type: ignore[misc]
-            if batch.status in ENDED:
+            batch = await _known(endpoint, lambda client, n=number: client.batches.retrieve(str(n)))  # type: ignore[misc]
+            if batch is None:
+                log.warning("annotator: %s no longer knows batch %s: asking again", endpoint.name, number)
+                for request in sent:
+                    unanswered.add(request.key, "the endpoint no longer knows its batch")
+            elif batch.status in ENDED:
                 await _read(session, endpoint, unanswered, batch, sent)
-                session.journal.end_batch(name)
-                waiting.remove((name, sent, number))
+            else:
+                continue
+            session.journal.end_batch(name)
+            waiting.remove((name, sent, number))
         if waiting:
             await asyncio.sleep(poll_seconds)
+
+
+async def _known(
+    endpoint: Endpoint, request: Callable[[AsyncOpenAI], Awaitable[T]], timeout: float | None = None
+) -> T | None:
+    """What a request returns; None: the endpoint does not know, or no longer, what was asked for."""
+    try:
+        return await endpoint.call(request, timeout=timeout)
+    except NoAnswer as error:
+        if isinstance(error.__cause__, openai.NotFoundError):
+            return None
+        raise
 
 
 async def _read(
@@ -177,21 +210,25 @@ async def _read(
     """Commit the answers of a batch that has ended, in whatever way; note what is missing."""
     by_key, paid, reasons = {s.key: s for s in sent}, dict[str, str](), dict[str, str]()
     for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
-        content = await endpoint.call(lambda client, f=file_id: client.files.content(f), timeout=TRANSFER)  # type: ignore[misc]
+        content = await _known(endpoint, lambda client, f=file_id: client.files.content(f), TRANSFER)  # type: ignore[misc]
+        if content is None:
+            log.warning("annotator: %s no longer has the results of batch %s: asking again", endpoint.name, batch.id)
+            continue
         for text in content.text.split("\n"):  # not splitlines: a JSON text may hold other line ends
             key, status, body = _line(text)
             if key in by_key and status == 200:
-                paid[key] = endpoint.without_key(json.dumps(body, ensure_ascii=False))
+                paid[key] = endpoint.without_key(json.dumps(body))
+                if key in unanswered.refused:
+                    endpoint.takes_format = False  # it was the format: some servers know none
             elif key in by_key:
                 reasons[key] = f"status {status} in a batch" if status else "an error in a batch"
                 if status in (400, 422):
-                    endpoint.takes_format = False  # it may have been the format
+                    unanswered.refused.add(key)
     session.keep([(by_key[key], body) for key, body in paid.items()])
     errors = batch.errors.data if batch.errors and batch.errors.data else []
     why = f" ({endpoint.without_key(errors[0].message or '')[:200]})" if errors else ""
     for key in by_key.keys() - paid.keys():
-        unanswered.tries[key] += 1
-        unanswered.reasons[key] = reasons.get(key, f"its batch ended as {batch.status}{why}")
+        unanswered.add(key, reasons.get(key, f"its batch ended as {batch.status}{why}"))
 
 
 def _line(text: str) -> tuple[str, int | None, Any]:

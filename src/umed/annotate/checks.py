@@ -13,6 +13,10 @@ from umed.records import Record, is_text
 Aliases = Mapping[str, Sequence[str]]
 PARTS = ("detection", "localization", "recognition")  # in this order
 _LIKE_REGION = re.compile(r"<\s*/?\s*region\s*/?\s*>", re.IGNORECASE)
+_NUMBER = r"(?<![\w.])-?\d++(?:\.\d++)?"
+_BOX = rf"(?:\[\s*){{0,2}}{_NUMBER}(?:\s*,\s*{_NUMBER}){{3}}(?:\s*\]){{0,2}}"
+_BOXES = re.compile(rf"{_BOX}(?:(?:\s*[,;]\s*and\s+|\s*[,;]\s*|\s+and\s+){_BOX})*")
+_STARTS = 20  # braces that begin no object before a reply counts as garbage
 _COORDINATES = re.compile(r"\d(?:\.\d+)?(?:\s*,\s*\d+(?:\.\d+)?){3}")
 
 
@@ -58,6 +62,7 @@ def read_parts(reply: str, record: Record, aliases: Aliases) -> str:
     if [name for name in value if name in PARTS] != list(PARTS):
         raise Unusable("wrong order", f"the fields must come in the order {', '.join(PARTS)}")
     parts = {name: _text(value, name) for name in PARTS}
+    parts["localization"] = _marked(parts["localization"], record)
     for name, text in parts.items():
         wanted = int(name == "localization")
         if text.count(REGION) != wanted or len(_LIKE_REGION.findall(text)) != wanted:
@@ -73,14 +78,26 @@ def read_parts(reply: str, record: Record, aliases: Aliases) -> str:
     return " ".join(parts.values())
 
 
+def _marked(text: str, record: Record) -> str:
+    """A localization that gives the record's boxes instead of the marker, with the marker in their place."""
+    places = list(_BOXES.finditer(text))
+    if _LIKE_REGION.search(text) or len(places) != 1:
+        return text
+    numbers = [float(n) for n in re.findall(_NUMBER, places[0][0])]
+    said = [numbers[k : k + 4] for k in range(0, len(numbers), 4)]
+    if not _is_same(said, record.boxes, record.width, record.height):
+        return text
+    return tidy(text[: places[0].start()] + REGION + text[places[0].end() :])
+
+
 def _object(reply: str, fields: Sequence[str]) -> dict[str, Any]:
     """The one JSON object with all the fields in a reply, which may have prose around it."""
-    found, at = [], reply.find("{")
-    while at >= 0:
+    found, at, failed = [], reply.find("{"), 0
+    while at >= 0 and failed < _STARTS:
         try:
             value, end = json.JSONDecoder().raw_decode(reply, at)
         except (ValueError, RecursionError):
-            end = at + 1
+            end, failed = at + 1, failed + 1
         else:
             found.append(value)
         at = reply.find("{", end)
@@ -96,7 +113,7 @@ def _object(reply: str, fields: Sequence[str]) -> dict[str, Any]:
 
 def _text(value: Mapping[str, Any], name: str) -> str:
     text = value[name]
-    if not isinstance(text, str) or not is_text(text) or "<|" in text:
+    if not isinstance(text, str) or not is_text(text) or "<|" in text or "\ufffd" in text:
         raise Unusable("a field that is no text", f"{name} must be plain text")
     if not text.strip():
         raise Unusable("an empty part", f"{name} is empty")

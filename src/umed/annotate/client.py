@@ -1,6 +1,7 @@
 """`Endpoint`: requests to an OpenAI-compatible endpoint, paced, and repeated where that helps."""
 
 import asyncio
+import json
 import os
 import random
 import re
@@ -21,6 +22,9 @@ from umed.errors import InputError
 KEY = "OPENAI_API_KEY"
 LONGEST = 60.0  # seconds between two tries where the endpoint does not say
 REPEATED = frozenset([408, 409, 429])  # and 5xx
+FULL = frozenset([429, 503])  # come back later: no fault of the request, so they end by `patience` alone
+SECRET = 16  # characters; a shorter key (`local`, `test`) is a word, not a secret
+_LITERAL = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # a JSON string, be it cut off
 T = TypeVar("T")
 
 
@@ -39,7 +43,7 @@ class Endpoint:
     tried again: after the time the endpoint asks for, else after `backoff` seconds, doubled each time, with jitter.
 
     Args:
-        tries: of a request, the first among them.
+        tries: of a request, the first among them; 429 and 503 do not count.
         timeout: seconds for one try.
         patience: seconds for all tries of a request and the waits between them.
         requests_per_minute, tokens_per_minute: None = no limit.
@@ -125,10 +129,11 @@ class Endpoint:
             NoAnswer: refused, or no try succeeded.
         """
         client, end = self._client(), time.monotonic() + self._patience
-        for number in range(1, self._tries + 1):
+        number = failures = 0
+        while True:
             for pace, amount in zip(self._paces, (1, tokens), strict=True):
                 await pace.wait(amount)
-            wait = None
+            wait, is_full = None, False
             try:
                 async with asyncio.timeout(timeout or self._timeout):
                     result = await request(client)
@@ -139,7 +144,7 @@ class Endpoint:
                 failure = self._judged(error)
                 if failure.is_refusal or not failure.is_outage:
                     raise failure from error
-                wait = retry_after(error.response.headers)
+                wait, is_full = retry_after(error.response.headers), error.status_code in FULL
             except (openai.APITimeoutError, TimeoutError):
                 failure = NoAnswer("time-out", is_outage=True)
             except openai.APIConnectionError:
@@ -147,17 +152,29 @@ class Endpoint:
             except openai.APIError as error:
                 failure = NoAnswer(f"a reply that cannot be read ({type(error).__name__})", is_outage=True)
             if wait is None:
-                wait = min(self._backoff * 2 ** (number - 1), LONGEST) * random.uniform(0.5, 1)
+                wait = min(self._backoff * 2 ** min(number, 20), LONGEST) * random.uniform(0.5, 1)
             else:
                 wait += random.uniform(0, self._backoff / 4)  # not all at the same moment
-            if number == self._tries or time.monotonic() + wait > end:
+            number, failures = number + 1, failures + (not is_full)
+            if failures == self._tries or time.monotonic() + wait > end:
                 raise failure
             await asyncio.sleep(wait)
-        raise AssertionError("the last try returns or raises")
 
     def without_key(self, text: str) -> str:
-        """A text of the endpoint's without the key, should it quote it."""
-        return text.replace(_key(), KEY) if _key() else text
+        """A text of the endpoint's without the key, should it quote it, however its JSON strings spell it."""
+        key = _key()
+        if len(key) < SECRET:
+            return text
+
+        def clean(literal: re.Match[str]) -> str:
+            try:
+                said = json.loads(literal[0], strict=False)
+            except ValueError:
+                return literal[0]
+            told = self.without_key(said)  # a reply in JSON is a string that holds strings
+            return literal[0] if told == said else json.dumps(told)
+
+        return re.sub(rf"(?<![\w-]){re.escape(key)}(?![\w-])", KEY, _LITERAL.sub(clean, text), flags=re.ASCII)
 
     def _client(self) -> AsyncOpenAI:
         """Opened at the first request: what can be replayed needs no key."""
@@ -179,9 +196,9 @@ class Endpoint:
         reason = f"status {error.status_code}"
         if error.code == "insufficient_quota":
             reason += " (insufficient_quota)"
-        words = " ".join(error.message.partition(" - ")[2].split())
-        if words and error.status_code in (400, 404, 413, 422):
-            reason += f": {self.without_key(words)[:200]}"
+        if error.body and not isinstance(error.body, str) and error.status_code in (400, 404, 413, 422):
+            words = " ".join(self.without_key(json.dumps(error.body, ensure_ascii=False)).split())
+            reason += f": {words[:200]}"
         is_outage = error.status_code in REPEATED or error.status_code >= 500
         return NoAnswer(reason, is_refusal=refused, is_outage=is_outage)
 

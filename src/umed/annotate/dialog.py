@@ -29,6 +29,7 @@ _PLACES: dict[str, tuple[str, ...]] = {
     "repair": ("{problem}",),
 }
 _PLACEHOLDER = re.compile(r"\{(category|modality|region|width|height|problem)\}")
+_LONGEST, _SHOWN = 16, 4  # characters of a reply for each token it may have: of any use; shown again in a repair
 _SILENCE = "(no answer)"  # some endpoints refuse an empty turn
 
 
@@ -57,7 +58,8 @@ class Dialog:
 
     Args:
         prompt: the texts `system`, `user`, `reflection` and `repair`.
-        settings: all that changes an answer besides the prompts: model, api, further fields of the request.
+        settings: all that changes an answer besides the prompts: model, api, `at_most` (tokens of a reply), further
+            fields of the request.
         aliases: a category's other names.
 
     Raises:
@@ -74,6 +76,7 @@ class Dialog:
                 raise InputError(f"annotator.prompt.{name} has no place for {', '.join(missing)}: write it there")
         self.prompt, self.aliases = {name: prompt[name] for name in _PLACES}, aliases
         self.prompt_sha256 = hashlib.sha256(json.dumps(self.prompt, sort_keys=True).encode()).hexdigest()
+        self._at_most = int(settings["at_most"])
         self._settings = json.dumps(settings, sort_keys=True)
 
     def step(self, record: Record, picture_hash: str, journal: Journal) -> Ask | Told:
@@ -89,13 +92,16 @@ class Dialog:
                     return Ask(key, name, record, messages, shape)
                 answers.append(answer)
                 text = reply_of(answer.body).text
-                messages = (*messages, Message("assistant", text if text.strip() else _SILENCE))
+                said = text if text.strip() else _SILENCE
                 try:
+                    if len(text) > _LONGEST * self._at_most:
+                        raise Unusable("too long", "the reply is far too long")
                     diagnosis = read(text, record, self.aliases)
+                    messages = (*messages, Message("assistant", said))
                     break
                 except Unusable as problem:
-                    reason = problem.reason
-                    messages = (*messages, self._message("repair", record, problem.told))
+                    reason, shown = problem.reason, Message("assistant", said[: _SHOWN * self._at_most])
+                    messages = (*messages, shown, self._message("repair", record, problem.told))
             else:
                 return Told(None, f"{turn}: {reason}", tuple(answers))
         return Told(diagnosis, "", tuple(answers))

@@ -16,11 +16,15 @@ CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, record TEXT NOT NULL, 
     input INTEGER NOT NULL, output INTEGER NOT NULL, cost REAL, time TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS batches (name TEXT PRIMARY KEY, requests TEXT NOT NULL, batch TEXT, done INTEGER NOT NULL);
 """
+_ADDED = (("answers", "estimate", "INTEGER"), ("batches", "endpoint", "TEXT"))  # journals of old have none
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A paid answer: the body as it came, its tokens (counted by the endpoint, else estimated), USD if known, time."""
+    """A paid answer: the body as it came, its tokens (counted by the endpoint, else estimated), USD if known, time.
+
+    `estimate`: tokens in, as they were thought before it was asked for.
+    """
 
     key: str
     record: str
@@ -30,6 +34,7 @@ class Answer:
     output: int
     cost: float | None
     time: str = ""
+    estimate: int | None = None
 
 
 class Sent(NamedTuple):
@@ -62,6 +67,9 @@ class Journal:
             self._execute(statement)
         for statement in _TABLES.split(";")[:-1]:
             self._execute(statement)
+        for table, column, kind in _ADDED:
+            if column not in [row[1] for row in self._execute(f"PRAGMA table_info({table})")]:
+                self._execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
         self._execute("BEGIN IMMEDIATE")  # takes the lock, which is then held until the end
         self._execute("COMMIT")
         if self._execute("PRAGMA quick_check(1)") != [("ok",)]:
@@ -79,19 +87,22 @@ class Journal:
     def put(self, answers: Iterable[Answer]) -> None:
         """Store and commit, all at once; an answer that is there already stays."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        rows = [(a.key, a.record, a.turn, a.body, a.input, a.output, a.cost, a.time or now) for a in answers]
+        rows = [
+            (a.key, a.record, a.turn, a.body, a.input, a.output, a.cost, a.time or now, a.estimate) for a in answers
+        ]
         self._execute("BEGIN IMMEDIATE")
         for row in rows:
-            self._execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *row)
+            self._execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *row)
         self._execute("COMMIT")
 
-    def tokens(self) -> list[tuple[int, int, float | None]]:
-        """Tokens in, tokens out and USD if it was known, of every answer."""
-        return self._execute("SELECT input, output, cost FROM answers")
+    def tokens(self) -> list[tuple[int, int, float | None, int | None]]:
+        """Tokens in, tokens out, USD if it was known, and the estimate of the tokens in, of every answer."""
+        return self._execute("SELECT input, output, cost, estimate FROM answers")
 
-    def begin_batch(self, name: str, requests: Iterable[Sent]) -> None:
+    def begin_batch(self, name: str, requests: Iterable[Sent], endpoint: str) -> None:
         """Note that a batch is about to be submitted: `name` is how the endpoint's list can be searched for it."""
-        self._execute("INSERT OR REPLACE INTO batches VALUES (?, ?, NULL, 0)", name, json.dumps(list(requests)))
+        told = json.dumps(list(requests))
+        self._execute("INSERT OR REPLACE INTO batches VALUES (?, ?, NULL, 0, ?)", name, told, endpoint)
 
     def submitted(self, name: str, batch: str) -> None:
         self._execute("UPDATE batches SET batch = ? WHERE name = ?", batch, name)
@@ -99,9 +110,13 @@ class Journal:
     def end_batch(self, name: str) -> None:
         self._execute("UPDATE batches SET done = 1 WHERE name = ?", name)
 
-    def open_batches(self) -> list[tuple[str, list[Sent], str | None]]:
-        """Name, requests and the endpoint's id (None: killed before it was known) of the batches under way."""
-        rows = self._execute("SELECT name, requests, batch FROM batches WHERE done = 0 ORDER BY rowid")
+    def open_batches(self, endpoint: str) -> list[tuple[str, list[Sent], str | None]]:
+        """Name, requests and id (None: killed before it was known) of the batches under way at an endpoint."""
+        rows = self._execute(
+            "SELECT name, requests, batch FROM batches WHERE done = 0 AND COALESCE(endpoint, ?) = ? ORDER BY rowid",
+            endpoint,
+            endpoint,
+        )
         return [(name, [Sent(*r) for r in json.loads(requests)], batch) for name, requests, batch in rows]
 
     def batch_count(self) -> int:

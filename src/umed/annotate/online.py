@@ -35,7 +35,7 @@ async def _one(session: Session, endpoint: Endpoint, number: int, concurrency: i
     while picture is not None and not session.stopped and (ask := session.step(number, picture)):
         url = await asyncio.to_thread(picture.url)
         try:
-            async with session.budget.held(session.bound(ask)):
+            async with session.budget.held(partial(session.bound, ask)):
                 if session.stopped:
                     return
                 sent = session.sent(ask)

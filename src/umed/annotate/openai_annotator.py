@@ -1,6 +1,7 @@
 """`OpenAIAnnotator`: diagnoses by a language model with eyes, behind any OpenAI-compatible endpoint; paid once."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -77,8 +78,24 @@ class OpenAIAnnotator:
         seed: int = 0,
     ) -> None:
         chosen("annotator.api", api, *PATHS)
-        if concurrency < 1 or poll_seconds <= 0:
-            raise InputError("annotator: concurrency must be at least 1 and poll_seconds above 0")
+        for option, name in {"model": model, "journal": journal}.items():
+            _check(option, name, isinstance(name, str | Path) and bool(str(name).strip()), "a name")
+        for option, switch in {"batch": batch, "dry_run": dry_run}.items():
+            _check(option, switch, isinstance(switch, bool), "true or false")
+        for option, names in {"output_tokens": output_tokens, "image_tokens": image_tokens, "price": price}.items():
+            _check(option, names, isinstance(names, Mapping), "a number for each of its names")
+        _check("seed", seed, type(seed) is int, "a whole number")
+        for option, count in {"concurrency": concurrency, "tries": tries}.items():
+            _check(option, count, type(count) is int and count > 0, "a whole number above 0")
+        for option, amount in {
+            "poll_seconds": poll_seconds, "backoff": backoff, "timeout": timeout, "patience": patience,
+        }.items():  # fmt: skip
+            _check(option, amount, _is_number(amount) and amount > 0, "a number above 0")
+        for option, maybe in {
+            "requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute, "max_cost": max_cost,
+            "price.input": price.get("input"), "price.output": price.get("output"),
+        }.items():  # fmt: skip
+            _check(option, maybe, maybe is None or _is_number(maybe), "a number, or null,")
         if not queries or not all(isinstance(q, str) and q.strip() for q in queries):
             raise InputError("annotator.queries has no question, or an empty one: write at least one")
         for name, counts in {"output_tokens": output_tokens, "image_tokens": image_tokens}.items():
@@ -109,7 +126,7 @@ class OpenAIAnnotator:
 
         Raises:
             InputError: no key, a journal that cannot be used, an id that occurs twice.
-            Stopped: the endpoint is down or refuses, or the money is spent.
+            Stopped: the endpoint is down or refuses, the money is spent, or Ctrl-C was pressed.
         """
         records = list(records)
         if self.dry_run:
@@ -119,22 +136,27 @@ class OpenAIAnnotator:
                 raise InputError(f"record id {name} occurs {count} times: each must be there once")
         if not records:
             return []
-        with Journal(self._journal) as journal:
-            return asyncio.run(self._annotate(records, roots, journal))
-
-    async def _annotate(self, records: list[Record], roots: Mapping[str, Path], journal: Journal) -> list[Record]:
-        budget = Budget(self._price, self._max_cost)
-        async with self._endpoint() as endpoint:
-            with Session(
+        endpoint, budget = self._endpoint(), Budget(self._price, self._max_cost)
+        with (
+            Journal(self._journal) as journal,
+            Session(
                 records, roots, self._form, self._dialog, budget, journal, self._queries, self._seed, endpoint.name
-            ) as session:
-                if self._batch or journal.open_batches():
-                    await rounds(session, endpoint, self._poll_seconds, submits=self._batch)
-                if not self._batch and not session.stopped:
-                    await converse(session, endpoint, self._concurrency)
+            ) as session,
+        ):
+            try:
+                asyncio.run(self._run(session, endpoint))
+            except KeyboardInterrupt:
+                session.stop_interrupted()
         if session.stopped:
             raise Stopped(session.told(), session.results())
         return session.results()
+
+    async def _run(self, session: Session, endpoint: Endpoint) -> None:
+        async with endpoint:
+            if self._batch or session.journal.open_batches(endpoint.name):
+                await rounds(session, endpoint, self._poll_seconds, submits=self._batch)
+            if not self._batch and not session.stopped:
+                await converse(session, endpoint, self._concurrency)
 
     def estimate(self, records: Sequence[Record]) -> str:
         """What annotating would take: an estimate without repairs; nothing is opened or sent."""
@@ -153,3 +175,12 @@ class OpenAIAnnotator:
             f"estimated tokens out: {answered:,} (at most {most:,})\n"
             f"estimated cost: {told} (without repairs; paid answers in a journal are not deducted)"
         )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
+
+
+def _check(option: str, value: object, is_fine: bool, wanted: str) -> None:
+    if not is_fine:
+        raise InputError(f"annotator.{option}={'null' if value is None else value}: {wanted} is expected")

@@ -21,6 +21,7 @@ from umed.errors import InputError, chosen
 from umed.records import Record, is_text
 
 STATUS = {"accept": "accepted", "edit": "edited", "reject": "rejected"}
+CONFLICTS = ("refuse", "last", "reject")
 PAPER = {"wrong": 13, "reviewed": 5817}
 
 
@@ -107,7 +108,7 @@ def reviewed(records: Sequence[Record], decisions: Iterable[Decision], on_confli
         InputError: an unknown id, a text that is no longer the record's, an edit that loses the region or changes
             nothing, or reviewers who disagree.
     """
-    chosen("task.on_conflict", on_conflict, "refuse", "last", "reject")
+    chosen("task.on_conflict", on_conflict, *CONFLICTS)
     of: dict[str, list[Decision]] = defaultdict(list)
     for decision in decisions:
         of[decision.id].append(decision)

@@ -13,15 +13,15 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from tqdm import tqdm
 
 from umed.annotate.base import choices_of
 from umed.annotate.review import STATUS, Decision, hash_of, review_of
+from umed.annotate.sent_picture import clear_scale, clear_side, picture_inside
 from umed.chat import REGION
 from umed.errors import InputError
 from umed.figures import TRUE, synthetic
-from umed.pictures import draw_boxes, picture_of
+from umed.pictures import draw_boxes
 from umed.records import Record, write_whole
 
 COLUMNS = (
@@ -65,7 +65,7 @@ def write_sheet(
 
     Args:
         name: which records these are, in words.
-        picture_side: longest side of the pictures in pixels.
+        picture_side: longest side of the pictures in pixels; more where a small box could not be seen.
 
     Raises:
         InputError: the folder's `review.csv` holds decisions already.
@@ -153,25 +153,22 @@ def _card(record: Record, roots: Mapping[str, Path], number: int, side: int) -> 
 def _picture(record: Record, roots: Mapping[str, Path], side: int) -> str:
     """The picture with its boxes inside the page, or the reason why there is none."""
     try:
-        image = _opened(record, roots)
+        image = picture_inside(record, roots)
     except InputError as error:
         return f'<p class="nopicture">No picture: {escape(str(error))}</p>'
-    image.thumbnail((side, side))
-    image = draw_boxes(image, record.boxes, TRUE)  # enlarges small ones
-    image.thumbnail((side, side))
+    room = max(side, clear_side(image.size, record.boxes))
+    image.thumbnail((room, room))
+    scale = clear_scale(image.size, record.boxes)
+    room = max(side, max(image.size) * scale)
+    image = draw_boxes(image, record.boxes, TRUE, scale=scale)  # enlarges small ones
+    image.thumbnail((room, room))
     held = io.BytesIO()
-    image.save(held, "JPEG", quality=88)
+    image.save(held, "JPEG", quality=88, subsampling=0)  # else the outline's color runs into a small box
     told = escape(f"{record.modality} picture of {record.id}, boxes drawn: {len(record.boxes)}")
     return (
         f'<img alt="{told}" width="{image.width}" height="{image.height}" '
         f'src="data:image/jpeg;base64,{base64.b64encode(held.getvalue()).decode()}">'
     )
-
-
-def _opened(record: Record, roots: Mapping[str, Path]) -> Image.Image:
-    if Path(record.image).is_absolute() or ".." in Path(record.image).parts:
-        raise InputError(f"{record.image} lies outside the folder of its source")
-    return picture_of(record, roots)
 
 
 def _json(value: Any) -> str:

@@ -1,19 +1,26 @@
-"""The picture as it is sent: its boxes drawn, small ones enlarged, large ones reduced."""
+"""The picture as it is sent: outlines around its boxes, enlarged for small ones, reduced if it is large.
+
+The text beside it gives coordinates in the stored picture and that picture's size.
+"""
 
 import base64
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from math import ceil
+from pathlib import Path
 
 from PIL import Image
 
+from umed.boxes import Box
+from umed.data.look import Unusable, check_inside
 from umed.errors import InputError
 from umed.pictures import READABLE_SIDE, draw_boxes, picture_of
 from umed.records import Record
 
 MOST = 2048  # pixels of the longer side: what the endpoint would reduce it to
+CLEAR, ROOM = 24, 1600  # pixels: a picture is enlarged until its boxes have such sides, but not beyond that side
 COLOR = (255, 220, 0)
 
 
@@ -25,7 +32,7 @@ class SentPicture:
     """
 
     def __init__(self, record: Record, roots: Mapping[str, Path]) -> None:
-        self._record, picture = record, _picture(record, roots)
+        self._record, picture = record, picture_inside(record, roots)
         self.hash = hashlib.sha256(f"{picture.size}".encode() + picture.tobytes()).hexdigest()
         self._picture = picture
 
@@ -38,18 +45,45 @@ class SentPicture:
         if max(self._picture.size) > MOST:
             self._picture.thumbnail((MOST, MOST), Image.Resampling.LANCZOS)
         file = io.BytesIO()
-        draw_boxes(self._picture, self._record.boxes, COLOR, width=3).save(file, "PNG")
+        boxes = self._record.boxes
+        draw_boxes(self._picture, boxes, COLOR, width=3, scale=clear_scale(self._picture.size, boxes)).save(file, "PNG")
         return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _picture(record: Record, roots: Mapping[str, Path]) -> Image.Image:
-    path = PurePosixPath(record.image.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts:  # a records file is not to be trusted with other files
-        raise InputError(f"{record.image}: a path inside the source's folder is expected")
+def picture_inside(record: Record, roots: Mapping[str, Path]) -> Image.Image:
+    """The record's picture, which must lie in its source's folder: a records file is not to be trusted with others.
+
+    Raises:
+        InputError: no picture, no readable one, or one outside, also through a link.
+    """
+    path = Path(record.image.replace("\\", "/"))
+    try:
+        if ".." in path.parts:
+            raise Unusable("malformed", "it climbs")
+        check_inside(roots[record.source], record.image)
+    except Unusable:
+        raise InputError(f"{record.image}: a picture inside the source's folder is expected: move it there") from None
     return picture_of(record, roots)
 
 
-def sent_size(width: int, height: int) -> tuple[int, int]:
-    """Width and height of what is sent of a picture of this size."""
-    scale = max(1, -(-READABLE_SIDE // max(width, height))) if max(width, height) <= MOST else MOST / max(width, height)
+def clear_scale(size: tuple[int, int], boxes: Sequence[Box]) -> int:
+    """How many times larger a picture of this size is to be, so that the smallest box can be seen."""
+    return max(1, min(ceil(CLEAR / _smallest(size, boxes)), ROOM // max(size)))
+
+
+def clear_side(size: tuple[int, int], boxes: Sequence[Box]) -> int:
+    """The longest side that the picture needs, so that the smallest box can be seen; at most `ROOM`."""
+    return min(ceil(max(size) * CLEAR / _smallest(size, boxes)), ROOM)
+
+
+def _smallest(size: tuple[int, int], boxes: Sequence[Box]) -> float:
+    """Pixels of the shortest side of any box; `CLEAR` of none."""
+    sides = [min((b.x1 - b.x0) * size[0], (b.y1 - b.y0) * size[1]) for b in boxes]
+    return min(sides, default=CLEAR) + 1e-6  # a side of 24 px may be a little less in floats
+
+
+def sent_size(width: int, height: int, boxes: Sequence[Box] = ()) -> tuple[int, int]:
+    """Width and height of what is sent of a picture of this size with these boxes."""
+    most = max(width, height)
+    scale = max(clear_scale((width, height), boxes), -(-READABLE_SIDE // most)) if most <= MOST else MOST / most
     return max(1, round(width * scale)), max(1, round(height * scale))

@@ -41,7 +41,7 @@ class Form:
     def tokens(self, record: Record, messages: Sequence[Message]) -> int:
         """An estimate of the tokens of a request."""
         pictures = sum(m.has_picture for m in messages)
-        sent = image_tokens(*sent_size(record.width, record.height), self.image_tokens)
+        sent = image_tokens(*sent_size(record.width, record.height, record.boxes), self.image_tokens)
         return sum(text_tokens(m.text) for m in messages) + pictures * sent
 
 
@@ -69,7 +69,7 @@ class Session:
         self._last_failure: NoAnswer | None = None
 
     def __enter__(self) -> Self:
-        self.budget.start(self.journal.tokens())
+        self.budget.start(self.journal.tokens(), self.form.output_tokens["at_most"])
         self._bar = tqdm(total=len(self.records), desc="annotating", unit="record", disable=None)
         return self
 
@@ -98,8 +98,7 @@ class Session:
 
     def bound(self, ask: Ask) -> float:
         """The most that a request is thought to cost, USD."""
-        tokens = self.form.tokens(ask.record, ask.messages), self.form.output_tokens["at_most"]
-        return self.budget.price.of(*tokens) or 0.0
+        return self.budget.bound(self.form.tokens(ask.record, ask.messages), self.form.output_tokens["at_most"])
 
     def sent(self, ask: Ask) -> Sent:
         return Sent(ask.key, ask.record.id, ask.turn, self.form.tokens(ask.record, ask.messages))
@@ -110,7 +109,9 @@ class Session:
         for sent, body in paid:
             tokens = reply_of(body).tokens or (sent.tokens, self.form.output_tokens["expected"])
             if self.journal.get(sent.key) is None:
-                answers.append(Answer(sent.key, sent.record, sent.turn, body, *tokens, self.budget.price.of(*tokens)))
+                cost = self.budget.price.of(*tokens)
+                answers.append(Answer(*sent[:3], body, *tokens, cost, estimate=sent.tokens))
+                self.budget.learn(*tokens, sent.tokens, self.form.output_tokens["at_most"])
         self.journal.put(answers)
         self.budget.spent += sum(a.cost or 0.0 for a in answers)
         if paid:
@@ -125,7 +126,7 @@ class Session:
     def count_unanswered(self, error: NoAnswer, concurrency: int) -> None:
         """As many requests in a row without an answer as are under way at once end the run."""
         self._in_row += error.is_outage or not self.has_heard
-        if self._in_row >= max(UNANSWERED, concurrency):
+        if self._in_row >= max(UNANSWERED, concurrency if self.budget.is_sure else 1):
             self.stop_outage(error)
 
     def check_heard(self) -> None:
@@ -144,6 +145,9 @@ class Session:
             f"the next request does not fit under annotator.max_cost={self.budget.max_cost:g} "
             f"(${self.budget.spent:.4f} spent): raise it"
         )
+
+    def stop_interrupted(self) -> None:
+        self._stop("interrupted")
 
     def _stop(self, why: str) -> None:
         self.stopped = self.stopped or why

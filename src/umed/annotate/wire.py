@@ -1,10 +1,12 @@
 """Request bodies and replies of the two OpenAI APIs, `chat` (chat/completions) and `responses`."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which no request can carry
 PATHS = {"chat": "/chat/completions", "responses": "/responses"}
 
 
@@ -77,10 +79,19 @@ def reply_of(body: str) -> Reply:
     texts = []
     for choice in _list(value.get("choices"))[:1]:
         message = _dict(_dict(choice).get("message"))
-        texts += [message.get("content") or message.get("refusal")]
+        texts += [_text(message.get("content")) or _text(message.get("refusal"))]
     for item in _list(value.get("output")):
-        texts += [_dict(part).get("text") or _dict(part).get("refusal") for part in _list(_dict(item).get("content"))]
-    return Reply("".join(t for t in texts if isinstance(t, str)), _tokens(_dict(value.get("usage"))))
+        texts += [_text(_dict(item).get("content"))]
+    return Reply(_SURROGATE.sub("\ufffd", "".join(texts)), _tokens(_dict(value.get("usage"))))
+
+
+def _text(content: Any) -> str:
+    """A text, or the texts of a list of parts; what a model thought before it answered is none."""
+    if isinstance(content, str):
+        return content
+    parts = [_dict(part) for part in _list(content)]
+    texts = [p.get("text") if p.get("type", "text") in ("text", "output_text") else p.get("refusal") for p in parts]
+    return "".join(t for t in texts if isinstance(t, str))
 
 
 def _tokens(usage: dict[str, Any]) -> tuple[int, int] | None:

@@ -17,11 +17,32 @@ VERTICAL = (
     ("upper", "lower"),
     ("uppermost", "lowermost"),
     ("top", "bottom"),
-    ("superior", "inferior"),
-    ("superiorly", "inferiorly"),
     ("above", "below"),
     ("upward", "downward"),
     ("upwards", "downwards"),
+)
+# A CT slice is seen from the feet: down in the picture is towards the back. Elsewhere it is towards the feet.
+AXIAL = (
+    ("anterior", "posterior"),
+    ("anteriorly", "posteriorly"),
+    ("anterolateral", "posterolateral"),
+    ("anteromedial", "posteromedial"),
+    ("ventral", "dorsal"),
+    ("ventrally", "dorsally"),
+)
+UPRIGHT = (
+    ("superior", "inferior"),
+    ("superiorly", "inferiorly"),
+    ("superolateral", "inferolateral"),
+    ("superomedial", "inferomedial"),
+    ("cranial", "caudal"),
+    ("cranially", "caudally"),
+)
+_LETTER = r"[^\W\d_]"
+# hours, lobes and quadrants by their letters, and names that hold a side which is none of the picture
+_FIXED = re.compile(
+    rf"(?i:clockwise)|(?<!{_LETTER})(?:(?i:o['\u2019\u2018` ]?clock|venae? cavae?|gastro-?intestinal)"
+    rf"|R[UML]L|L[UL]L|[RL][UL]Q|[RL]t|RT|LT|[SI]VC|U?GI)(?!{_LETTER})"
 )
 
 
@@ -29,12 +50,15 @@ def _swaps(*pairs: tuple[str, str]) -> tuple[re.Pattern[str], dict[str, str]]:
     """Every word of the pairs as a whole word (`left-sided`, not `leftover`), and what stands in its place."""
     other = {**dict(pairs), **{b: a for a, b in pairs}}
     forms = {form(a): form(b) for a, b in other.items() for form in (str.lower, str.upper, str.capitalize)}
-    letter = r"[^\W\d_]"
-    return re.compile(rf"(?<!{letter})(?:{'|'.join(forms)})(?!{letter})"), forms
+    return re.compile(rf"(?<!{_LETTER})(?:{'|'.join(forms)})(?!{_LETTER})"), forms
 
 
 _TRANSPOSE = {"horizontal": Image.Transpose.FLIP_LEFT_RIGHT, "vertical": Image.Transpose.FLIP_TOP_BOTTOM}
-_SWAPS = {"horizontal": _swaps(*HORIZONTAL), "vertical": _swaps(*VERTICAL)}
+_SWAPS = {
+    "horizontal": _swaps(*HORIZONTAL),
+    "vertical": _swaps(*VERTICAL, *UPRIGHT),
+    "vertical CT": _swaps(*VERTICAL, *AXIAL),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +84,7 @@ class Flips:
         return flips if flips.horizontal or flips.vertical else None
 
     def __call__(self, picture: Image.Image, record: Record, place: int) -> tuple[Image.Image, Record]:
-        """The picture and record that stand at this place of the plan, flipped or not."""
+        """The picture and record that stand at this place of the plan, flipped or not; never if it `cannot_flip`."""
         draw = random.Random(f"flips/{self.seed}/{place}")
         if draw.random() < self.horizontal:
             picture, record = flip_horizontally(picture, record)
@@ -70,15 +94,27 @@ class Flips:
 
 
 def flip_horizontally(picture: Image.Image, record: Record) -> tuple[Image.Image, Record]:
-    """Left and right exchanged, in pixels, boxes and words."""
+    """Left and right exchanged, in pixels, boxes and words; unchanged if a text `cannot_flip`."""
+    if cannot_flip(record):
+        return picture, record
     boxes = tuple(Box(1 - b.x1, b.y0, 1 - b.x0, b.y1) for b in record.boxes)
     return picture.transpose(_TRANSPOSE["horizontal"]), _reworded(record, boxes, "horizontal")
 
 
 def flip_vertically(picture: Image.Image, record: Record) -> tuple[Image.Image, Record]:
-    """Top and bottom exchanged, in pixels, boxes and words."""
+    """Top and bottom exchanged, in pixels, boxes and words; unchanged if a text `cannot_flip`.
+
+    Of CT, anterior and posterior are exchanged with them, of all else superior and inferior.
+    """
+    if cannot_flip(record):
+        return picture, record
     boxes = tuple(Box(b.x0, 1 - b.y1, b.x1, 1 - b.y0) for b in record.boxes)
     return picture.transpose(_TRANSPOSE["vertical"]), _reworded(record, boxes, "vertical")
+
+
+def cannot_flip(record: Record) -> bool:
+    """Whether a text has words for sides that no exchange puts right: o'clock, clockwise, RUL, LLQ, vena cava, GI."""
+    return any(_FIXED.search(text) for text in _texts(record))
 
 
 def as_flipped(picture: Image.Image, record: Record) -> Image.Image:
@@ -88,15 +124,19 @@ def as_flipped(picture: Image.Image, record: Record) -> Image.Image:
     return picture
 
 
-def swapped(text: str, direction: str) -> str:
+def swapped(text: str, direction: str, modality: str = "") -> str:
     """The text with the words of a direction (`horizontal`, `vertical`) exchanged, each in its own case."""
-    pattern, forms = _SWAPS[direction]
+    pattern, forms = _SWAPS["vertical CT" if (direction, modality) == ("vertical", "CT") else direction]
     return pattern.sub(lambda match: forms[match[0]], text)
+
+
+def _texts(record: Record) -> tuple[str, str, str]:
+    return record.category, record.query, record.diagnosis
 
 
 def _reworded(record: Record, boxes: tuple[Box, ...], direction: str) -> Record:
     # the category too: a diagnosis names it
-    category, query, diagnosis = (swapped(t, direction) for t in (record.category, record.query, record.diagnosis))
+    category, query, diagnosis = (swapped(text, direction, record.modality) for text in _texts(record))
     flipped = set(record.provenance.get("flipped", ())) ^ {direction}
     provenance = {k: v for k, v in record.provenance.items() if k != "flipped"}
     provenance |= {"flipped": sorted(flipped)} if flipped else {}

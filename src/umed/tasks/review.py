@@ -1,7 +1,7 @@
 """`task=review`: diagnoses onto a sheet for experts, and their decisions back into the records."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from umed.annotate.review import report_of, reviewed
+from umed.annotate.review import CONFLICTS, report_of, reviewed
 from umed.annotate.review_sheet import drawn_sample, read_sheet, write_sheet
-from umed.errors import InputError, positive
+from umed.errors import InputError, chosen, positive
 from umed.metrics.files import update_metrics
 from umed.records import write_jsonl, write_whole
 from umed.tasks.annotate import prepared
@@ -30,12 +30,14 @@ def review(cfg: DictConfig) -> None:
     task, run = cfg.task, Path(cfg.paths.run_dir)
     for name in ("sample", "chunk", "picture_side"):
         positive(f"task.{name}", task[name])
+    chosen("task.on_conflict", task.on_conflict, *CONFLICTS)
     if cfg.records is None and not (run / "records.jsonl").is_file():
         raise InputError(f"{run}: no records.jsonl there: give records=FILE or the run folder in hydra.run.dir")
     data = prepared(cfg)
-    files = [task.read] if isinstance(task.read, str) else list(task.read or ())
+    read = () if task.read is None else task.read
+    files = list(read) if isinstance(read, Sequence) and not isinstance(read, str) else [read]
     if files:
-        read_back(data, [Path(f) for f in files], task.on_conflict, run)
+        read_back(data, [Path(str(f)) for f in files], task.on_conflict, run)
         return
     records, name = drawn_sample(data.records, task.sample, task.seed)
     pages = write_sheet(records, data.roots, run / "review", name, chunk=task.chunk, picture_side=task.picture_side)

@@ -36,7 +36,7 @@ class ExportedSource:
     """Reads the shards and writes each picture into `unpacked`, named by the hash of its bytes.
 
     Args:
-        root: folder with `data/<split>-*.parquet`.
+        root: folder with `data/<split>-*.parquet` or `data/<split>.parquet`; `validation` is `val`.
         unpacked: folder for the pictures; several exports can share it.
     """
 
@@ -107,11 +107,12 @@ class ExportedSource:
 
     def _files(self) -> list[tuple[Path, str]]:
         """The shards in the order of the splits, each with its split."""
-        found = [(path, path.name.split("-")[0]) for path in sorted(self.root.glob("data/*.parquet"))]
+        found = [(path, re.split("[-.]", path.name)[0]) for path in sorted(self.root.glob("data/*.parquet"))]
+        found = [(path, "val" if name == "validation" else name) for path, name in found]  # as `datasets` calls it
         wrong = [path for path, split in found if split not in SPLITS]
         if not found or wrong:
             told = f"{wrong[0].name} names no split" if wrong else "nothing there"
-            raise InputError(f"{self.root}/data: train-, val- or test-*.parquet are expected, {told}: set its root")
+            raise InputError(f"{self.root}/data: train, val or test[-*].parquet are expected, {told}: set its root")
         return sorted(found, key=lambda item: SPLITS.index(item[1]))
 
     def _batches(self, path: Path, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
