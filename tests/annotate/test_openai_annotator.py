@@ -5,7 +5,7 @@ import io
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -152,6 +152,15 @@ def test_the_query_depends_on_the_record_and_the_seed_alone(
     assert [r.query for r in make(seed=5).annotate(records, roots)] != queries
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises here too; a test runner's worker processes ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_keeps_what_is_done_and_ends_with_one_line(
     make: Make, serve: Make, make_records: Make, roots: Any
 ) -> None:
