@@ -84,7 +84,7 @@ def exported(records: list[Record], roots: dict[str, Path], tmp_path: Path) -> P
     return tmp_path / "export"
 
 
-def read(folder: Path, workers: int = 2, seen: dict[bytes, str] | None = None) -> list[Record | Dropped]:
+def read(folder: Path, workers: int = 2, seen: dict[bytes, tuple[str, str]] | None = None) -> list[Record | Dropped]:
     return list(
         ExportedSource(str(folder), str(folder.parent / "unpacked")).read({} if seen is None else seen, workers)
     )
@@ -107,7 +107,7 @@ def test_what_comes_back_is_what_went_out(exported: Path, records: list[Record],
 
 
 def test_a_picture_that_another_source_has_is_told(exported: Path) -> None:
-    seen: dict[bytes, str] = {}
+    seen: dict[bytes, tuple[str, str]] = {}
     kept = read(exported, seen=seen)
     assert len(seen) == 12 and not [r for r in kept if isinstance(r, Dropped)]
     again = read(exported, seen=seen)

@@ -122,7 +122,7 @@ def test_another_name(written: Written) -> None:
 
 
 def test_pixels_seen_in_another_source_are_duplicates(written: Written) -> None:
-    seen: dict[bytes, str] = {}
+    seen: dict[bytes, tuple[str, str]] = {}
     source = written.make()
     assert any(isinstance(item, Record) for item in list(source.read(seen)))
     again = list(source.read(seen))

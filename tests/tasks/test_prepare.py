@@ -35,7 +35,7 @@ class Fake:
     def __init__(self, root: Path, items: list[Record | Dropped], name: str = "fake") -> None:
         self.items, self.roots = items, {name: root}
 
-    def read(self, seen: dict[bytes, str], workers: int) -> Iterator[Record | Dropped]:
+    def read(self, seen: dict[bytes, tuple[str, str]], workers: int) -> Iterator[Record | Dropped]:
         yield from self.items
 
 

@@ -7,12 +7,14 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import imagehash
 import numpy as np
 
 from umed import dicom
+from umed.data.splits import components
 from umed.pictures import UNREADABLE, decoded, rgb, stored
 
 ALIKE = 6  # bits of 64 in which two perceptual hashes of one scene may differ
@@ -86,16 +88,9 @@ def _without_waiting(path: str, flags: int) -> int:
 def clusters(hashes: Sequence[int], alike: int = ALIKE) -> list[int]:
     """For each hash the position of the first one that it is joined to by steps of at most `alike` bits."""
     codes = np.asarray(hashes, np.uint64)
-    first = list(range(len(codes)))
-
-    def top(i: int) -> int:
-        while first[i] != i:
-            first[i] = first[first[i]]
-            i = first[i]
-        return i
-
-    for i in range(1, len(codes)):
-        for j in np.flatnonzero(np.bitwise_count(codes[:i] ^ codes[i]) <= alike):
-            a, b = sorted((top(i), top(int(j))))
-            first[b] = a
-    return [top(i) for i in range(len(codes))]
+    alone = ((i, i) for i in range(len(codes)))
+    joined = (
+        (int(j), i) for i in range(len(codes)) for j in np.flatnonzero(np.bitwise_count(codes[:i] ^ codes[i]) <= alike)
+    )
+    first = components(chain(alone, joined))
+    return [first[i] for i in range(len(codes))]

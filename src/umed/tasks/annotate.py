@@ -15,9 +15,9 @@ from umed.annotate.base import Stopped
 from umed.data.splits import with_unseen
 from umed.errors import InputError
 from umed.metrics.files import update_metrics
-from umed.records import Record, read_records, write_jsonl, write_whole
+from umed.records import Record, read_records, write_jsonl
 from umed.tasks.fit import Data
-from umed.tasks.prepare import prepare
+from umed.tasks.prepare import prepare, write_roots
 
 
 def annotate(cfg: DictConfig) -> None:
@@ -164,8 +164,7 @@ def _merged(records: Sequence[Record], numbers: Sequence[int], done: Sequence[Re
 
 def _write(cfg: DictConfig, data: Data, records: Sequence[Record]) -> None:
     run = Path(cfg.paths.run_dir)
-    roots = json.dumps({name: str(root) for name, root in data.roots.items()}, indent=1)
-    write_whole(run / "sources.json", roots + "\n")
+    write_roots(run, data.roots)
     update_metrics(run / "metrics.json", tally(records))
     write_jsonl(run / "records.jsonl", (r.to_json() for r in records))
 

@@ -30,10 +30,10 @@ def prepare(cfg: DictConfig) -> list[Record]:
     if not cfg.data.source:
         raise InputError("data/source is empty: choose sources, as in 'data/source=[phantom]'")
     sources = {str(name): instantiate(source) for name, source in cfg.data.source.items()}
-    return prepare_records(sources, plain(cfg.data.split), Path(cfg.paths.run_dir), **plain(cfg.data.prepare))
+    return prepare_records(sources, _as_dict(cfg.data.split), Path(cfg.paths.run_dir), **_as_dict(cfg.data.prepare))
 
 
-def plain(cfg: DictConfig) -> dict[str, Any]:
+def _as_dict(cfg: DictConfig) -> dict[str, Any]:
     """A part of the config as a dict."""
     return {str(k): v for k, v in OmegaConf.to_container(cfg, resolve=True).items()}  # type: ignore[union-attr]
 
@@ -91,10 +91,15 @@ def prepare_records(
         write_jsonl(out / "controls.jsonl", (r.to_json() for r in _with_splits(controls, chosen, split)))
     write_manifest(out / "manifest.json", chosen, made)
     write_whole(out / "data_card.md", data_card(chosen))
-    roots = {name: str(root) for name, root in gathered.roots.items()}
-    write_whole(out / "sources.json", json.dumps(roots, indent=1) + "\n")
+    write_roots(out, gathered.roots)
     write_jsonl(out / "records.jsonl", (r.to_json() for r in chosen))  # last: what is there is complete
     return chosen
+
+
+def write_roots(run: Path, roots: Mapping[str, Path]) -> None:
+    """Note in `sources.json` where the pictures of each source lie."""
+    text = json.dumps({name: str(root) for name, root in roots.items()}, indent=1)
+    write_whole(run / "sources.json", text + "\n")
 
 
 def _forget(out: Path, names: Sequence[str]) -> None:

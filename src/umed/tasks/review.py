@@ -17,6 +17,7 @@ from umed.metrics.files import update_metrics
 from umed.records import write_jsonl, write_whole
 from umed.tasks.annotate import prepared
 from umed.tasks.fit import Data
+from umed.tasks.prepare import write_roots
 
 COUNTS = ("reviewed", "accepted", "edited", "rejected", "not_reviewed")
 
@@ -54,8 +55,7 @@ def read_back(data: Data, files: list[Path], on_conflict: str, run: Path) -> Non
     records = reviewed(data.records, decisions, on_conflict)
     new = sorted({r.category for r in records} - {r.category for r in data.records})
     report = {**report_of(records), "sheets": sorted(set(sheets))}
-    roots = json.dumps({name: str(root) for name, root in data.roots.items()}, indent=1)
-    write_whole(run / "sources.json", roots + "\n")
+    write_roots(run, data.roots)
     write_jsonl(run / "records.jsonl", (r.to_json() for r in records))
     write_whole(run / "review" / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     total = report["total"]

@@ -1,6 +1,7 @@
 """A source: files on disk in, records out. One file per source says what its pictures are; the rest is done here."""
 
 import re
+from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -84,7 +85,7 @@ class Picture:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-class PictureSource:
+class PictureSource(ABC):
     """A source that lists its pictures; opening, hashing, boxes, groups and records are the same for all.
 
     Args:
@@ -105,13 +106,13 @@ class PictureSource:
     def roots(self) -> dict[str, Path]:
         return {self.name: self.root}
 
+    @abstractmethod
     def pictures(self) -> Iterator[Picture | Dropped]:
         """What the annotation files say, in one pass; no picture is opened.
 
         Raises:
             InputError: no such files, or not in the format of the source.
         """
-        raise NotImplementedError
 
     def root_of(self, picture: Picture) -> tuple[str, Path]:
         """Name and folder of the source that the picture's record belongs to."""
