@@ -8,6 +8,7 @@ os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELI
 
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import lightning as L
@@ -19,9 +20,7 @@ from PIL import Image
 
 from umed.boxes import Box
 from umed.chat import Prompt
-from umed.models import tiny
-from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
-from umed.models.backbones.qwen3_vl import Qwen3VLProcessor
+from umed.models.family import Backbone, FamilyProcessor
 from umed.models.load import load_policy
 from umed.models.policy import Policy
 from umed.records import Record
@@ -32,7 +31,10 @@ torch.set_num_threads(1)
 QUERIES = ("What is wrong ?", "Is there something abnormal in this picture , and where is it ?")
 CATEGORIES = ("stone", "cyst", "lung nodule")
 SIZES = ((56, 56), (112, 56), (60, 100), (140, 112))
-PROCESSORS = {"qwen3_vl": Qwen3VLProcessor, "qwen2_5_vl": Qwen25VLProcessor}
+
+
+def family_of(name: str) -> Backbone:
+    return import_module(f"umed.models.backbones.{name}").BACKBONE
 
 
 @pytest.fixture(scope="session")
@@ -48,16 +50,16 @@ def backbone(family: str) -> str:
 
 @pytest.fixture(scope="session")
 def tiny_folder(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random tiny model; patches of 14 px in both families, so an image token is 28 px."""
+    """A random tiny model; patches of 14 px in the Qwen families, so an image token is 28 px there."""
     folder = tmp_path_factory.mktemp(family)
     corpus = [*QUERIES, *CATEGORIES, "A stone is seen at . There is a cyst at . No lung nodule ."]
-    tiny.build(folder, corpus, family=family, hidden=64, layers=2, vision_layers=2, patch=14, max_pixels=112 * 112)
+    family_of(family).write_tiny(folder, corpus)
     return folder
 
 
 @pytest.fixture(scope="session")
-def processor(family: str, tiny_folder: Path) -> Qwen25VLProcessor:
-    return PROCESSORS[family](str(tiny_folder))
+def processor(family: str, tiny_folder: Path) -> FamilyProcessor:
+    return family_of(family).processor_class(str(tiny_folder))
 
 
 def make_record(number: int, width: int, height: int, boxes: int = 1) -> Record:
@@ -79,7 +81,7 @@ def make_record(number: int, width: int, height: int, boxes: int = 1) -> Record:
 
 
 @pytest.fixture(scope="session")
-def make_prompts(processor: Qwen25VLProcessor) -> Callable[..., list[Prompt]]:
+def make_prompts(processor: FamilyProcessor) -> Callable[..., list[Prompt]]:
     """`make_prompts(n, *sizes)`: n prompts with random pictures; queries and sizes (width, height) take turns."""
 
     def build(n: int, *sizes: tuple[int, int], boxes: int = 1, seed: int = 0) -> list[Prompt]:
@@ -97,7 +99,7 @@ def make_prompts(processor: Qwen25VLProcessor) -> Callable[..., list[Prompt]]:
 
 
 @pytest.fixture
-def policy(tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str) -> Callable[..., Policy]:
+def policy(tiny_folder: Path, processor: FamilyProcessor, backbone: str) -> Callable[..., Policy]:
     """`policy(**arguments of load_policy)`: a new one each time; random weights, wide enough that mistakes show."""
 
     def build(path: Path | None = None, **kwargs: object) -> Policy:

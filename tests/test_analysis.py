@@ -130,7 +130,7 @@ def test_attention_is_what_the_reward_sees(policy, make_prompts, monkeypatch):
     line, heat = where_it_looks(model, prompt, 4)
     rollout = Sampler(1, 4)(model, [prompt], frozenset({"attention"}), torch.Generator())
     assert line["output"] == "A stone is" and rollout.name_BN.tolist() == [[2]]
-    assert heat is not None and heat.shape == (prompt.view.rows, prompt.view.columns)
+    assert heat is not None and heat.shape == (prompt.view.grids[0].rows, prompt.view.grids[0].columns)
     np.testing.assert_allclose(heat.flatten(), rollout.attention_BNP[0, 0].numpy(), rtol=1e-5)
 
 

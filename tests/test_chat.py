@@ -6,14 +6,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from umed.boxes import Box
-from umed.chat import ImageView, say_region, tidy, without_region
+from umed.chat import Grid, ImageView, say_region, tidy, without_region
 
 UNIT = st.floats(0, 1, allow_subnormal=False)
 GRID = st.integers(1, 40)
 
 
 def view(rows: int, columns: int) -> ImageView:
-    return ImageView(640, 480, columns * 28, rows * 28, rows, columns)
+    return ImageView(640, 480, columns * 28, rows * 28, (Grid(rows, columns),))
 
 
 @given(GRID, GRID)

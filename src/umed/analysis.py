@@ -214,6 +214,7 @@ def _policy(folder: Path, stage: str) -> Policy:
         temperature=model.temperature,
         attention_layers=model.attention.layers,
         attention_heads=model.attention.heads,
+        attention_pool=model.attention.get("pool", "mean"),
         seed=run.config.seed,
     ).eval()
 
@@ -228,7 +229,7 @@ def where_it_looks(policy: Policy, prompt: Prompt, max_new_tokens: int) -> tuple
     """The greedy answer, and the attention of the tokens that name an abnormality on the picture's tokens.
 
     Returns:
-        The prediction line, and (rows, columns) of equation (6)'s weights; None when no abnormality is named.
+        The prediction line, and a 2D map of equation (6)'s weights over the picture; None when no abnormality is named.
     """
     processor, record = policy.processor, prompt.record
     answers = policy.sample([prompt], 1, max_new_tokens, greedy=True)
@@ -242,9 +243,7 @@ def where_it_looks(policy: Policy, prompt: Prompt, max_new_tokens: int) -> tuple
         return line, None
     name_BN = torch.tensor([rows], device=policy.device)
     said = policy.score([prompt], answers.ids_BT, answers.mask_BT, name_BN)
-    view = prompt.view
-    heat = said.attention_BNP[0].mean(0)[: view.rows * view.columns].reshape(view.rows, view.columns)
-    return line, heat.float().cpu().numpy()
+    return line, prompt.view.heat(said.attention_BNP[0].mean(0).float().cpu().numpy())
 
 
 def open_run(folder: str | Path | None = None) -> Run:

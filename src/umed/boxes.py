@@ -107,7 +107,7 @@ def _four(numbers: Sequence[float]) -> tuple[float, float, float, float]:
     return a, b, c, d
 
 
-def coverage(boxes: Sequence[Box], xs: Sequence[float], ys: Sequence[float]) -> np.ndarray:
+def coverage(boxes: Sequence[Box], xs: Sequence[float] | np.ndarray, ys: Sequence[float] | np.ndarray) -> np.ndarray:
     """Share of each cell of the grid with lines `xs` and `ys` (fractions, ascending) that the boxes' union covers.
 
     Returns:

@@ -7,8 +7,9 @@ the two never meet.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -20,25 +21,91 @@ REGION = "<region>"
 
 
 @dataclass(frozen=True, slots=True)
+class Grid:
+    """Image tokens in raster order over a rectangle of the image.
+
+    Args:
+        x0, y0, x1, y1: the rectangle in fractions of the original image; beyond [0, 1] where the model saw padding.
+        newline: each row ends in one more token that stands for no place.
+        scale: the tiles of one magnification share a number; a thumbnail has another.
+    """
+
+    rows: int
+    columns: int
+    x0: float = 0.0
+    y0: float = 0.0
+    x1: float = 1.0
+    y1: float = 1.0
+    newline: bool = False
+    scale: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return self.rows * (self.columns + self.newline)
+
+    @property
+    def lines(self) -> tuple[np.ndarray, np.ndarray]:
+        """Vertical and horizontal cell borders, fractions of the original image."""
+        xs = self.x0 + (self.x1 - self.x0) * np.arange(self.columns + 1) / self.columns
+        return xs, self.y0 + (self.y1 - self.y0) * np.arange(self.rows + 1) / self.rows
+
+    def cells(self, tokens_P: np.ndarray) -> np.ndarray:
+        """What the tokens carry as (rows, columns), without those that stand for no place."""
+        return tokens_P.reshape(self.rows, -1)[:, : self.columns]
+
+
+@dataclass(frozen=True, slots=True)
 class ImageView:
-    """The size and the token grid that the model really saw of an image of `width` x `height` pixels."""
+    """The size and the token grids that the model really saw of an image of `width` x `height` pixels.
+
+    Args:
+        grids: in the order of the image tokens.
+        frame: x0, y0, x1, y1 of the rectangle that the family's boxes refer to, in fractions of the original image;
+            wider than the image where it was padded.
+    """
 
     width: int
     height: int
     seen_width: int
     seen_height: int
-    rows: int
-    columns: int
+    grids: tuple[Grid, ...]
+    frame: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+    @property
+    def tokens(self) -> int:
+        """P, how many image tokens there are."""
+        return sum(g.tokens for g in self.grids)
 
     def patch_weights(self, boxes: Sequence[Box]) -> Tensor:
-        """`PatchMap`: share of each image token's cell inside the boxes' union, raster order.
+        """`PatchMap`: share of each image token's cell inside the boxes' union, in the order of the tokens.
 
         Returns:
-            (rows * columns,) float32 in [0, 1]: w_j of equation (12).
+            (P,) float32 in [0, 1]: w_j of equation (12); 0 for a token that stands for no place.
         """
-        xs = [c / self.columns for c in range(self.columns + 1)]
-        ys = [r / self.rows for r in range(self.rows + 1)]
-        return torch.from_numpy(coverage(boxes, xs, ys)).float().flatten()
+        shares = [np.pad(coverage(boxes, *g.lines), ((0, 0), (0, g.newline))).ravel() for g in self.grids]
+        return torch.from_numpy(np.concatenate(shares)).float()
+
+    def heat(self, weights_P: np.ndarray) -> np.ndarray:
+        """What image tokens carry, as a picture of the original image: one grid as it is, several summed over 64 x 64.
+
+        Args:
+            weights_P: (P,) or longer (padding is cut).
+        """
+        parts = np.split(weights_P[: self.tokens], np.cumsum([g.tokens for g in self.grids])[:-1])
+        if len(self.grids) == 1 and self.grids[0] == Grid(self.grids[0].rows, self.grids[0].columns):
+            return self.grids[0].cells(parts[0])
+        fine = np.linspace(0, 1, 65)
+        total = np.zeros((64, 64))
+        for grid, part in zip(self.grids, parts, strict=True):
+            across, down = (_overlap(fine, lines) for lines in grid.lines)
+            total += down @ grid.cells(part) @ across.T
+        return total
+
+
+def _overlap(fine: np.ndarray, lines: np.ndarray) -> np.ndarray:
+    """Share of each cell between `lines` that falls into each fine one, (fine, cells)."""
+    low, high = np.maximum(fine[:-1, None], lines[:-1]), np.minimum(fine[1:, None], lines[1:])
+    return np.clip(high - low, 0, None) / np.diff(lines)
 
 
 @dataclass(slots=True)
@@ -51,6 +118,7 @@ class Prompt:
     answer: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     gold: str = ""
     others: tuple[str, ...] = ()
+    seen: Any = None  # the picture's features, see models/sight.py
 
     @property
     def region(self) -> Tensor:
@@ -63,6 +131,7 @@ class Processor(Protocol):
 
     eos_ids: tuple[int, ...]
     pad_id: int
+    image_id: int
     suppressed_ids: tuple[int, ...]
 
     def prompt(self, image: Image.Image, record: Record, others: tuple[str, ...] = ()) -> Prompt: ...

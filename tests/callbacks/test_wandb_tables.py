@@ -28,7 +28,7 @@ def rollout(policy, make_prompts) -> Rollout:
     """Two queries with two answers each; one answer names the abnormality and has a box."""
     made = Sampler(2, 4)(policy(), make_prompts(2, (140, 112)), frozenset(), torch.Generator().manual_seed(0))
     view = made.prompts[0].view
-    heat = torch.zeros(4, 1, view.rows * view.columns)
+    heat = torch.zeros(4, 1, view.tokens)
     heat[1, 0, 7] = 0.5
     name = torch.tensor([[-1], [2], [-1], [-1]])
     boxes = [None, [Box(0.2, 0.2, 0.6, 0.5)], None, None]
@@ -124,8 +124,8 @@ def test_an_evaluation_joins_the_run_of_its_stage(tmp_path: Path) -> None:
 def test_attention_is_read_in_raster_order(rollout):
     heat = attention_of(rollout, 1)
     view = rollout.prompts[0].view
-    assert heat is not None and heat.shape == (view.rows, view.columns)
-    assert np.argwhere(heat).tolist() == [[7 // view.columns, 7 % view.columns]]
+    assert heat is not None and heat.shape == (view.grids[0].rows, view.grids[0].columns)
+    assert np.argwhere(heat).tolist() == [[*divmod(7, view.grids[0].columns)]]
     assert attention_of(rollout, 0) is None
 
 

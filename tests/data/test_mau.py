@@ -124,7 +124,7 @@ def test_flips_are_of_training_records_and_reach_picture_boxes_and_answer(module
         for prompt, before in zip(batch, other, strict=True):
             assert prompt.record.id == before.record.id
             assert [b.x0 for b in prompt.record.boxes] == [1 - b.x1 for b in before.record.boxes]
-            rows = before.region.view(before.view.rows, before.view.columns)
+            rows = before.region.view(before.view.grids[0].rows, before.view.grids[0].columns)
             assert torch.allclose(prompt.region.view(rows.shape), rows.flip(1), atol=1e-6)
             said = module.processor.decode(prompt.answer.tolist())
             [box] = module.processor.read_boxes(said, prompt.view) or []

@@ -125,7 +125,7 @@ def test_both_parts_learn(
     frozen = pi.core.model.language_model.embed_tokens.weight.clone()
     train(aar(pi), [make_prompts(2)])
     names = moved(before, pi)
-    assert any("lora_B" in n for n in names) and any("value_head" in n for n in names)
+    assert any("lora_B" in n for n in names) and any("critic.head" in n for n in names)
     assert torch.equal(frozen, pi.core.model.language_model.embed_tokens.weight)
 
 
@@ -156,7 +156,7 @@ def test_critic_warmup_trains_the_critic_alone(
     before = trained(pi)
     train(aar(pi, critic_warmup=1), [make_prompts(2)])
     names = moved(before, pi)
-    assert names and all(n.startswith("value_head.") for n in names)
+    assert names and all(n.startswith("critic.head.") for n in names)
     train(aar(pi, critic_warmup=1), [make_prompts(2)] * 2)
     assert any("lora_" in n for n in moved(before, pi))
 

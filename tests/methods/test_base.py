@@ -124,7 +124,7 @@ def test_a_checkpoint_holds_the_trained_weights_only(policy: Callable[..., Polic
     method = Plain(pi, lr=0.1)
     method.iteration = 5
     state = method.state_dict()
-    assert any("lora_A" in n for n in state) and any("value_head" in n for n in state)
+    assert any("lora_A" in n for n in state) and any("critic.head" in n for n in state)
     assert not any("base_layer" in n or "embed_tokens" in n for n in state)
     with torch.no_grad():
         for p in pi.parameters():

@@ -63,7 +63,7 @@ def test_one_prompt_without_padding(
 ) -> None:
     pi, prompts = policy(), make_prompts(3)
     together = pi.score(prompts, IDS[:3], MASK[[0, 2, 5]], ROWS[[0, 2, 5]]).attention_BNP
-    size = prompts[0].view.rows * prompts[0].view.columns
+    size = prompts[0].view.tokens
     alone = pi.score(prompts[:1], IDS[:1], MASK[:1], ROWS[:1]).attention_BNP
     torch.testing.assert_close(alone[0], together[0, :, :size], atol=1e-6, rtol=0)
 
@@ -117,4 +117,4 @@ def test_a_recorder_that_heard_half_of_the_layers_refuses() -> None:
     modules = [torch.nn.Identity(), torch.nn.Identity()]
     recorder = Recorder(ROWS, ROWS, modules, kept=[torch.zeros(6, 2, 2)])
     with pytest.raises(RuntimeError, match="1 of 2"):
-        recorder.mean()
+        recorder.pooled()

@@ -36,9 +36,9 @@ def test_only_the_adapter_and_the_head_are_trained(
 ) -> None:
     pi = load_policy(str(tiny_folder), processor, backbone, adapter=LORA)
     trained = [n for n, p in pi.named_parameters() if p.requires_grad]
-    assert trained and all("lora_" in n or n.startswith("value_head.") for n in trained)
+    assert trained and all("lora_" in n or n.startswith("critic.head.") for n in trained)
     names = [n for n, _ in pi.named_parameters()]
-    assert len(names) == len(set(names)) and not any("_core" in n for n in names)
+    assert len(names) == len(set(names)) and not any("reader" in n for n in names)
 
 
 def test_without_adapter_every_weight_is_trained(

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from umed.boxes import Box
-from umed.chat import ImageView
+from umed.chat import Grid, ImageView
 from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
 from umed.models.policy import Policy
 from umed.records import Record
@@ -17,7 +17,7 @@ from umed.tasks.pretrain_vision import Patches, patch_places, patch_targets, pre
 
 
 def test_targets_are_the_boxes_drawn_on_a_fine_grid() -> None:
-    view = ImageView(200, 100, 96, 64, rows=2, columns=3)
+    view = ImageView(200, 100, 96, 64, (Grid(2, 3),))
     boxes = [[Box(0.0, 0.0, 1 / 3, 0.5)], [Box(0.5, 0.25, 0.75, 1.0), Box(0.5, 0.0, 0.75, 0.25)], []]
     target = patch_targets(view, boxes, cells=4)
     assert target.shape == (6, 48)
@@ -29,7 +29,7 @@ def test_targets_are_the_boxes_drawn_on_a_fine_grid() -> None:
 
 
 def test_places_are_the_bands_that_a_token_reaches_over() -> None:
-    place = patch_places(ImageView(200, 100, 96, 64, rows=2, columns=4), bands=10)
+    place = patch_places(ImageView(200, 100, 96, 64, (Grid(2, 4),)), bands=10)
     assert place.shape == (8, 20)
     np.testing.assert_allclose(place[5, :10], [0, 0, 0.5, 1, 1, 0, 0, 0, 0, 0], atol=1e-6)  # .25 to .5 across
     np.testing.assert_allclose(place[5, 10:], [0] * 5 + [1] * 5, atol=1e-6)  # the lower half

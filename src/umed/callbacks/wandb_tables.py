@@ -137,13 +137,12 @@ def rollout_sheet(
 
 
 def attention_of(rollout: Rollout, b: int) -> np.ndarray | None:
-    """Mean attention of answer b's name tokens on the image tokens, (rows, columns); None if nothing was read."""
+    """Mean attention of answer b's name tokens on the image, 2D; None if nothing was read."""
     named = rollout.name_BN[b] >= 0
     if not named.any() or not rollout.attention_BNP.shape[1]:
         return None
-    view = rollout.prompts[int(rollout.group_B[b])].view
-    mean = rollout.attention_BNP[b][named].mean(0)[: view.rows * view.columns]
-    return mean.reshape(view.rows, view.columns).float().cpu().numpy()
+    mean = rollout.attention_BNP[b][named].mean(0)
+    return rollout.prompts[int(rollout.group_B[b])].view.heat(mean.float().cpu().numpy())
 
 
 def _wandb_run(trainer: L.Trainer) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,24 +28,29 @@ class Recorder:
         rows_BN: query positions, -1 = no row (its result is 0).
         columns_BP: key positions of the image tokens, -1 = none (0).
         modules: the attention modules to listen to, in layer order (reading R5 `layers`).
-        heads: the heads to average, None = all (reading R5 `heads`).
+        heads: the heads to pool, None = all (reading R5 `heads`).
+        pool: over heads and layers, `mean` or `max`.
     """
 
     rows_BN: Tensor
     columns_BP: Tensor
     modules: Sequence[nn.Module]
     heads: Sequence[int] | None = None
+    pool: Literal["mean", "max"] = "mean"
     kept: list[Tensor] = field(default_factory=list)
 
-    def mean(self) -> Tensor:
-        """Attention averaged over the layers and heads, (B, N, P).
+    def pooled(self) -> Tensor:
+        """Attention, one map over layers and heads, (B, N, P).
 
         Raises:
             RuntimeError: a layer that was asked for did not report: the maps would be silently incomplete.
         """
         if len(self.kept) != len(self.modules):
             raise RuntimeError(f"attention came from {len(self.kept)} of {len(self.modules)} layers")
-        return torch.stack(self.kept).mean(0)
+        return self.over(torch.stack(self.kept), 0)
+
+    def over(self, maps: Tensor, dim: int) -> Tensor:
+        return maps.mean(dim) if self.pool == "mean" else maps.amax(dim)
 
 
 _active: ContextVar[Recorder | None] = ContextVar("attention_recorder", default=None)
@@ -95,7 +100,7 @@ def _rows(recorder: Recorder, query: Tensor, key: Tensor, mask: Tensor | None, s
     share = scores.softmax(-1)
     if recorder.heads is not None:
         share = share[:, list(recorder.heads)]
-    share = share.mean(1).gather(2, columns.clamp(min=0)[:, None, :].expand(-1, rows.shape[1], -1))
+    share = recorder.over(share, 1).gather(2, columns.clamp(min=0)[:, None, :].expand(-1, rows.shape[1], -1))
     return share * (rows >= 0)[..., None] * (columns >= 0)[:, None, :]
 
 

@@ -46,4 +46,7 @@ def _widened(filled: Tensor, room: int) -> Tensor:
 
 def make_room(cache: DynamicCache, room: int) -> None:
     """Give every layer that keeps all positions `room` free ones; sliding layers stay as they are."""
-    cache.layers = [RoomyLayer(layer, room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [
+        RoomyLayer(layer, room) if type(layer) is DynamicLayer and layer.is_initialized else layer
+        for layer in cache.layers
+    ]

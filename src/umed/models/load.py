@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
@@ -16,7 +16,10 @@ from transformers import AutoTokenizer
 from umed.chat import Processor
 from umed.errors import InputError
 from umed.models.attention import IMPLEMENTATION
+from umed.models.critic import SharedCritic
+from umed.models.family import Backbone
 from umed.models.policy import Policy
+from umed.models.reading import Reader
 from umed.records import write_whole
 
 ADAPTER, NOTE, HEAD = "adapter_config.json", "umed.json", "value_head.safetensors"
@@ -34,6 +37,8 @@ def load_policy(
     temperature: float = 1.0,
     attention_layers: Sequence[int] | None = None,
     attention_heads: Sequence[int] | None = None,
+    attention_pool: Literal["mean", "max"] = "mean",
+    critic: Callable[[Any, Reader], SharedCritic] = SharedCritic,
     gradient_checkpointing: bool = False,
     frozen: Sequence[str] = (),
     seed: int = 0,
@@ -42,7 +47,8 @@ def load_policy(
 
     Args:
         backbone: module of the model family, `umed.models.backbones.<name>`.
-        adapter: arguments of peft's LoraConfig for a fresh adapter; None trains every weight.
+        adapter: arguments of peft's LoraConfig for a fresh adapter, the targets the family's own unless given; None
+            trains every weight.
         init_from: an `adapter/` folder, or a run folder that holds one, to start from instead. Where every weight was
             trained, it holds the whole model, which takes the place of `path`.
         frozen: names of modules that stay as they are where every weight is trained, e.g. `visual.blocks`.
@@ -51,7 +57,7 @@ def load_policy(
     Raises:
         InputError: no checkpoint, or an adapter that was made for another model.
     """
-    family = import_module(backbone)
+    family: Backbone = import_module(backbone).BACKBONE
     torch.manual_seed(seed)
     folder = adapter_folder(init_from) if init_from else None
     whole = folder is not None and not (folder / ADAPTER).is_file()
@@ -59,7 +65,7 @@ def load_policy(
         check_whole(folder, path, processor)
         path, adapter = str(folder), None
     try:
-        model: Any = family.MODEL_CLASS.from_pretrained(
+        model: Any = family.model_class.from_pretrained(
             path, dtype=getattr(torch, dtype), attn_implementation=IMPLEMENTATION
         )
     except (OSError, ValueError, SafetensorError) as error:
@@ -77,12 +83,13 @@ def load_policy(
             raise InputError(f"init_from={folder}: this adapter does not fit {path} ({_first_line(error)})") from None
     elif adapter is not None:
         extra = {} if dropout is None else {"lora_dropout": dropout}
-        model = get_peft_model(model, LoraConfig(**{**adapter, **extra}))
+        model = get_peft_model(model, LoraConfig(**{"target_modules": family.lora_targets, **adapter, **extra}))
     else:
         freeze(model, frozen)
-    policy = Policy(model, processor, family, temperature, attention_layers, attention_heads)
+    policy = Policy(model, processor, family, temperature, attention_layers, attention_heads, attention_pool, critic)
     if folder is not None and (folder / HEAD).is_file():
         policy.value_head.load_state_dict(load_file(folder / HEAD))
+        policy.critic.load(folder)
     return policy.to(device).train()  # transformers checkpoints in train mode only, and loads in eval mode
 
 
@@ -156,7 +163,9 @@ def save_adapter(policy: Policy, folder: Path, note: dict[str, Any]) -> None:
     """`adapter/`: PEFT weights (or the full model), processor, value head, `umed.json`; loads without Lightning."""
     folder.mkdir(parents=True, exist_ok=True)
     model: Any = policy.model
-    model.save_pretrained(folder)
+    extra = {"selected_adapters": ["default"]} if hasattr(model, "peft_config") else {}
+    model.save_pretrained(folder, **extra)
+    policy.critic.save(folder)
     policy.processor.save(str(folder))
     head = {n: v.detach().cpu().contiguous() for n, v in policy.value_head.state_dict().items()}
     save_file(head, folder / HEAD)

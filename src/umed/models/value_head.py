@@ -1,13 +1,10 @@
-"""V(s_t; phi): the critic reads the policy's hidden state, which has seen the picture."""
+"""The head of the critic."""
 
 from torch import Tensor, nn
 
 
 class ValueHead(nn.Module):
-    """A two-layer perceptron in fp32 on a detached hidden state; V is 0 before the first update.
-
-    The hidden state at position t-1 (before token t is read in) is the state s_t, see `Policy.score`.
-    """
+    """A two-layer perceptron in fp32 on hidden states; V is 0 before the first update."""
 
     def __init__(self, hidden_size: int, width: int = 128) -> None:
         super().__init__()
@@ -17,5 +14,5 @@ class ValueHead(nn.Module):
         nn.init.zeros_(last.bias)
 
     def forward(self, hidden_BTH: Tensor) -> Tensor:
-        """(B, T, H) -> (B, T). Detached: the value loss leaves no gradient on the policy."""
-        return self.layers(hidden_BTH.detach().float()).squeeze(-1)
+        """(B, T, H) -> (B, T)."""
+        return self.layers(hidden_BTH.float()).squeeze(-1)

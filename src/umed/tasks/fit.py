@@ -1,11 +1,10 @@
 """Train one stage: method, data and trainer brought together; the adapter folder is what comes out."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from hydra.utils import instantiate
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -14,7 +13,9 @@ from omegaconf import DictConfig
 from umed.callbacks.checkpoints import AtomicCheckpointIO, newest_checkpoint
 from umed.data.fraction import train_share
 from umed.data.mau import MauDataModule
+from umed.models.critic import SharedCritic
 from umed.models.load import load_policy, save_adapter
+from umed.models.policy import Policy
 from umed.records import Record
 
 
@@ -26,7 +27,13 @@ class Data:
     roots: Mapping[str, Path]
 
 
-def build_policy(cfg: DictConfig, init_from: str | None, dropout: float | None = None, device: str = "cpu") -> Any:
+def build_policy(
+    cfg: DictConfig,
+    init_from: str | None,
+    dropout: float | None = None,
+    device: str = "cpu",
+    critic: Callable[..., SharedCritic] = SharedCritic,
+) -> Policy:
     """The policy of `cfg.model`, from its base weights or from an adapter."""
     model = cfg.model
     return load_policy(
@@ -41,6 +48,8 @@ def build_policy(cfg: DictConfig, init_from: str | None, dropout: float | None =
         temperature=model.temperature,
         attention_layers=model.attention.layers,
         attention_heads=model.attention.heads,
+        attention_pool=model.attention.pool,
+        critic=critic,
         gradient_checkpointing=model.gradient_checkpointing,
         frozen=model.frozen,
         seed=cfg.seed,
@@ -89,7 +98,9 @@ def fit(
     Raises:
         InputError: no room on the disk for a checkpoint (the one before is kept).
     """
-    method = instantiate(method_cfg)(partial(build_policy, cfg, init_from))
+    method = instantiate(method_cfg)(None)
+    asked = getattr(getattr(method, "credit", None), "uses_values", False)
+    method.build = partial(build_policy, cfg, init_from, critic=instantiate(cfg.critic) if asked else SharedCritic)
     method.stage = stage
     data = thinned(cfg, data)
     count = sum(r.split == "train" for r in data.records)

@@ -50,11 +50,12 @@ def patch_targets(view: ImageView, boxes: Sequence[Sequence[Box]], cells: int = 
     Returns:
         (rows * columns, cells * cells * len(boxes)) float32 in [0, 1], tokens in raster order.
     """
-    xs = [k / (view.columns * cells) for k in range(view.columns * cells + 1)]
-    ys = [k / (view.rows * cells) for k in range(view.rows * cells + 1)]
+    [grid] = view.grids
+    xs = [k / (grid.columns * cells) for k in range(grid.columns * cells + 1)]
+    ys = [k / (grid.rows * cells) for k in range(grid.rows * cells + 1)]
     share = torch.stack([torch.from_numpy(coverage(b, xs, ys)).float() for b in boxes], -1)
-    share = share.view(view.rows, cells, view.columns, cells, len(boxes)).transpose(1, 2)
-    return share.reshape(view.rows * view.columns, -1)
+    share = share.view(grid.rows, cells, grid.columns, cells, len(boxes)).transpose(1, 2)
+    return share.reshape(grid.rows * grid.columns, -1)
 
 
 def patch_places(view: ImageView, bands: int = BANDS) -> Tensor:
@@ -69,8 +70,9 @@ def patch_places(view: ImageView, bands: int = BANDS) -> Tensor:
         low, high = torch.arange(parts)[:, None] / parts, torch.arange(1, parts + 1)[:, None] / parts
         return (torch.minimum(edges[1:], high) - torch.maximum(edges[:-1], low)).clamp(min=0) * bands
 
-    across = reach(view.columns).repeat(view.rows, 1)
-    return torch.cat([across, reach(view.rows).repeat_interleave(view.columns, 0)], 1)
+    [grid] = view.grids
+    across = reach(grid.columns).repeat(grid.rows, 1)
+    return torch.cat([across, reach(grid.rows).repeat_interleave(grid.columns, 0)], 1)
 
 
 def pretrain_vision(

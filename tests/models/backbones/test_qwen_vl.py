@@ -51,10 +51,12 @@ def released(
 ) -> Qwen25VLProcessor:
     """The tiny model's tokenizer with the image processor as the family was released."""
     folder = tmp_path_factory.mktemp("released")
-    AutoConfig.from_pretrained(tiny_folder).save_pretrained(folder)
+    config = AutoConfig.from_pretrained(tiny_folder)
+    config.text_config.max_position_embeddings = 4096
+    config.save_pretrained(folder)
     AutoTokenizer.from_pretrained(tiny_folder).save_pretrained(folder)
     Qwen2VLImageProcessorPil(**RELEASED[family]).save_pretrained(folder)
-    return type(processor)(str(folder))
+    return type(processor)(str(folder), max_prompt_tokens=3000)
 
 
 def test_view_and_tokens_of_known_sizes(
@@ -66,7 +68,7 @@ def test_view_and_tokens_of_known_sizes(
         view = prompt.view
         assert (view.height, view.width) == size
         assert (view.seen_height, view.seen_width) == seen
-        assert (view.rows, view.columns) == grid
+        assert (view.grids[0].rows, view.grids[0].columns) == grid
         assert int((prompt.inputs["input_ids"] == released.image_id).sum()) == grid[0] * grid[1]
         weights = view.patch_weights([Box(0, 0, 1, 1)])
         assert weights.shape == (grid[0] * grid[1],) and float(weights.sum()) == pytest.approx(grid[0] * grid[1])
@@ -143,7 +145,7 @@ def test_collate_pads_on_the_left_and_keeps_the_order_of_pictures(
         n = len(p.inputs["input_ids"])
         assert batch["input_ids"][i, -n:].tolist() == p.inputs["input_ids"].tolist()
         assert batch["attention_mask"][i].sum() == n and batch["attention_mask"][i, -n:].all()
-        assert int(batch["mm_token_type_ids"][i].sum()) == p.view.rows * p.view.columns
+        assert int(batch["mm_token_type_ids"][i].sum()) == p.view.tokens
         rows = len(p.inputs["pixel_values"])
         assert torch.equal(batch["pixel_values"][start : start + rows], p.inputs["pixel_values"])
         start += rows
@@ -154,7 +156,7 @@ def test_a_too_long_prompt_is_refused_with_one_line(
     processor: Qwen25VLProcessor, tiny_folder: Path, make_prompts: Callable[..., list[Prompt]]
 ) -> None:
     short = type(processor)(str(tiny_folder), max_prompt_tokens=10)
-    with pytest.raises(InputError, match=r"synthetic/0: the prompt has 19 tokens.*max_pixels") as caught:
+    with pytest.raises(InputError, match=r"synthetic/0: the prompt has 19 tokens.*max_prompt_tokens") as caught:
         short.prompt(Image.new("RGB", (56, 56)), make_prompts(1)[0].record)
     assert "\n" not in str(caught.value)
 
@@ -164,7 +166,7 @@ def test_the_pixel_budget_can_be_lowered(
 ) -> None:
     small = type(processor)(str(tiny_folder), max_pixels=56 * 56)
     view = small.prompt(Image.new("RGB", (300, 300)), make_prompts(1)[0].record).view
-    assert view.rows * view.columns <= 4
+    assert view.tokens <= 4
     full = type(processor)(str(tiny_folder))  # and does not leak into another processor
     assert full.image_processor.size["longest_edge"] == 112 * 112
 

@@ -15,25 +15,29 @@ _OBJECT = re.compile(r"\{[^{}]*\}")
 
 @dataclass(frozen=True, slots=True)
 class JsonCodec:
-    """Writes and reads boxes in a frame of `width` x `height` units, rounded to whole numbers.
+    """Writes and reads boxes in whole numbers.
 
-    Qwen2.5-VL counts pixels of the image AFTER the processor's resize (the caller gives that size); Qwen3-VL counts
-    0-1000. A coordinate is rounded to a multiple of `step` and clipped to the frame: half a step is lost at most, and a
-    box thinner than a step is widened to one.
+    A coordinate is rounded to a multiple of `step` and clipped to the frame: half a step is lost at most, and a box
+    thinner than a step is widened to one.
+
+    Args:
+        scale: the frame's width and height in units, whatever its size (Qwen3-VL: 1000); None = pixels of the image
+            AFTER the processor's resize, a size that the caller gives (Qwen2.5-VL).
+        rows_first: the order is y0, x0, y1, x1 (MedGemma).
     """
 
     key: str = "bbox_2d"
     step: int = 1
+    scale: int | None = None
+    rows_first: bool = False
 
     def write(self, boxes: Sequence[Box], label: str, width: int, height: int) -> str:
+        width, height = self._units(width, height)
         steps, ends = (width / self.step, height / self.step), (width, height) * 2
-        items = [
-            {
-                self.key: [min(self.step * _round(v), end) for v, end in zip(_grown(b, *steps), ends, strict=True)],
-                "label": label,
-            }
-            for b in sorted(boxes, key=lambda b: (b.y0, b.x0))
-        ]
+        items = []
+        for b in sorted(boxes, key=lambda b: (b.y0, b.x0)):
+            corners = [min(self.step * _round(v), end) for v, end in zip(_grown(b, *steps), ends, strict=True)]
+            items.append({self.key: self._ordered(corners), "label": label})
         return json.dumps(items, separators=(",", ":"), ensure_ascii=False)
 
     def read(self, text: str, width: int, height: int) -> list[Box] | None:
@@ -42,16 +46,24 @@ class JsonCodec:
         Fenced, bare and truncated JSON are read; a thinking block is not. A box that is no box (inverted, not finite,
         outside the frame) is left out.
         """
+        width, height = self._units(width, height)
         answer = _FENCE.sub(" ", _THINKING.sub(" ", text))
         boxes = []
         for item in _OBJECT.findall(answer):
             try:
                 corners = json.loads(item)[self.key]
                 if isinstance(corners, list):
-                    boxes.append(Box.from_xyxy(corners, width, height))
+                    boxes.append(Box.from_xyxy(self._ordered(corners), width, height))
             except (ValueError, KeyError, OverflowError, RecursionError):  # no JSON, no box, or absurdly long
                 continue
         return boxes or None
+
+    def _units(self, width: int, height: int) -> tuple[int, int]:
+        return (self.scale, self.scale) if self.scale else (width, height)
+
+    def _ordered(self, four: list) -> list:
+        """Between x, y, x, y and the convention's own order; its own inverse."""
+        return [four[i] for i in (1, 0, 3, 2)] if self.rows_first and len(four) == 4 else four
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Character spans of the coordinates in an answer."""

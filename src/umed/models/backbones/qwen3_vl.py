@@ -1,18 +1,33 @@
 """Qwen3-VL: boxes relative to the whole image, 0-1000; one token per 32 x 32 px; absolute positions in the tower."""
 
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
 from transformers import Qwen3VLForConditionalGeneration
 
-from umed.chat import ImageView
-from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor, positions
+from umed.models import tiny
+from umed.models.backbones import qwen2_5_vl
+from umed.models.backbones.json_codec import JsonCodec
+from umed.models.family import BoxCodec
 
-MODEL_CLASS = Qwen3VLForConditionalGeneration
-__all__ = ["MODEL_CLASS", "Qwen3VLProcessor", "positions"]
 
-
-class Qwen3VLProcessor(Qwen25VLProcessor):
+class Qwen3VLProcessor(qwen2_5_vl.Qwen25VLProcessor):
     """Prompt, image view, codec and collation for a Qwen3-VL folder or hub id."""
 
     model_type = "qwen3_vl"
 
-    def frame(self, view: ImageView) -> tuple[int, int]:
-        return 1000, 1000
+    def default_codec(self) -> BoxCodec:
+        return JsonCodec(step=self.step, scale=1000)
+
+
+def write_tiny(folder: str | Path, corpus: Iterable[str]) -> None:
+    tiny.build(folder, corpus, family="qwen3_vl", hidden=64, layers=2, vision_layers=2, patch=14, max_pixels=112 * 112)
+
+
+BACKBONE = replace(
+    qwen2_5_vl.BACKBONE,
+    model_class=Qwen3VLForConditionalGeneration,
+    processor_class=Qwen3VLProcessor,
+    write_tiny=write_tiny,
+)

@@ -1,0 +1,266 @@
+"""What every model family shares: how a prompt is made, padded and read back, and what its file has to say."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+from umed.boxes import Box, BoxError
+from umed.chat import ImageView, Prompt, say_region, tidy, without_region
+from umed.errors import InputError
+from umed.records import Record
+
+ROWS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")  # one entry a prompt token
+EVERY_PROJECTION = r"(q|k|v|o|gate|up|down)_proj"
+
+
+class BoxCodec(Protocol):
+    """Writes boxes in a family's text convention and reads them back; boxes are fractions of the family's frame."""
+
+    def write(self, boxes: Sequence[Box], label: str, width: int, height: int) -> str: ...
+    def read(self, text: str, width: int, height: int) -> list[Box] | None: ...
+    def spans(self, text: str) -> list[tuple[int, int]]: ...
+    def strip(self, text: str) -> str: ...
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a processor makes of one picture.
+
+    Args:
+        view: size and token grids.
+        inputs: the model's picture tensors, the first dimension to be joined over prompts.
+        tokens: the text that takes the place of the picture in the prompt.
+    """
+
+    view: ImageView
+    inputs: dict[str, Tensor]
+    tokens: str
+
+
+class FamilyProcessor(ABC):
+    """Prompt, image view, codec and collation of one model family; holds no weights.
+
+    Args:
+        path: folder or hub id that holds config, tokenizer and image processor.
+        max_prompt_tokens: a longer prompt is refused, never truncated; so is one over the model's own context.
+        codec: how boxes are written, None = the family's own convention (a fine-tune may have another).
+
+    Raises:
+        InputError: no checkpoint of the family there.
+    """
+
+    model_type: str
+    image_token: str  # what one image token is called in the vocabulary
+    marker: str  # what the chat template writes for a picture
+    suppressed: tuple[str, ...] = ()  # further tokens that an answer never holds
+    budget: str = ""  # the option that makes pictures smaller
+
+    def __init__(self, path: str, max_prompt_tokens: int = 4096, codec: BoxCodec | None = None) -> None:
+        self.path = path
+        try:
+            self.config: Any = AutoConfig.from_pretrained(path)
+            if self.config.model_type != self.model_type:
+                raise InputError(
+                    f"model.path={path}: a {self.config.model_type} checkpoint, but model.backbone reads "
+                    f"{self.model_type}: choose the model=... of its family"
+                )
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(path, padding_side="left")
+            self.image_processor = self.load_image_processor(path)
+        except (OSError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            first = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"model.path={path}: no {self.model_type} checkpoint can be read there ({first})"
+            ) from None
+        vocabulary = self.tokenizer.get_vocab()
+        if self.image_token not in vocabulary:
+            raise InputError(
+                f"model.path={path}: its tokenizer has no token {self.image_token}, so it is not the processor of a "
+                f"{self.model_type} model: copy tokenizer and processor files of the checkpoint there"
+            )
+        context = getattr(self.config.get_text_config(), "max_position_embeddings", None) or max_prompt_tokens
+        self.max_prompt_tokens = min(max_prompt_tokens, context)
+        self.codec = codec or self.default_codec()
+        self.image_id: int = vocabulary[self.image_token]
+        self.pad_id: int = self.tokenizer.pad_token_id
+        self.eos_ids = _eos_ids(path, self.tokenizer.eos_token_id)
+        names = (self.image_token, *self.suppressed)
+        self.suppressed_ids = tuple(dict.fromkeys(vocabulary[t] for t in names if t in vocabulary))
+
+    @abstractmethod
+    def load_image_processor(self, path: str) -> Any:
+        """The family's image processor on PIL pictures (no torchvision)."""
+
+    @abstractmethod
+    def default_codec(self) -> BoxCodec: ...
+
+    @abstractmethod
+    def look(self, image: Image.Image) -> Look:
+        """What the model sees of a picture; a ValueError says why it cannot."""
+
+    def text(self, query: str) -> str:
+        """The prompt's text with the marker in the place of the picture, by the checkpoint's chat template."""
+        if self.tokenizer.chat_template is None:
+            raise InputError(f"model.path={self.path}: its tokenizer has no chat template: add chat_template.jinja")
+        content = [{"type": "image"}, {"type": "text", "text": query}]
+        return self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+
+    def token_types(self, ids: Tensor) -> dict[str, Tensor]:
+        """What the family's model wants to know of each prompt token, besides the ids."""
+        return {}
+
+    def units(self, view: ImageView) -> tuple[int, int]:
+        """Width and height of the frame in pixels of the image that the model saw."""
+        return view.seen_width, view.seen_height
+
+    def prompt(self, image: Image.Image, record: Record, others: tuple[str, ...] = ()) -> Prompt:
+        """Encode one image and the record's query; the gold answer too, where the record has a diagnosis.
+
+        Args:
+            image: RGB, the stored size.
+            others: the other categories of the record's source, for judges.
+        """
+        try:
+            look = self.look(image)
+        except ValueError as error:
+            raise InputError(
+                f"{record.id}: {record.image} has {image.width} x {image.height} pixels, which the model cannot take "
+                f"({error}): crop or remove it"
+            ) from None
+        text = self.text(record.query).replace(self.marker, look.tokens, 1)
+        ids = torch.tensor(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        if len(ids) > self.max_prompt_tokens:
+            raise InputError(self._too_long(record, len(ids), look.view.tokens))
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **self.token_types(ids), **look.inputs}
+        answer = torch.zeros(0, dtype=torch.long)
+        if record.diagnosis:
+            said = say_region(record.diagnosis, self.write_boxes(record.boxes, record.category, look.view))
+            answer = torch.tensor(self.tokenizer(said, add_special_tokens=False)["input_ids"] + [self.eos_ids[0]])
+        return Prompt(record, look.view, inputs, answer, without_region(record.diagnosis), others)
+
+    def _too_long(self, record: Record, length: int, pictures: int) -> str:
+        what = (
+            f"{record.id}: the prompt has {length} tokens, {pictures} of them the picture's; allowed are "
+            f"{self.max_prompt_tokens} (model.processor.max_prompt_tokens and the model's own context)"
+        )
+        room = self.max_prompt_tokens - (length - pictures)
+        advice = self.smaller(room) if room > 0 else ""
+        return f"{what}: {advice or 'shorten the query or use a model with a longer context'}"
+
+    def smaller(self, room: int) -> str:
+        """The setting with which a picture takes at most `room` tokens, as an advice; empty if there is none."""
+        return ""
+
+    def collate(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
+        """Left-padded rows (Q, P) of ids, mask and token types; picture tensors joined in the same order."""
+        width = max(len(p.inputs["input_ids"]) for p in prompts)
+        batch = {}
+        for name in prompts[0].inputs:
+            parts = [p.inputs[name] for p in prompts]
+            if name in ROWS:
+                fill = self.pad_id if name == "input_ids" else 0
+                batch[name] = torch.stack([torch.nn.functional.pad(t, (width - len(t), 0), value=fill) for t in parts])
+            else:
+                batch[name] = torch.cat(parts)
+        return batch
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The text of each token; joined they are `decode(ids)`."""
+        pieces = [self.decode([i]) for i in ids]
+        whole = self.decode(ids)
+        if "".join(pieces) == whole:
+            return pieces
+        # a character may span tokens: it belongs to the token that completes it
+        ends = [len(self.decode(ids[:k]).rstrip("\ufffd")) for k in range(len(ids))]
+        return [whole[a:b] for a, b in zip(ends, [*ends[1:], len(whole)], strict=True)]
+
+    def write_boxes(self, boxes: Sequence[Box], label: str, view: ImageView) -> str:
+        x0, y0, x1, y1 = view.frame
+        width, height = x1 - x0, y1 - y0
+        framed = [
+            Box((b.x0 - x0) / width, (b.y0 - y0) / height, (b.x1 - x0) / width, (b.y1 - y0) / height) for b in boxes
+        ]
+        return self.codec.write(framed, label, *self.units(view))
+
+    def read_boxes(self, text: str, view: ImageView) -> list[Box] | None:
+        """All boxes of an answer that lie in the image at least in part; None when there is none (reading R13)."""
+        x0, y0, x1, y1 = view.frame
+        width, height = x1 - x0, y1 - y0
+        found = []
+        for b in self.codec.read(text, *self.units(view)) or ():
+            corners = (x0 + b.x0 * width, y0 + b.y0 * height, x0 + b.x1 * width, y0 + b.y1 * height)
+            try:
+                found.append(Box.from_xyxy(corners, 1, 1))
+            except BoxError:  # said to lie in the padding
+                continue
+        return found or None
+
+    def box_spans(self, text: str) -> list[tuple[int, int]]:
+        return self.codec.spans(text)
+
+    def plain(self, text: str) -> str:
+        """An answer without its boxes."""
+        return tidy(self.codec.strip(text))
+
+    def save(self, folder: str) -> None:
+        """Tokenizer and image processor with the settings in force, readable by plain transformers."""
+        self.tokenizer.save_pretrained(folder)
+        self.image_processor.save_pretrained(folder)
+
+
+def text_positions(model: Any, batch: dict[str, Tensor]) -> Tensor:
+    """Positions that count the tokens of a left-padded batch, (Q, P)."""
+    return (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One model family: its classes, and how its language model wants to be read.
+
+    Args:
+        write_tiny: writes a random tiny model with tokenizer and image processor to a folder, offline.
+        tower: modules of the inner model that turn pixels into image tokens.
+        lora_targets: pattern of the language model's projections.
+        positions: rotary positions of a collated batch, (Q, P) or (3, Q, P).
+        row_inputs: names among `ROWS` that the model wants beside ids and mask.
+        answer_type: their value on answer tokens.
+        prompt_sees_itself: prompt tokens attend to later prompt tokens (prefix language model).
+        shares_prefix: the answers to one query can go on from one reading of the prompt, with gradients.
+        caps_logits: its head squashes logits by the config's `final_logit_softcapping`.
+        no_attention: why the attention on image tokens cannot be read; empty = it can.
+    """
+
+    model_class: Any
+    processor_class: type[FamilyProcessor]
+    write_tiny: Callable[[str | Path, Iterable[str]], None]
+    tower: tuple[str, ...]
+    lora_targets: str
+    positions: Callable[[Any, dict[str, Tensor]], Tensor] = text_positions
+    row_inputs: tuple[str, ...] = ()
+    answer_type: int = 0
+    prompt_sees_itself: bool = False
+    shares_prefix: bool = True
+    caps_logits: bool = False
+    no_attention: str = ""
+
+
+def _eos_ids(path: str, tokenizer_eos: int) -> tuple[int, ...]:
+    """Every id that ends an answer; the tokenizer's own first, since that is the one taught."""
+    try:
+        said = GenerationConfig.from_pretrained(path).eos_token_id
+    except OSError:  # a checkpoint without generation_config.json
+        said = None
+    return tuple(dict.fromkeys([tokenizer_eos, *([said] if isinstance(said, int) else said or [])]))

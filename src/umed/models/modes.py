@@ -1,0 +1,54 @@
+"""Modes of a model: the rollout context, and other weights in place for a while."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def plain(model: Any) -> Any:
+    """The transformers model under a PEFT model, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def checkpointed(model: nn.Module) -> bool:
+    """Whether gradient checkpointing is in force, which drops the key/value cache."""
+    return model.training and any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
+
+
+@contextmanager
+def generating(module: nn.Module) -> Iterator[None]:
+    """The rollout context: eval mode, no dropout, no gradient checkpointing; restores every flag, also on an error."""
+    modes = [(m, m.training) for m in module.modules()]
+    flags = [(m, m.gradient_checkpointing) for m in module.modules() if hasattr(m, "gradient_checkpointing")]
+    try:
+        module.eval()
+        for m, _ in flags:
+            m.gradient_checkpointing = False  # type: ignore[assignment]
+        yield
+    finally:
+        for m, training in modes:
+            m.training = training
+        for m, on in flags:
+            m.gradient_checkpointing = on
+
+
+def trained_weights(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of every weight that training moves: with an adapter, the adapter alone."""
+    return {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
+
+
+@contextmanager
+def with_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Put earlier `trained_weights` in place for a while: a reference policy without a second base model."""
+    own = {n: p.data for n, p in module.named_parameters() if n in weights}
+    try:
+        for n, p in module.named_parameters():
+            if n in weights:
+                p.data = weights[n].to(p.data)
+        yield
+    finally:
+        for n, p in module.named_parameters():
+            if n in own:
+                p.data = own[n]

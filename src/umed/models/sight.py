@@ -1,0 +1,49 @@
+"""Picture features: encoded once a query while nothing that makes them is trained, and used by every later pass."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+
+def is_frozen(model: Any, tower: Sequence[str]) -> bool:
+    """Whether no weight between pixels and image tokens is trained."""
+    return not any(p.requires_grad for name in tower for p in getattr(model, name).parameters())
+
+
+@torch.no_grad()
+def encode(model: Any, inputs: dict[str, Tensor]) -> Any:
+    """The features of one prompt's picture, of a model in eval mode."""
+    taken = signature(model.get_image_features).parameters
+    out = model.get_image_features(**{k: v for k, v in inputs.items() if k in taken}, return_dict=True)
+    kept: Any = BaseModelOutputWithPooling(pooler_output=out.pooler_output)
+    if getattr(out, "deepstack_features", None) is not None:
+        kept.deepstack_features = out.deepstack_features
+    return kept
+
+
+def joined(each: Sequence[Any]) -> Any:
+    """The features of several prompts as the model would have given them together."""
+    out: Any = BaseModelOutputWithPooling(pooler_output=_join([e.pooler_output for e in each]))
+    if hasattr(each[0], "deepstack_features"):
+        out.deepstack_features = [_join(layer) for layer in zip(*(e.deepstack_features for e in each), strict=True)]
+    return out
+
+
+def _join(parts: Sequence[Any]) -> Any:
+    """One tensor for all pictures, or a tensor a picture, as the family has it."""
+    return torch.cat(list(parts)) if isinstance(parts[0], Tensor) else [t for part in parts for t in part]
+
+
+@contextmanager
+def seeing(model: Any, features: Any) -> Iterator[None]:
+    """Inside, the model takes these features instead of looking at pixels."""
+    model.get_image_features = lambda *args, **kwargs: features
+    try:
+        yield
+    finally:
+        del model.get_image_features
