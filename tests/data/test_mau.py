@@ -20,7 +20,7 @@ from umed.boxes import Box
 from umed.chat import Prompt
 from umed.data.mau import BatchPlan, MauDataModule, other_categories
 from umed.errors import InputError
-from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
+from umed.models.family import FamilyProcessor
 from umed.tasks.fit import Data, datamodule_of, thinned
 
 
@@ -56,7 +56,7 @@ def test_an_epoch_is_the_next_interval_also_after_a_resume() -> None:
 
 
 @pytest.fixture
-def module(make_prompts: Callable[..., list[Prompt]], processor: Qwen25VLProcessor, tmp_path: Path) -> MauDataModule:
+def module(make_prompts: Callable[..., list[Prompt]], processor: FamilyProcessor, tmp_path: Path) -> MauDataModule:
     """Nine pictures on disk, three of each category; one in three is for validation."""
     records = []
     for i, prompt in enumerate(make_prompts(9)):

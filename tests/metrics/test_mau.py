@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from umed.boxes import Box
 from umed.chat import Prompt
 from umed.metrics.mau import answer_line, answer_lines, mau_metrics, said_boxes, verdicts
-from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
+from umed.models.family import FamilyProcessor
 from umed.rollout import Answers
 
 
@@ -62,7 +62,7 @@ def test_the_average_is_the_plain_mean_of_the_sources() -> None:
     assert set(mau_metrics(lines, ["iou"])) == {"mau/iou/a", "mau/iou/b", "mau/iou/avg"}
 
 
-def test_lines_belong_to_their_prompts(make_prompts: Callable[..., list[Prompt]], processor: Qwen25VLProcessor) -> None:
+def test_lines_belong_to_their_prompts(make_prompts: Callable[..., list[Prompt]], processor: FamilyProcessor) -> None:
     """Two answers a query; boxes are pixels of the stored image, 112 wide but 100 x 60 in the second record."""
     prompts = make_prompts(2, (112, 112), (60, 100))
     gold = [p.answer.tolist() for p in prompts]
@@ -100,7 +100,7 @@ SAID = st.builds(
 @example('[{"bbox_2d":[999.999,10,1005,500],"label":"stone"}]', 112, 112)
 @example('[{"bbox_2d":[500.00000000000006,10,500.0000000000001,500]}]', 3, 3)
 def test_whatever_is_said_can_be_written_and_judged(
-    processor: Qwen25VLProcessor, make_prompts: Callable[..., list[Prompt]], text: str, width: int, height: int
+    processor: FamilyProcessor, make_prompts: Callable[..., list[Prompt]], text: str, width: int, height: int
 ) -> None:
     [prompt] = make_prompts(1, (56, 56))
     view = replace(prompt.view, width=width, height=height)
@@ -114,7 +114,7 @@ def test_whatever_is_said_can_be_written_and_judged(
 
 
 def test_a_thin_box_at_the_border_is_still_a_box(
-    processor: Qwen25VLProcessor, make_prompts: Callable[..., list[Prompt]]
+    processor: FamilyProcessor, make_prompts: Callable[..., list[Prompt]]
 ) -> None:
     made = answer_line(processor, make_prompts(1)[0], '[{"bbox_2d":[999.999,10,1005,500],"label":"stone"}]')
     assert said_boxes(made) == [Box(0.999999, 0.01, 1, 0.5)]

@@ -8,6 +8,7 @@ from transformers import AutoModelForImageTextToText
 
 from umed.chat import Prompt
 from umed.models.attention import Recorder
+from umed.models.family import ROWS as TOKEN_ROWS
 from umed.models.policy import Policy
 
 IDS = torch.randint(10, 200, (6, 5), generator=torch.Generator().manual_seed(0))
@@ -21,20 +22,19 @@ def eager_maps(policy: Policy, prompts: list[Prompt], layers: list[int], heads: 
     """Attention of each answer's full row on its image columns, from output_attentions, (T + 1, P) each."""
     model = AutoModelForImageTextToText.from_pretrained(policy.core.name_or_path, attn_implementation="eager")
     model.load_state_dict(policy.core.state_dict())
-    batch = policy.processor.collate(prompts)
-    first = batch["input_ids"].shape[1] - 1
-    out = model.eval()(
-        **batch
-        | {
-            "input_ids": torch.cat([batch["input_ids"], IDS], 1),
-            "attention_mask": torch.cat([batch["attention_mask"], MASK.long()], 1),
-            "mm_token_type_ids": torch.cat([batch["mm_token_type_ids"], torch.zeros_like(IDS)], 1),
-        },
-        output_attentions=True,
-    )
-    maps = torch.stack([out.attentions[i][:, heads] for i in layers]).mean((0, 2))
-    images = torch.nn.functional.pad(batch["mm_token_type_ids"], (0, IDS.shape[1])) == 1
-    return [m[first:, image] for m, image in zip(maps, images, strict=True)]
+    found = []
+    for prompt, ids, mask in zip(prompts, IDS, MASK, strict=True):
+        answer = ids[mask][None]
+        after = {"input_ids": answer, "attention_mask": torch.ones_like(answer)}
+        types = torch.full_like(answer, policy.backbone.answer_type)
+        inputs = {
+            k: torch.cat([v[None], after.get(k, types)], 1) if k in TOKEN_ROWS else v for k, v in prompt.inputs.items()
+        }
+        maps = model.eval()(**inputs, output_attentions=True).attentions
+        mean = torch.stack([maps[i][0, heads] for i in layers]).mean((0, 1))
+        images = prompt.inputs["input_ids"] == policy.processor.image_id
+        found.append(mean[len(images) - 1 :, : len(images)][:, images])
+    return found
 
 
 @pytest.mark.parametrize("layers", [None, [1]])
@@ -89,7 +89,7 @@ def test_gradient_checkpointing_gives_the_same_evidence(
 def test_it_is_differentiable(policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]) -> None:
     pi = policy()
     pi.score(make_prompts(3), IDS, MASK, ROWS).attention_BNP.square().sum().backward()
-    for layer in pi.core.model.language_model.layers:
+    for layer in pi.core.get_decoder().layers:
         for name in ("q_proj", "k_proj"):
             assert getattr(layer.self_attn, name).weight.grad.abs().sum() > 0
 
@@ -99,7 +99,7 @@ def test_more_query_towards_the_region_means_more_attention_there(
 ) -> None:
     """One gradient step up the mass on one image token raises it."""
     pi, prompts = policy(), make_prompts(3)
-    weights = [layer.self_attn.q_proj.weight for layer in pi.core.model.language_model.layers]
+    weights = [layer.self_attn.q_proj.weight for layer in pi.core.get_decoder().layers]
     before = pi.score(prompts, IDS, MASK, ROWS).attention_BNP[0, 0, 1]
     for weight, gradient in zip(weights, torch.autograd.grad(before, weights), strict=True):
         weight.data += 0.1 * gradient / gradient.norm()

@@ -9,17 +9,19 @@ import torch
 
 from umed.chat import Prompt
 from umed.errors import InputError
-from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
+from umed.models.family import FamilyProcessor
 from umed.models.load import load_policy, save_adapter
 from umed.models.policy import Policy
 from umed.models.tiny import build
+
+FAMILIES = ("qwen3_vl", "qwen2_5_vl")
 
 LORA = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "lora_dropout": 0.1}
 IDS, MASK = torch.tensor([[11, 12, 13]]), torch.ones(1, 3, dtype=torch.bool)
 
 
 @pytest.fixture
-def trained(tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str, tmp_path: Path) -> tuple[Policy, Path]:
+def trained(tiny_folder: Path, processor: FamilyProcessor, backbone: str, tmp_path: Path) -> tuple[Policy, Path]:
     """A policy whose adapter and value head are not at their start, and its saved folder."""
     pi = load_policy(str(tiny_folder), processor, backbone, adapter=LORA).eval()
     torch.manual_seed(1)
@@ -32,7 +34,7 @@ def trained(tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str, tmp_
 
 
 def test_only_the_adapter_and_the_head_are_trained(
-    tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str
+    tiny_folder: Path, processor: FamilyProcessor, backbone: str
 ) -> None:
     pi = load_policy(str(tiny_folder), processor, backbone, adapter=LORA)
     trained = [n for n, p in pi.named_parameters() if p.requires_grad]
@@ -41,9 +43,7 @@ def test_only_the_adapter_and_the_head_are_trained(
     assert len(names) == len(set(names)) and not any("reader" in n for n in names)
 
 
-def test_without_adapter_every_weight_is_trained(
-    tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str
-) -> None:
+def test_without_adapter_every_weight_is_trained(tiny_folder: Path, processor: FamilyProcessor, backbone: str) -> None:
     assert all(p.requires_grad for p in load_policy(str(tiny_folder), processor, backbone).parameters())
 
 
@@ -51,7 +51,7 @@ def test_without_adapter_every_weight_is_trained(
 def test_a_saved_adapter_comes_back_with_its_value_head(
     trained: tuple[Policy, Path],
     tiny_folder: Path,
-    processor: Qwen25VLProcessor,
+    processor: FamilyProcessor,
     backbone: str,
     make_prompts: Callable[..., list[Prompt]],
     inside: str,
@@ -70,7 +70,7 @@ def test_a_saved_adapter_comes_back_with_its_value_head(
 
 
 def test_the_folder_carries_the_pixel_budget(
-    tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str, tmp_path: Path
+    tiny_folder: Path, processor: FamilyProcessor, backbone: str, tmp_path: Path
 ) -> None:
     small = type(processor)(str(tiny_folder), max_pixels=56 * 56)
     save_adapter(load_policy(str(tiny_folder), small, backbone, adapter=LORA), tmp_path / "adapter", {})
@@ -81,7 +81,7 @@ def test_the_folder_carries_the_pixel_budget(
 
 @pytest.mark.parametrize("dropout", [None, 0.0])
 def test_dropout_of_the_adapter_is_the_stored_one_or_the_one_asked_for(
-    trained: tuple[Policy, Path], tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str, dropout: float | None
+    trained: tuple[Policy, Path], tiny_folder: Path, processor: FamilyProcessor, backbone: str, dropout: float | None
 ) -> None:
     for start in ({"init_from": str(trained[1])}, {"adapter": LORA}):
         pi = load_policy(str(tiny_folder), processor, backbone, dropout=dropout, **start)
@@ -90,7 +90,7 @@ def test_dropout_of_the_adapter_is_the_stored_one_or_the_one_asked_for(
 
 
 def test_an_adapter_of_another_model_is_refused(
-    trained: tuple[Policy, Path], processor: Qwen25VLProcessor, backbone: str, tmp_path: Path
+    trained: tuple[Policy, Path], processor: FamilyProcessor, backbone: str, tmp_path: Path
 ) -> None:
     build(
         tmp_path / "other", ["another corpus"], family=backbone.rpartition(".")[2], hidden=64, layers=1, vision_layers=2
@@ -100,20 +100,20 @@ def test_an_adapter_of_another_model_is_refused(
 
 
 def test_a_folder_without_adapter_is_refused(
-    tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str, tmp_path: Path
+    tiny_folder: Path, processor: FamilyProcessor, backbone: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=r"init_from=.*no adapter_config.json"):
         load_policy(str(tiny_folder), processor, backbone, init_from=str(tmp_path))
 
 
-def test_a_folder_without_model_is_refused(processor: Qwen25VLProcessor, backbone: str, tmp_path: Path) -> None:
+def test_a_folder_without_model_is_refused(processor: FamilyProcessor, backbone: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model.path="):
         load_policy(str(tmp_path), processor, backbone)
     with pytest.raises(InputError, match=r"model.path="):
         type(processor)(str(tmp_path))
 
 
-def test_the_seed_decides_a_fresh_adapter(tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str) -> None:
+def test_the_seed_decides_a_fresh_adapter(tiny_folder: Path, processor: FamilyProcessor, backbone: str) -> None:
     def weights(seed: int) -> torch.Tensor:
         pi = load_policy(str(tiny_folder), processor, backbone, adapter=LORA, seed=seed)
         return next(p for n, p in pi.named_parameters() if "lora_A" in n)
@@ -123,7 +123,7 @@ def test_the_seed_decides_a_fresh_adapter(tiny_folder: Path, processor: Qwen25VL
 
 def test_gradient_checkpointing_is_at_work_in_a_loaded_policy(
     tiny_folder: Path,
-    processor: Qwen25VLProcessor,
+    processor: FamilyProcessor,
     backbone: str,
     make_prompts: Callable[..., list[Prompt]],
 ) -> None:
@@ -145,7 +145,7 @@ def test_frozen_modules_stay_fixed_and_unknown_ones_are_refused(policy: Callable
 
 
 def test_every_weight_trained_comes_back_as_a_model(
-    tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str, make_prompts: Callable[..., list[Prompt]],
+    tiny_folder: Path, processor: FamilyProcessor, backbone: str, make_prompts: Callable[..., list[Prompt]],
     tmp_path: Path,
 ) -> None:  # fmt: skip
     pi = load_policy(str(tiny_folder), processor, backbone).eval()
@@ -164,7 +164,7 @@ def test_every_weight_trained_comes_back_as_a_model(
 
 
 def test_an_adapter_for_other_weights_of_the_same_shape_is_refused(
-    trained: tuple[Policy, Path], tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str, tmp_path: Path
+    trained: tuple[Policy, Path], tiny_folder: Path, processor: FamilyProcessor, backbone: str, tmp_path: Path
 ) -> None:
     other = load_policy(str(tiny_folder), processor, backbone)
     with torch.no_grad():
@@ -176,7 +176,7 @@ def test_an_adapter_for_other_weights_of_the_same_shape_is_refused(
 
 
 def test_half_a_note_is_refused(
-    trained: tuple[Policy, Path], tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str
+    trained: tuple[Policy, Path], tiny_folder: Path, processor: FamilyProcessor, backbone: str
 ) -> None:
     note = trained[1] / "adapter" / "umed.json"
     note.write_text(note.read_text()[:20])
@@ -185,7 +185,7 @@ def test_half_a_note_is_refused(
 
 
 def test_an_adapter_that_cannot_fit_is_refused_without_a_note(
-    trained: tuple[Policy, Path], processor: Qwen25VLProcessor, family: str, backbone: str, tmp_path: Path
+    trained: tuple[Policy, Path], processor: FamilyProcessor, family: str, backbone: str, tmp_path: Path
 ) -> None:
     (trained[1] / "adapter" / "umed.json").unlink()
     build(tmp_path / "wide", ["a"], family=family, hidden=128, layers=1, vision_layers=2)
@@ -194,7 +194,7 @@ def test_an_adapter_that_cannot_fit_is_refused_without_a_note(
 
 
 def test_attention_layers_that_are_not_there_are_refused(
-    tiny_folder: Path, processor: Qwen25VLProcessor, backbone: str
+    tiny_folder: Path, processor: FamilyProcessor, backbone: str
 ) -> None:
     with pytest.raises(InputError, match=r"layers=\[9\].*0 to 1"):
         load_policy(str(tiny_folder), processor, backbone, attention_layers=[0, 9])

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 
 from umed.chat import Prompt
-from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
+from umed.models.family import ROWS, FamilyProcessor
 from umed.models.policy import Policy, generating
 
 T = 8
@@ -30,27 +30,24 @@ def plain_model(policy: Policy) -> PreTrainedModel:
     return model.eval()
 
 
-def full_inputs(prompts: list[Prompt], processor: Qwen25VLProcessor, answers: list[list[int]]) -> dict[str, Tensor]:
-    """[prompt + answer] of each row, left-padded to one length; written independently of `Processor.collate`."""
-    rows = [p.inputs["input_ids"].tolist() + a for p, a in zip(prompts, answers, strict=True)]
-    width = max(map(len, rows))
-    ids = torch.tensor([[processor.pad_id] * (width - len(r)) + r for r in rows])
-    return {
-        "input_ids": ids,
-        "attention_mask": torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rows]),
-        "mm_token_type_ids": (ids == processor.image_id).long(),
-        "pixel_values": torch.cat([p.inputs["pixel_values"] for p in prompts]),
-        "image_grid_thw": torch.cat([p.inputs["image_grid_thw"] for p in prompts]),
-    }
+def full_inputs(prompt: Prompt, policy: Policy, answer: list[int]) -> dict[str, Tensor]:
+    """[prompt + answer] of one row alone: no padding, nothing joined."""
+    ids = torch.tensor([answer], dtype=torch.long)
+    after = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    types = torch.full_like(ids, policy.backbone.answer_type)
+    inputs = {k: torch.cat([v[None], after.get(k, types)], 1) if k in ROWS else v for k, v in prompt.inputs.items()}
+    return policy.backbone.lengthened(inputs, len(answer))
 
 
 @torch.no_grad()
 def full_logp(policy: Policy, prompts: list[Prompt], answers: list[list[int]]) -> list[Tensor]:
     """log pi of each answer from one plain full forward pass over prompt and answer, no cache."""
-    logits = plain_model(policy)(**full_inputs(prompts, policy.processor, answers)).logits / policy.temperature
-    logits[..., list(policy.processor.suppressed_ids)] = -torch.inf
-    logp = logits.log_softmax(-1)
-    return [logp[i, -len(a) - 1 : -1].gather(1, torch.tensor(a)[:, None])[:, 0] for i, a in enumerate(answers)]
+    model, found = plain_model(policy), []
+    for prompt, answer in zip(prompts, answers, strict=True):
+        logits = model(**full_inputs(prompt, policy, answer)).logits[0, -len(answer) - 1 : -1] / policy.temperature
+        logits[..., list(policy.processor.suppressed_ids)] = -torch.inf
+        found.append(logits.log_softmax(-1).gather(1, torch.tensor(answer)[:, None])[:, 0])
+    return found
 
 
 def bias_towards(policy: Policy, ids: list[int]) -> None:
@@ -90,17 +87,17 @@ def test_temperature_and_seed_move_the_sample(
 
 
 def test_greedy_is_transformers_greedy(
-    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], processor: Qwen25VLProcessor
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], processor: FamilyProcessor
 ) -> None:
     pi, prompts = policy(), make_prompts(3)
     ours = pi.sample(prompts, 1, T, greedy=True)
     model = plain_model(pi)
-    inputs = full_inputs(prompts, processor, [[], [], []])
-    theirs = model.generate(
-        **inputs, max_new_tokens=T, do_sample=False, suppress_tokens=list(processor.suppressed_ids)
-    )[:, inputs["input_ids"].shape[1] :]
-    for row, mask, expected in zip(ours.ids_BT, ours.mask_BT, theirs, strict=True):
-        assert row[mask].tolist() == expected[: int(mask.sum())].tolist()
+    for row, mask, prompt in zip(ours.ids_BT, ours.mask_BT, prompts, strict=True):
+        inputs = full_inputs(prompt, pi, [])
+        theirs = model.generate(
+            **inputs, max_new_tokens=T, do_sample=False, suppress_tokens=list(processor.suppressed_ids)
+        )[0, inputs["input_ids"].shape[1] :]
+        assert row[mask].tolist() == theirs[: int(mask.sum())].tolist()
 
 
 def test_a_hostile_generation_config_changes_nothing(
@@ -128,12 +125,12 @@ def test_train_mode_and_gradient_checkpointing_do_not_touch_the_sample(
     expected = policy().sample(prompts, 2, T, generator=rng())
     pi = policy(gradient_checkpointing=True, adapter={"target_modules": "all-linear", "lora_dropout": 0.5})
     pi.train()
-    frozen = pi.core.model.visual
+    frozen = getattr(pi.core.model, pi.backbone.tower[0])
     frozen.eval()  # a mixed state must come back as it was
     found = pi.sample(prompts, 2, T, generator=rng())
     assert torch.equal(found.ids_BT, expected.ids_BT)
     torch.testing.assert_close(found.logp_BT, expected.logp_BT, atol=1e-5, rtol=0)
-    assert pi.training and pi.core.model.language_model.training and not frozen.training
+    assert pi.training and pi.core.get_decoder().training and not frozen.training
     assert any(m.gradient_checkpointing for m in pi.modules() if hasattr(m, "gradient_checkpointing"))
 
 
@@ -163,11 +160,10 @@ def test_scores_under_gradient_checkpointing_are_the_same(
 
 
 def test_image_tokens_are_never_sampled(
-    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], processor: Qwen25VLProcessor
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], processor: FamilyProcessor
 ) -> None:
     pi, prompts = policy(), make_prompts(2)
     assert processor.image_id in processor.suppressed_ids
-    assert processor.tokenizer.convert_tokens_to_ids("<|video_pad|>") in processor.suppressed_ids
     bias_towards(pi, list(processor.suppressed_ids))
     for greedy in (False, True):
         answers = pi.sample(prompts, 4, T, greedy=greedy, generator=rng())
@@ -180,14 +176,14 @@ def test_another_picture_gives_another_answer(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
 ) -> None:
     pi, (a, b) = policy(), make_prompts(2, (56, 56))
-    b = replace(a, inputs={**a.inputs, "pixel_values": b.inputs["pixel_values"]})  # one text, two pictures
+    b = replace(a, inputs={**a.inputs, "pixel_values": b.inputs["pixel_values"]}, seen=None)  # one text, two pictures
     answers = pi.sample([a, b], 2, T, generator=rng())
     right, swapped = (pi.score(pair, answers.ids_BT, answers.mask_BT).logp_BT for pair in ([a, b], [b, a]))
     assert (right - swapped).abs().max() > 0.01
 
 
 def test_eos_as_the_first_token(
-    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], processor: Qwen25VLProcessor
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], processor: FamilyProcessor
 ) -> None:
     pi, prompts = policy(), make_prompts(2)
     bias_towards(pi, list(processor.eos_ids))
@@ -202,11 +198,11 @@ def test_eos_as_the_first_token(
 def test_each_of_two_eos_ids_ends_an_answer_and_counts(
     policy: Callable[..., Policy],
     make_prompts: Callable[..., list[Prompt]],
-    processor: Qwen25VLProcessor,
+    processor: FamilyProcessor,
     pad_is_eos: bool,
 ) -> None:
     processor = copy(processor)  # not the shared one: its ids are changed
-    second = processor.tokenizer.convert_tokens_to_ids("stone")
+    second = processor.tokenizer.convert_tokens_to_ids("A")
     processor.eos_ids = (processor.eos_ids[0], second)
     if pad_is_eos:
         processor.pad_id = processor.eos_ids[0]
@@ -231,7 +227,7 @@ def test_each_of_two_eos_ids_ends_an_answer_and_counts(
 
 
 def test_the_end_comes_from_the_generation_config_too(
-    tiny_folder: Path, processor: Qwen25VLProcessor, tmp_path: Path
+    tiny_folder: Path, processor: FamilyProcessor, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "two_ends"))
     folder.joinpath("generation_config.json").write_text(json.dumps({"eos_token_id": [0, 2]}))
@@ -241,7 +237,7 @@ def test_the_end_comes_from_the_generation_config_too(
 
 
 def test_truncated_answers_are_flagged(
-    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], processor: Qwen25VLProcessor
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], processor: FamilyProcessor
 ) -> None:
     pi = policy()
     bias_towards(pi, [processor.tokenizer.convert_tokens_to_ids("A")])
@@ -265,7 +261,7 @@ def test_value_is_zero_at_first_then_sees_the_picture_and_never_pulls_the_policy
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
 ) -> None:
     pi, (a, b) = policy(), make_prompts(2, (56, 56))
-    b = replace(a, inputs={**a.inputs, "pixel_values": b.inputs["pixel_values"]})
+    b = replace(a, inputs={**a.inputs, "pixel_values": b.inputs["pixel_values"]}, seen=None)
     ids, mask = torch.randint(10, 200, (1, 5), generator=rng()), torch.ones(1, 5, dtype=torch.bool)
     assert (pi.score([a], ids, mask).values_BT == 0).all()
 
@@ -308,7 +304,7 @@ def test_entropy_is_of_the_sampled_distribution(
 ) -> None:
     pi, prompts = policy(temperature=0.7), make_prompts(1)
     ids = torch.randint(10, 200, (1, 1), generator=rng())
-    logits = plain_model(pi)(**full_inputs(prompts, pi.processor, [[]])).logits[0, -1] / 0.7
+    logits = plain_model(pi)(**full_inputs(prompts[0], pi, [])).logits[0, -1] / 0.7
     logits[list(pi.processor.suppressed_ids)] = -torch.inf
     expected = torch.distributions.Categorical(logits=logits).entropy()
     found = pi.score(prompts, ids, torch.ones(1, 1, dtype=torch.bool)).entropy_BT[0, 0]

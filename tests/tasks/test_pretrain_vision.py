@@ -10,7 +10,7 @@ from PIL import Image
 
 from umed.boxes import Box
 from umed.chat import Grid, ImageView
-from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
+from umed.models.family import FamilyProcessor
 from umed.models.policy import Policy
 from umed.records import Record
 from umed.tasks.pretrain_vision import Patches, patch_places, patch_targets, pretrain_vision
@@ -37,7 +37,7 @@ def test_places_are_the_bands_that_a_token_reaches_over() -> None:
 
 
 def test_the_tower_learns_where_the_bright_square_is(
-    policy: Callable[..., Policy], processor: Qwen25VLProcessor, tmp_path: Path
+    policy: Callable[..., Policy], processor: FamilyProcessor, tmp_path: Path
 ) -> None:
     records, rng = [], np.random.default_rng(0)
     for i in range(16):

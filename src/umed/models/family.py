@@ -27,6 +27,7 @@ class BoxCodec(Protocol):
     def read(self, text: str, width: int, height: int) -> list[Box] | None: ...
     def spans(self, text: str) -> list[tuple[int, int]]: ...
     def strip(self, text: str) -> str: ...
+    def quantum(self, width: int, height: int) -> tuple[float, float]: ...
 
 
 @dataclass(frozen=True)
@@ -240,6 +241,8 @@ class Backbone:
         prompt_sees_itself: prompt tokens attend to later prompt tokens (prefix language model).
         shares_prefix: the answers to one query can go on from one reading of the prompt, with gradients.
         caps_logits: its head squashes logits by the config's `final_logit_softcapping`.
+        hidden_border: the model may not see the outermost pixels (a center crop, or whole tokens cut off).
+        lengthened: further inputs of a row made longer by so many answer tokens.
         no_attention: why the attention on image tokens cannot be read; empty = it can.
     """
 
@@ -254,6 +257,8 @@ class Backbone:
     prompt_sees_itself: bool = False
     shares_prefix: bool = True
     caps_logits: bool = False
+    hidden_border: bool = False
+    lengthened: Callable[[dict[str, Any], int], dict[str, Any]] = lambda inputs, tokens: inputs
     no_attention: str = ""
 
 

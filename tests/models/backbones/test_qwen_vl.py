@@ -20,6 +20,8 @@ from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
 from umed.models.backbones.qwen3_vl import Qwen3VLProcessor
 from umed.models.policy import Policy
 
+FAMILIES = ("qwen3_vl", "qwen2_5_vl")
+
 # height x width -> resized height x width, token rows x columns; each family's released patch and pixel budget
 VECTORS = {
     "qwen2_5_vl": [

@@ -65,6 +65,11 @@ class JsonCodec:
         """Between x, y, x, y and the convention's own order; its own inverse."""
         return [four[i] for i in (1, 0, 3, 2)] if self.rows_first and len(four) == 4 else four
 
+    def quantum(self, width: int, height: int) -> tuple[float, float]:
+        """The step of a written coordinate, across and down, as a fraction of the frame."""
+        width, height = self._units(width, height)
+        return self.step / width, self.step / height
+
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Character spans of the coordinates in an answer."""
         return [m.span() for m in re.finditer(rf'"{self.key}"\s*:\s*\[[^\]]*\]', text)]
