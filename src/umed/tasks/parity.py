@@ -186,8 +186,9 @@ def codec(tiny: Tiny) -> float:
 
 def in_training(tiny: Tiny) -> float:
     """Answers sampled in train mode, with dropout and gradient checkpointing on, against those of a plain policy."""
-    expected = sampled(tiny.policy(), tiny.prompts)
-    training = tiny.policy(gradient_checkpointing=True, adapter={**ADAPTER, "lora_dropout": 0.5}).train()
+    lora = {**ADAPTER, "init_lora_weights": False}
+    expected = sampled(tiny.policy(adapter={**lora, "lora_dropout": 0.0}).eval(), tiny.prompts)
+    training = tiny.policy(adapter={**lora, "lora_dropout": 0.5}, gradient_checkpointing=True).train()
     found = sampled(training, tiny.prompts)
     if not torch.equal(expected.ids_BT, found.ids_BT):
         return float("inf")

@@ -1,0 +1,133 @@
+"""The checks can fail: each of these bugs, put back, is found by the check that is named for it."""
+
+import importlib.util
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+from umed.models import logprobs, policy, reading, sight
+from umed.models.family import FamilyProcessor
+from umed.tasks import parity
+
+Patch = pytest.MonkeyPatch
+
+
+def visible_padding(patch: Patch, tiny: parity.Tiny) -> None:
+    collate = FamilyProcessor.collate
+
+    def mutated(self, prompts):
+        batch = collate(self, prompts)
+        return batch | {"attention_mask": torch.ones_like(batch["attention_mask"])}
+
+    patch.setattr(FamilyProcessor, "collate", mutated)
+
+
+def swapped_pictures(patch: Patch, tiny: parity.Tiny) -> None:
+    collate = FamilyProcessor.collate
+
+    def mutated(self, prompts):
+        batch, turned = collate(self, prompts), collate(self, prompts[::-1])
+        return batch | {"pixel_values": turned["pixel_values"]}
+
+    patch.setattr(FamilyProcessor, "collate", mutated)
+
+
+def swapped_features(patch: Patch, tiny: parity.Tiny) -> None:
+    joined = sight.joined
+    patch.setattr(reading, "joined", lambda each: joined(each[::-1]))
+    patch.setattr(tiny, "policy", partial(tiny.policy, frozen=list(tiny.backbone.tower)))  # features are kept
+
+
+def no_token_types(patch: Patch, tiny: parity.Tiny) -> None:
+    positions = tiny.backbone.positions
+
+    def mutated(model, batch):
+        return positions(model, batch | {"mm_token_type_ids": torch.zeros_like(batch["mm_token_type_ids"])})
+
+    changed = replace(tiny.backbone, positions=mutated)
+    patch.setattr(importlib.import_module(f"umed.models.backbones.{tiny.name}"), "BACKBONE", changed)
+
+
+def temperature_not_scored(patch: Patch, tiny: parity.Tiny) -> None:
+    distribution = logprobs.distribution
+    patch.setattr(logprobs, "distribution", lambda logits, temperature, *rest: distribution(logits, 1.0, *rest))
+
+
+def dropout_on(patch: Patch, tiny: parity.Tiny) -> None:
+    patch.setattr(policy, "generating", lambda module: nullcontext())
+
+
+def repeat_for_interleave(patch: Patch, tiny: parity.Tiny) -> None:
+    def mutated(self, repeats):
+        rows = self.layers[0].keys.shape[0]
+        self.batch_select_indices(torch.arange(rows).repeat(repeats))
+
+    patch.setattr(DynamicCache, "batch_repeat_interleave", mutated)
+
+
+def attention_a_row_late(patch: Patch, tiny: parity.Tiny) -> None:
+    read = reading.Reader.read
+    patch.setattr(
+        reading.Reader, "read", lambda self, p, i, m, r, rows: read(self, p, i, m, r, rows - (rows > 0).long())
+    )
+
+
+MUTATIONS: list[tuple[Callable[[Patch, parity.Tiny], None], str]] = [
+    (visible_padding, "log-probs"),
+    (swapped_pictures, "log-probs"),
+    (swapped_features, "log-probs"),
+    (no_token_types, "log-probs"),
+    (temperature_not_scored, "log-probs"),
+    (repeat_for_interleave, "log-probs"),
+    (dropout_on, "in training"),
+    (attention_a_row_late, "attention"),
+]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
+    return parity.Tiny("qwen2_5_vl", tmp_path_factory.mktemp("mutated"))
+
+
+@pytest.mark.parametrize(("mutate", "check"), MUTATIONS, ids=[m.__name__ for m, _ in MUTATIONS])
+def test_a_bug_put_back_is_found(
+    tiny: parity.Tiny, monkeypatch: Patch, mutate: Callable[[Patch, parity.Tiny], None], check: str
+) -> None:
+    function, limit = parity.CHECKS[check]
+    for prompt in tiny.prompts:
+        prompt.seen = None
+    assert function(tiny) <= limit
+    with monkeypatch.context() as patch:
+        mutate(patch, tiny)
+        assert not function(tiny) <= 10 * limit
+
+
+def module_of(name: str) -> ModuleType:
+    path = Path(__file__).parent / "methods" / "credit" / name
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_reward_paid_one_token_late_is_found() -> None:
+    credit = module_of("test_gae.py")
+    right = credit.paid_at_last
+    late = lambda reward, mask: right(reward, mask).roll(1, dims=1)  # noqa: E731
+    for name in (
+        "test_the_reward_is_paid_at_the_last_valid_token",
+        "test_gamma_and_lambda_of_one_make_every_return_the_final_reward",
+    ):
+        getattr(credit, name)()
+        credit.paid_at_last = late
+        with pytest.raises(AssertionError):
+            getattr(credit, name)()
+        credit.paid_at_last = right
