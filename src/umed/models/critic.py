@@ -11,6 +11,7 @@ from typing import Any
 
 from peft import LoraConfig, PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from umed.chat import Prompt
@@ -20,7 +21,7 @@ from umed.models.modes import checkpointed, plain
 from umed.models.reading import Reader
 from umed.models.value_head import ValueHead
 
-ADAPTER = "critic"
+ADAPTER, WEIGHTS = "critic", "critic.safetensors"
 
 
 class SharedCritic(nn.Module):
@@ -107,7 +108,12 @@ class SeparateCritic(SharedCritic):
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def save(self, folder: Path) -> None:
-        self.model.save_pretrained(folder / ADAPTER)
+        weights = {n: p.detach().cpu().contiguous() for n, p in self.model.named_parameters() if p.requires_grad}
+        save_file(weights, folder / WEIGHTS)
+
+    def load(self, folder: Path) -> None:
+        if (folder / WEIGHTS).is_file():
+            self.model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
 
 
 def _states(reader: Reader, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
