@@ -1,7 +1,7 @@
 """The embedded model: a Qwen3-VL (or Qwen2.5-VL) of about 2 M parameters, its tokenizer built offline."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,29 +32,75 @@ TEMPLATE = (
 )
 
 
-def build_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
+def chat_template(picture: str, begin: str = "") -> str:
+    """A chat template of the Qwen kind that writes `picture` for a picture."""
+    return begin + TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", picture)
+
+
+def build_tokenizer(
+    corpus: Iterable[str],
+    special: Sequence[str] = SPECIAL,
+    template: str | None = TEMPLATE,
+    pad: str = "<|endoftext|>",
+    eos: str = "<|im_end|>",
+    bos: str | None = None,
+    **names: str,
+) -> PreTrainedTokenizerFast:
     """A byte-level tokenizer in which every word of the corpus and every multiple of STEP is one token.
 
     Any other text falls back to its bytes, so every text comes back as it went in.
+
+    Args:
+        special: tokens that are whole wherever they stand and that a decoded answer leaves out; `pad`, `eos` and `bos`
+            are among them.
+        names: what further tokens are called, e.g. `image_token`.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = sorted({w for text in corpus for w in re.findall(WORDS, text)} | {"user", "assistant"})
     whole = [*JSON_PIECES, *map(str, range(0, 1001, STEP)), *words]
     as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokens = dict.fromkeys([*SPECIAL, *alphabet, *("".join(t for t, _ in as_bytes.pre_tokenize_str(w)) for w in whole)])
+    tokens = dict.fromkeys([*special, *alphabet, *("".join(t for t, _ in as_bytes.pre_tokenize_str(w)) for w in whole)])
     tokenizer = Tokenizer(BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=[], ignore_merges=True))
     pattern = "|".join([*map(re.escape, JSON_PIECES), WORDS, r"[0-9]+", r"[\s\S]"])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), as_bytes])
     tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token="<|endoftext|>",
-        eos_token="<|im_end|>",
-        extra_special_tokens=list(SPECIAL[1:]),
+        pad_token=pad,
+        eos_token=eos,
+        extra_special_tokens=[t for t in special if t != pad],
         padding_side="left",
-        chat_template=TEMPLATE,
         clean_up_tokenization_spaces=False,
+        **({"chat_template": template} if template else {}),
+        **({"bos_token": bos} if bos else {}),
+        **names,
     )
+
+
+def save(folder: str | Path, model: Any, tokenizer: Any, image_processor: Any) -> None:
+    """Write a model with its tokenizer and image processor, as `from_pretrained` reads them."""
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    image_processor.save_pretrained(folder)
+
+
+def text_settings(tokenizer: Any, hidden: int = 64, layers: int = 2, heads: int = 4) -> dict[str, Any]:
+    """What every tiny language model has in common; wide weights, so that a mistake moves log-probs visibly."""
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads // 2,
+        "head_dim": hidden // heads,
+        "max_position_embeddings": 2048,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "initializer_range": hidden**-0.5,
+    }
 
 
 def build(
@@ -117,12 +163,8 @@ def build(
     )
     torch.manual_seed(seed)
     model = model_class(config)
-    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    Qwen2VLImageProcessorPil(patch_size=patch, min_pixels=(4 * patch) ** 2, max_pixels=max_pixels).save_pretrained(
-        folder
-    )
+    pictures = Qwen2VLImageProcessorPil(patch_size=patch, min_pixels=(4 * patch) ** 2, max_pixels=max_pixels)
+    save(folder, model, tokenizer, pictures)
 
 
 MARKERS = {"image_token_id": "image_pad", "video_token_id": "video_pad", "vision_start_token_id": "vision_start",
