@@ -1,4 +1,4 @@
-"""`task=merge`: base weights and adapter of a run -> one folder for plain transformers, with a card; on the hub if asked."""
+"""`task=merge`: base weights and adapter -> one folder for plain transformers, with a card; on the hub if asked."""
 
 import json
 from pathlib import Path
