@@ -198,3 +198,32 @@ def test_attention_layers_that_are_not_there_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=r"layers=\[9\].*0 to 1"):
         load_policy(str(tiny_folder), processor, backbone, attention_layers=[0, 9])
+
+
+def test_quantized_weights_need_an_adapter_and_a_package(
+    tiny_folder: Path, processor: FamilyProcessor, backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="model.quantization=4bit needs an adapter"):
+        load_policy(str(tiny_folder), processor, backbone, quantization="4bit")
+    with pytest.raises(InputError, match="model.quantization=8bit"):
+        load_policy(str(tiny_folder), processor, backbone, adapter=LORA, quantization="8bit")
+    monkeypatch.setattr("umed.models.load.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs bitsandbytes: pip install 'umed\[qlora\]'"):
+        load_policy(str(tiny_folder), processor, backbone, adapter=LORA, quantization="4bit")
+
+
+@pytest.mark.filterwarnings("default")
+def test_an_adapter_is_trained_on_four_bits(
+    tiny_folder: Path, processor: FamilyProcessor, backbone: str, make_prompts: Callable[..., list[Prompt]]
+) -> None:
+    pytest.importorskip("bitsandbytes", reason="pip install 'umed[qlora]'")
+    pi = load_policy(str(tiny_folder), processor, backbone, adapter={**LORA, "lora_dropout": 0.0}, quantization="4bit")
+    text, tower = pi.core.get_decoder(), getattr(pi.core.model, pi.backbone.tower[0])
+    assert {p.dtype for n, p in text.layers[0].mlp.named_parameters() if "base_layer" in n} == {torch.uint8}
+    assert {p.dtype for p in tower.parameters()} == {torch.float32}
+    prompts = make_prompts(2)
+    answers = pi.sample(prompts, 2, 6, generator=torch.Generator().manual_seed(0))
+    said = pi.score(prompts, answers.ids_BT, answers.mask_BT)
+    torch.testing.assert_close(said.logp_BT[answers.mask_BT], answers.logp_BT[answers.mask_BT], atol=1e-5, rtol=0)
+    said.logp_BT.sum().backward()
+    assert all("lora_" in n for n, p in pi.model.named_parameters() if p.grad is not None)

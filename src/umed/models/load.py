@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,10 +12,10 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, BitsAndBytesConfig
 
 from umed.chat import Processor
-from umed.errors import InputError
+from umed.errors import InputError, chosen
 from umed.models.attention import IMPLEMENTATION
 from umed.models.critic import SharedCritic
 from umed.models.family import Backbone
@@ -40,6 +41,7 @@ def load_policy(
     attention_pool: Literal["mean", "max"] = "mean",
     critic: Callable[[Any, Reader], SharedCritic] = SharedCritic,
     gradient_checkpointing: bool = False,
+    quantization: Literal["4bit"] | None = None,
     frozen: Sequence[str] = (),
     seed: int = 0,
 ) -> Policy:
@@ -51,6 +53,7 @@ def load_policy(
             trains every weight.
         init_from: an `adapter/` folder, or a run folder that holds one, to start from instead. Where every weight was
             trained, it holds the whole model, which takes the place of `path`.
+        quantization: `4bit` keeps the language model's frozen weights in NF4 under the adapter (QLoRA).
         frozen: names of modules that stay as they are where every weight is trained, e.g. `visual.blocks`.
         dropout: of the adapter, over the stored value (paper: none in rewarding).
 
@@ -64,9 +67,10 @@ def load_policy(
     if folder is not None and whole:
         check_whole(folder, path, processor)
         path, adapter = str(folder), None
+    extra = {} if quantization is None else quantized(quantization, family, dtype, device, adapter or folder)
     try:
         model: Any = family.model_class.from_pretrained(
-            path, dtype=getattr(torch, dtype), attn_implementation=IMPLEMENTATION
+            path, dtype=getattr(torch, dtype), attn_implementation=IMPLEMENTATION, **extra
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"model.path={path}: cannot be loaded ({_first_line(error)})") from None
@@ -82,8 +86,8 @@ def load_policy(
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise InputError(f"init_from={folder}: this adapter does not fit {path} ({_first_line(error)})") from None
     elif adapter is not None:
-        extra = {} if dropout is None else {"lora_dropout": dropout}
-        model = get_peft_model(model, LoraConfig(**{"target_modules": family.lora_targets, **adapter, **extra}))
+        own = {} if dropout is None else {"lora_dropout": dropout}
+        model = get_peft_model(model, LoraConfig(**{"target_modules": family.lora_targets, **adapter, **own}))
     else:
         freeze(model, frozen)
     policy = Policy(model, processor, family, temperature, attention_layers, attention_heads, attention_pool, critic)
@@ -91,6 +95,29 @@ def load_policy(
         policy.value_head.load_state_dict(load_file(folder / HEAD))
         policy.critic.load(folder)
     return policy.to(device).train()  # transformers checkpoints in train mode only, and loads in eval mode
+
+
+def quantized(kind: str, family: Backbone, dtype: str, device: str, adapter: Any) -> dict[str, Any]:
+    """How `from_pretrained` quantizes the language model.
+
+    Raises:
+        InputError: nothing that could be trained on top, or bitsandbytes is not installed.
+    """
+    chosen("model.quantization", kind, "4bit")
+    if not adapter:
+        raise InputError(
+            "model.quantization=4bit needs an adapter to train, but model.adapter=null: set one of the two"
+        )
+    if find_spec("bitsandbytes") is None:
+        raise InputError("model.quantization=4bit needs bitsandbytes: pip install 'umed[qlora]'")
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+        llm_int8_skip_modules=["lm_head", *(f"model.{name}" for name in family.tower)],
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def freeze(model: Any, names: Sequence[str]) -> None:
@@ -163,8 +190,8 @@ def save_adapter(policy: Policy, folder: Path, note: dict[str, Any]) -> None:
     """`adapter/`: PEFT weights (or the full model), processor, value head, `umed.json`; loads without Lightning."""
     folder.mkdir(parents=True, exist_ok=True)
     model: Any = policy.model
-    extra = {"selected_adapters": ["default"]} if hasattr(model, "peft_config") else {}
-    model.save_pretrained(folder, **extra)
+    only = {"selected_adapters": ["default"]} if hasattr(model, "peft_config") else {}
+    model.save_pretrained(folder, **only)
     policy.critic.save(folder)
     policy.processor.save(str(folder))
     head = {n: v.detach().cpu().contiguous() for n, v in policy.value_head.state_dict().items()}

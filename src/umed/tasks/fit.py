@@ -51,6 +51,7 @@ def build_policy(
         attention_pool=model.attention.pool,
         critic=critic,
         gradient_checkpointing=model.gradient_checkpointing,
+        quantization=model.quantization,
         frozen=model.frozen,
         seed=cfg.seed,
     )

@@ -22,6 +22,7 @@ def merge(cfg: DictConfig) -> None:
     if not cfg.init_from:
         raise InputError("init_from is not set: give the run or adapter folder to merge, init_from=RUN_DIR")
     adapter = adapter_folder(cfg.init_from)
+    cfg.model.quantization = None  # the adapter goes into the whole numbers
     policy: Any = build_policy(cfg, str(adapter), 0.0)
     out = Path(cfg.paths.run_dir) / "merged"
     model = policy.model.merge_and_unload() if hasattr(policy.model, "merge_and_unload") else policy.model
