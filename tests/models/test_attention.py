@@ -108,7 +108,7 @@ def test_more_query_towards_the_region_means_more_attention_there(
 
 def test_every_layer_must_report(policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]) -> None:
     pi = policy()
-    pi.core.set_attn_implementation("sdpa")  # answers as before, and records nothing
+    pi.core.set_attn_implementation("eager")  # answers as before, and records nothing
     with pytest.raises(RuntimeError, match="0 of 2 layers"):
         pi.score(make_prompts(3), IDS, MASK, ROWS)
 

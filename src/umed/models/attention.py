@@ -2,7 +2,8 @@
 
 With SDPA or flash attention `output_attentions=True` returns nothing, and full eager maps are far too large. The
 function registered here answers exactly like SDPA and, while a `Recorder` is active, also computes the softmax of the
-asked rows and keeps their image columns.
+asked rows and keeps their image columns. Where a model caps its scores (Gemma 2), which SDPA cannot, it answers like
+eager attention.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward as softcapped_attention
 
-IMPLEMENTATION = "sdpa_evidence"
+IMPLEMENTATION = "evidence"  # with "sdpa" in its name transformers would refuse it to models with capped scores
 
 
 @dataclass
@@ -76,19 +78,41 @@ def sdpa_with_evidence(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """SDPA; the active recorder also gets the softmax rows of equation (6), in fp32 and differentiable."""
-    recorder = _active.get()
+    recorder, softcap = _active.get(), kwargs.get("softcap")
     if recorder is not None and any(module is m for m in recorder.modules):
-        recorder.kept.append(_rows(recorder, query, key, attention_mask, scaling))
-    return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        recorder.kept.append(_rows(recorder, query, key, attention_mask, scaling, softcap))
+    if softcap is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    mask = _added(module, query, key, attention_mask)  # SDPA squashes no scores
+    return softcapped_attention(module, query, key, value, mask, scaling=scaling, **kwargs)[0], None
 
 
-def _rows(recorder: Recorder, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float | None) -> Tensor:
+def _added(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor | None:
+    """The mask as eager attention adds it to the scores; a mask that SDPA leaves out is causal for several rows."""
+    length = query.shape[2]
+    if mask is None and length > 1 and getattr(module, "is_causal", True):
+        mask = torch.ones(length, key.shape[2], dtype=torch.bool, device=key.device).tril()[None, None]
+    if mask is None or mask.dtype != torch.bool:
+        return mask
+    return torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, torch.finfo(query.dtype).min)
+
+
+def _rows(
+    recorder: Recorder,
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | None,
+    scaling: float | None,
+    softcap: float | None = None,
+) -> Tensor:
     rows, columns = recorder.rows_BN, recorder.columns_BP
     batch, heads, length, size = query.shape
     index = torch.where(rows < 0, length - 1, rows)  # a stand-in that is no padding: its softmax is finite
     picked = query.gather(2, index[:, None, :, None].expand(-1, heads, -1, size))
     keys = repeat_kv(key, heads // key.shape[1])
     scores = (picked.float() @ keys.float().transpose(-1, -2)) * (scaling if scaling is not None else size**-0.5)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
     if mask is None:  # causal, aligned to the last key
         last = index + key.shape[2] - length
         seen = torch.arange(key.shape[2], device=key.device) <= last[..., None]

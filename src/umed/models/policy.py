@@ -35,7 +35,7 @@ class Policy(nn.Module):
     """A vision-language model with its critic.
 
     Args:
-        model: the transformers model, or a PEFT model around it, with attention implementation `sdpa_evidence`.
+        model: the transformers model, or a PEFT model around it, with attention implementation `evidence`.
         processor: the family's processor.
         backbone: the family.
         temperature: of sampling, and so of every log-probability.

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from umed.boxes import Box, BoxError
+from umed.models.backbones.json_codec import THINKING
 
 _NUMBER = r"\s*(-?\d{1,20}(?:\.\d{0,20})?|-?\.\d{1,20})\s*"
 _BOX = re.compile(rf"\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\]")
-_THINKING = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class FloatCodec:
     def read(self, text: str, width: int, height: int) -> list[Box] | None:
         """All readable boxes; None when there is none (reading R13). A list of four that is no box is left out."""
         boxes = []
-        for four in _BOX.findall(_THINKING.sub(" ", text)):
+        for four in _BOX.findall(THINKING.sub(" ", text)):
             try:
                 boxes.append(Box.from_xyxy([float(v) for v in four], 1, 1))
             except BoxError:
@@ -49,7 +49,7 @@ class FloatCodec:
 
     def strip(self, text: str) -> str:
         """The answer without its boxes, as plain language."""
-        return _BOX.sub(" ", _THINKING.sub(" ", text))
+        return _BOX.sub(" ", THINKING.sub(" ", text))
 
     def quantum(self, width: int, height: int) -> tuple[float, float]:
         """The step of a written coordinate, across and down, as a fraction of the frame."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from umed.boxes import Box
 
-_THINKING = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
+THINKING = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
 _FENCE = re.compile(r"```(?:json)?")
 _ARRAY = re.compile(r"\[\s*\{.*?\}\s*\]", re.DOTALL)
 _OBJECT = re.compile(r"\{[^{}]*\}")
@@ -36,7 +36,7 @@ class JsonCodec:
         steps, ends = (width / self.step, height / self.step), (width, height) * 2
         items = []
         for b in sorted(boxes, key=lambda b: (b.y0, b.x0)):
-            corners = [min(self.step * _round(v), end) for v, end in zip(_grown(b, *steps), ends, strict=True)]
+            corners = [min(self.step * rounded(v), end) for v, end in zip(grown(b, *steps), ends, strict=True)]
             items.append({self.key: self._ordered(corners), "label": label})
         return json.dumps(items, separators=(",", ":"), ensure_ascii=False)
 
@@ -47,7 +47,7 @@ class JsonCodec:
         outside the frame) is left out.
         """
         width, height = self._units(width, height)
-        answer = _FENCE.sub(" ", _THINKING.sub(" ", text))
+        answer = _FENCE.sub(" ", THINKING.sub(" ", text))
         boxes = []
         for item in _OBJECT.findall(answer):
             try:
@@ -76,18 +76,18 @@ class JsonCodec:
 
     def strip(self, text: str) -> str:
         """The answer without its boxes, as plain language."""
-        return _OBJECT.sub(" ", _ARRAY.sub(" ", _FENCE.sub(" ", _THINKING.sub(" ", text))))
+        return _OBJECT.sub(" ", _ARRAY.sub(" ", _FENCE.sub(" ", THINKING.sub(" ", text))))
 
 
-def _grown(box: Box, width: float, height: float) -> tuple[float, float, float, float]:
+def grown(box: Box, width: float, height: float) -> tuple[float, float, float, float]:
     """A box thinner than one step keeps one step, so that rounding never makes it empty."""
     x0, y0, x1, y1 = box.to_xyxy(width, height)
-    if _round(x1) <= _round(x0):
+    if rounded(x1) <= rounded(x0):
         x0, x1 = (int(x0), int(x0) + 1) if x0 < width - 1 else (width - 1, width)
-    if _round(y1) <= _round(y0):
+    if rounded(y1) <= rounded(y0):
         y0, y1 = (int(y0), int(y0) + 1) if y0 < height - 1 else (height - 1, height)
     return x0, y0, x1, y1
 
 
-def _round(value: float) -> int:
+def rounded(value: float) -> int:
     return int(value + 0.5)
