@@ -138,6 +138,7 @@ def make_rollout(make_prompts: Callable[..., list[Prompt]]) -> Callable[..., Rol
             box_span_BT=mask,
             name_span_BT=mask,
             ref_logp_BT=-random[2].abs(),
+            penalty_BT=torch.zeros(count, length),
             reward_B=torch.zeros(count),
             attention_max_B=torch.zeros(count),
             advantages_BT=random[3] * mask,

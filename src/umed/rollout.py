@@ -45,6 +45,7 @@ class Rollout:
     box_span_BT: Tensor  # True on the tokens that write the boxes
     name_span_BT: Tensor  # True on the tokens that name an abnormality
     ref_logp_BT: Tensor
+    penalty_BT: Tensor  # taken off each token's reward
     reward_B: Tensor
     attention_max_B: Tensor
     advantages_BT: Tensor

@@ -1,6 +1,7 @@
 """The loop of stage 2 on a tiny model: on-policy at first, and every option reaches the weights."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,11 @@ from umed.errors import InputError
 from umed.methods.aar import AbnormalAwareRewarding, explained_variance
 from umed.methods.credit.gae import GaeCredit
 from umed.methods.credit.group import GroupCredit
+from umed.methods.credit.reinforce_pp import ReinforceCredit
+from umed.methods.credit.rloo import RlooCredit
+from umed.methods.kl import Kl
 from umed.methods.objective import ClippedObjective
+from umed.models.load import save_adapter
 from umed.models.policy import Policy
 from umed.rewards.localization import LocalizationReward
 from umed.rewards.total import TotalReward
@@ -173,16 +178,55 @@ def test_unscorable_answers_leave_every_weight_as_it_was(
     assert not moved(before, pi)
 
 
-def test_a_loss_that_is_not_finite_stops_with_its_name(
-    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
+def test_a_loss_that_is_not_finite_is_skipped_and_then_stops_with_its_name(
+    policy: Callable[..., Policy],
+    make_prompts: Callable[..., list[Prompt]],
+    train: Callable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     pi = policy(adapter=LORA)
     with torch.no_grad():
         pi.value_head.layers[-1].bias.fill_(torch.inf)
     before = trained(pi)
-    with pytest.raises(FloatingPointError, match="policy/value_loss"):
-        train(aar(pi, credit=GroupCredit()), [make_prompts(2)])
+    (logged,) = train(aar(pi, credit=GroupCredit()), [make_prompts(2)])
+    assert logged["policy/skipped"] == 1 and "policy/value_loss" not in logged
     assert not moved(before, pi)
+    with pytest.raises(InputError, match="policy/value_loss, .*not finite at aar/iteration 1, 2 steps in a row"):
+        train(aar(pi, credit=GroupCredit(), max_skipped=2), [make_prompts(2)] * 3)
+    assert not moved(before, pi)
+    kept = torch.load(tmp_path / "bad_batch.pt", weights_only=True)
+    assert kept["records"] == ["synthetic/0", "synthetic/1"] or kept["records"] == ["synthetic/1", "synthetic/0"]
+    assert len(kept["answers"]) == 6 and kept["ids_BT"].shape == kept["advantages_BT"].shape
+
+
+def test_a_batch_that_nothing_could_score_is_told_once_and_momentum_does_not_move_it(
+    policy: Callable[..., Policy],
+    make_prompts: Callable[..., list[Prompt]],
+    train: Callable,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pi, seen = policy(adapter=LORA), []
+
+    def score(rollout: Rollout) -> Tensor:
+        seen.append(trained(pi))
+        return by_ids(rollout) if len(seen) == 1 else torch.full((len(rollout.ids_BT),), torch.nan)
+
+    logged = train(aar(pi, {"relevance": Judged(score)}), [make_prompts(2)] * 3)
+    assert [line["reward/unscored"] for line in logged] == [0, 1, 1]
+    assert moved(seen[0], pi) and not moved(seen[1], pi)
+    assert capsys.readouterr().err.count("no answer of this batch could be scored") == 1
+
+
+def test_answers_without_any_box_teach_nothing_and_break_nothing(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
+) -> None:
+    pi = policy(adapter=LORA)
+    (logged,) = train(
+        aar(pi, {"localization": LocalizationReward()}, GroupCredit(), ClippedObjective(c2=0, c3=0)), [make_prompts(2)]
+    )
+    assert logged["rollout/unparsed"] == 1.0 and logged["reward/localization"] == 0 and logged["policy/grad_norm"] == 0
 
 
 def test_score_function_pays_the_whole_reward(
@@ -237,23 +281,44 @@ def test_explained_variance(make_rollout: Callable[..., Rollout]) -> None:
     assert explained_variance(rollout.updated(mask_BT=torch.zeros_like(rollout.mask_BT))) == 0.0
 
 
-def test_the_kl_penalty_starts_at_zero_and_keeps_its_reference(
-    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
+CREDITS = [GaeCredit, GroupCredit, RlooCredit, ReinforceCredit]
+
+
+@pytest.mark.parametrize("where", ["reward", "loss"])
+@pytest.mark.parametrize("credit", CREDITS)
+def test_kl_is_exactly_zero_at_the_start_of_stage_2_and_then_grows(
+    policy: Callable[..., Policy],
+    make_prompts: Callable[..., list[Prompt]],
+    train: Callable,
+    tmp_path: Path,
+    credit: type,
+    where: str,
 ) -> None:
-    """The reference is what training started from, an adapter with weights of its own, not the bare base model."""
-    pi = policy(adapter=LORA)
+    """An adapter with dropout, tuned, saved and loaded: it is the reference, not the bare base model."""
+    tuned = policy(adapter={**LORA, "lora_dropout": 0.1})
     with torch.no_grad():
-        for name, p in pi.named_parameters():
+        for name, p in tuned.named_parameters():
             if "lora_B" in name:
                 p.normal_(std=0.3)
-    before = trained(pi)
-    method = aar(pi, credit=GaeCredit(kl_coef=0.1), lr=1e-2)
-    method.policy, method.build = None, lambda _: pi
+    save_adapter(tuned, tmp_path, {})
+    method = aar(None, credit=credit(), lr=1e-2, kl=Kl(0.1, where=where))
+    method.policy, method.build = None, lambda dropout: policy(init_from=str(tmp_path), dropout=dropout)
     logged = train(method, [make_prompts(2)] * 3)
-    assert logged[0]["policy/kl_ref"] == 0
-    assert logged[2]["policy/kl_ref"] > 0
-    assert all(torch.equal(method.reference[n], v) for n, v in before.items())
-    assert moved(before, pi)
+    assert logged[0]["policy/kl_ref"] == 0 and logged[0]["policy/kl"] < 1e-9
+    assert logged[2]["policy/kl_ref"] > 0 and logged[2]["policy/kl_coef"] == 0.1
+    assert all(torch.equal(method.reference[n], v) for n, v in trained(tuned).items() if "lora" in n)
+    assert len({id(p) for p in method.policy.core.parameters()}) == len({id(p) for p in tuned.core.parameters()})
+
+
+def test_the_penalty_holds_the_policy_back(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
+) -> None:
+    ends = []
+    for coef in (1e-6, 3.0):
+        pi = policy(adapter=LORA)
+        kl = Kl(coef, where="loss")
+        ends.append(train(aar(pi, credit=RlooCredit(), lr=3e-3, kl=kl), [make_prompts(2)] * 8)[-1]["policy/kl_ref"])
+    assert ends[1] < ends[0]
 
 
 def test_span_credit_needs_the_whole_reward_in_the_advantage() -> None:

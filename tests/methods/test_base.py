@@ -1,6 +1,7 @@
 """One optimizer step: checked, clipped, then taken."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import lightning as L
@@ -36,20 +37,30 @@ class Toy(torch.nn.Module):
         super().__init__()
         self.model, self.value_head = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
         self.device = torch.device("cpu")
+        self.critic = SimpleNamespace(body=lambda: [])
+
+    def body(self) -> list[torch.nn.Parameter]:
+        return list(self.model.parameters())
 
 
 def weights(method: Plain) -> list[torch.Tensor]:
     return [p.detach().clone() for p in method.policy.parameters()]
 
 
-def test_a_loss_that_is_not_finite_changes_nothing_and_names_its_term() -> None:
+def nothing() -> dict:
+    return {}
+
+
+def test_a_loss_that_is_not_finite_changes_nothing_and_is_counted() -> None:
     method = Plain(Toy(), lr=0.1)
-    before = weights(method)
+    before, schedule = weights(method), method.lr_schedulers().last_epoch
     sum(p.sum() for p in method.policy.parameters()).backward()
-    with pytest.raises(FloatingPointError, match="policy/entropy not finite at test/iteration 0: no step taken"):
-        method.apply_gradients({"policy/clip": torch.tensor(1.0), "policy/entropy": torch.tensor(float("nan"))})
+    parts = {"policy/clip": torch.tensor(1.0), "policy/entropy": torch.tensor(float("nan"))}
+    told = method.apply_gradients(parts, nothing)
+    assert float(told["policy/skipped"]) == 1 and "policy/entropy" not in told and float(told["policy/clip"]) == 1
     assert all(torch.equal(a, b) for a, b in zip(weights(method), before, strict=True))
     assert all(p.grad is None or (p.grad == 0).all() for p in method.policy.parameters())
+    assert not method.optimizers().state and method.lr_schedulers().last_epoch == schedule
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -57,9 +68,31 @@ def test_a_gradient_that_is_not_finite_changes_nothing(value: float) -> None:
     method = Plain(Toy(), lr=0.1)
     before = weights(method)
     next(method.policy.parameters()).grad = torch.full((1, 2), value)
-    with pytest.raises(FloatingPointError, match="policy/grad_norm"):
-        method.apply_gradients({"policy/clip": torch.tensor(1.0)})
+    told = method.apply_gradients({"policy/clip": torch.tensor(1.0)}, nothing)
+    assert "policy/grad_norm" not in told and float(told["policy/skipped"]) == 1
     assert all(torch.equal(a, b) for a, b in zip(weights(method), before, strict=True))
+
+
+def test_several_in_a_row_stop_the_run_and_keep_the_batch(tmp_path: Path) -> None:
+    method = Plain(Toy(), lr=0.1, max_skipped=3)
+    method._trainer = SimpleNamespace(default_root_dir=tmp_path)  # type: ignore[assignment]
+    bad, good = {"policy/clip": torch.tensor(float("nan"))}, {"policy/clip": torch.tensor(0.0)}
+
+    def step(parts: dict) -> None:
+        for p in method.policy.parameters():
+            p.grad = torch.ones_like(p)
+        method.apply_gradients(parts, lambda: {"ids_BT": torch.ones(2, 3), "records": ["a/1"]})
+
+    for parts in (bad, bad, good, bad, bad):  # a good one in between: not in a row
+        step(parts)
+    checkpoint: dict = {}
+    method.on_save_checkpoint(checkpoint)
+    assert checkpoint["skipped"] == 2
+    with pytest.raises(InputError, match="policy/clip not finite at test/iteration 0, 3 steps in a row") as error:
+        step(bad)
+    assert "\n" not in str(error.value) and str(tmp_path / "bad_batch.pt") in str(error.value)
+    kept = torch.load(tmp_path / "bad_batch.pt", weights_only=True)
+    assert kept["records"] == ["a/1"] and kept["ids_BT"].shape == (2, 3) and kept["not_finite"] == ["policy/clip"]
 
 
 def test_the_gradient_is_clipped_before_the_step() -> None:
@@ -73,7 +106,7 @@ def test_the_gradient_is_clipped_before_the_step() -> None:
     for p in method.policy.parameters():
         p.grad = torch.full_like(p, 3.0)
     before = weights(method)
-    told = method.apply_gradients({})["policy/grad_norm"]
+    told = method.apply_gradients({}, nothing)["policy/grad_norm"]
     assert seen == [pytest.approx(0.5, rel=1e-4)]
     assert float(told) == pytest.approx(3.0 * 6**0.5)  # what is logged is the norm before clipping
     assert not any(torch.equal(a, b) for a, b in zip(weights(method), before, strict=True))
@@ -134,7 +167,7 @@ def test_a_checkpoint_holds_the_trained_weights_only(policy: Callable[..., Polic
     assert all(torch.equal(v, state[n]) for n, v in method.state_dict().items())
     checkpoint: dict = {}
     method.on_save_checkpoint(checkpoint)
-    other = SimpleNamespace(iteration=0)
+    other = SimpleNamespace(iteration=0, skipped=0)
     Method.on_load_checkpoint(other, checkpoint)
     assert other.iteration == 5
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from umed.chat import Prompt
 from umed.errors import InputError
 from umed.methods.credit.group import GroupCredit
+from umed.methods.kl import Kl, k3
 from umed.methods.objective import (
     ClippedObjective,
     clipped_surrogate,
@@ -139,6 +140,57 @@ def test_kl_is_never_negative_and_clipfrac_counts(make_rollout: Callable[..., Ro
     assert float(parts["policy/kl"]) == pytest.approx(float((ratio - 1 - ratio.log()).mean()), rel=1e-4)
 
 
+@pytest.mark.parametrize(("high", "dual"), [(None, None), (0.4, None), (None, 3.0), (0.28, 2.0)])
+def test_asymmetric_and_dual_clip_against_numpy(high: float | None, dual: float | None) -> None:
+    logp, old, advantage = (2 * torch.randn(200, generator=RNG) for _ in range(3))
+    ratio, a = np.exp((logp - old).numpy()), advantage.numpy()
+    expected = np.minimum(ratio * a, np.clip(ratio, 0.8, 1 + (high or 0.2)) * a)
+    if dual:
+        expected = np.where(a < 0, np.maximum(expected, dual * a), expected)
+    np.testing.assert_allclose(clipped_surrogate(logp, old, advantage, 0.2, high, dual), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dual", [1.0, 0.5])
+def test_a_dual_clip_that_would_clip_everything_is_refused(dual: float) -> None:
+    with pytest.raises(InputError, match="objective.dual_clip"):
+        ClippedObjective(dual_clip=dual)
+
+
+def test_truncated_answers_leave_the_loss_only_when_asked(make_rollout: Callable[..., Rollout]) -> None:
+    rollout = make_rollout(2, 2)
+    rollout = rollout.updated(truncated_B=torch.tensor([True, False, False, True]))
+    assert torch.equal(ClippedObjective().kept(rollout).mask_BT, rollout.mask_BT)
+    kept = ClippedObjective(mask_truncated=True).kept(rollout)
+    assert not kept.mask_BT[[0, 3]].any() and torch.equal(kept.mask_BT[[1, 2]], rollout.mask_BT[[1, 2]])
+    nothing = ClippedObjective(mask_truncated=True).kept(rollout.updated(truncated_B=torch.ones(4, dtype=torch.bool)))
+    said = scores(rollout)
+    loss, _ = loss_of(ClippedObjective(), said, nothing)
+    loss.backward()
+    assert float(loss.detach()) == 0 and said.logp_BT.grad.isfinite().all() and (said.logp_BT.grad == 0).all()
+
+
+def test_the_entropy_bonus_follows_its_target() -> None:
+    objective = ClippedObjective(c3=0.01, entropy_target=1.0, c3_step=0.004, c3_max=0.015)
+    seen = [objective.steer(e)["policy/c3"] for e in (0.5, 0.5, 2.0, 2.0, 2.0, 2.0, 2.0)]
+    np.testing.assert_allclose(seen, [0.01, 0.014, 0.015, 0.011, 0.007, 0.003, 0.0], atol=1e-9)
+    other = ClippedObjective(entropy_target=1.0)
+    other.load(objective.state())
+    assert other.c3 == objective.c3
+    assert ClippedObjective(c3=0.01).steer(0.5) == {}
+
+
+@pytest.mark.parametrize("aggregation", ["token_mean", "seq_mean", "constant"])
+def test_the_kl_in_the_loss_is_weighed_like_the_rest(make_rollout: Callable[..., Rollout], aggregation: str) -> None:
+    rollout = make_rollout(2, 2)
+    said = scores(rollout)
+    without, with_kl = (ClippedObjective(aggregation=aggregation, max_length=10) for _ in range(2))
+    with_kl.kl = Kl(0.3, where="loss")
+    weights = token_weights(rollout.mask_BT, aggregation, 10) / total_weight(rollout.mask_BT, aggregation)
+    expected = 0.3 * (k3(said.logp_BT, rollout.ref_logp_BT) * weights).sum()
+    found = loss_of(with_kl, said, rollout)[0] - loss_of(without, said, rollout)[0]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
 # ---- R18: what E_t means, on two answers of 1 and 3 tokens
 
 
@@ -162,7 +214,8 @@ def test_loss_and_gradient_do_not_depend_on_micro_batches(
     make_rollout: Callable[..., Rollout], aggregation: str, queries_each: int
 ) -> None:
     rollout = make_rollout(8, 2, [1, 6, 2, 5, 4, 4, 3, 1, 6, 6, 1, 1, 2, 3, 5, 4])
-    objective = ClippedObjective(aggregation=aggregation, max_length=10)
+    objective = ClippedObjective(aggregation=aggregation, max_length=10, clip_eps_high=0.3, dual_clip=2.0)
+    objective.kl = Kl(0.2, "k1", "loss")
     said = scores(rollout)
     expected, expected_parts = loss_of(objective, said, rollout)
     gradients = torch.autograd.grad(expected, [said.logp_BT, said.entropy_BT, said.values_BT])

@@ -122,6 +122,17 @@ def test_attention_is_read_at_the_gold_names_tokens(
     torch.testing.assert_close(rollout.attention_BNP, expected.detach())
 
 
+def test_the_attention_of_every_answer_token_can_be_read(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
+) -> None:
+    pi = policy()
+    say(pi, ["A stone .", "A"])
+    rollout = Sampler(2, looking="answer")(pi, make_prompts(1), ALL, rng())
+    lengths = rollout.mask_BT.sum(1).tolist()
+    assert rollout.name_BN.tolist() == [list(range(1, n + 1)) + [-1] * (max(lengths) - n) for n in lengths]
+    assert (rollout.attention_BNP.sum(-1) > 0).tolist() == (rollout.name_BN >= 0).tolist()
+
+
 def test_a_run_without_attention_does_not_pay_for_it(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
 ) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from umed.errors import InputError
 from umed.methods.credit.gae import GaeCredit
 from umed.methods.credit.group import GroupCredit
-from umed.rewards.total import TotalReward, group_max, over_max
+from umed.rewards.total import TotalReward, group_max, over_max, zscore
 from umed.rollout import Rollout
 
 NAN = float("nan")
@@ -112,8 +112,8 @@ def test_needs_are_the_union() -> None:
 def test_the_literal_reading_adds_the_advantage_of_relevance_alone(make_rollout: Callable[..., Rollout]) -> None:
     parts = {"relevance": Fixed(0.0, 1.0, 0.3, 0.3, max_normalized=False), "localization": Fixed(0.1, 0.2, 0.0, 0.0)}
     rollout = make_rollout(2, 2)
-    plain = TotalReward(parts, 2)(rollout, GroupCredit(scale=False))
-    literal = TotalReward(parts, 2, advantage_in_reward="literal")(rollout, GroupCredit(scale=False))
+    plain = TotalReward(parts, 2)(rollout, GroupCredit(scale="none"))
+    literal = TotalReward(parts, 2, advantage_in_reward="literal")(rollout, GroupCredit(scale="none"))
     np.testing.assert_allclose(literal.total_B - plain.total_B, [-0.5, 0.5, 0, 0], atol=1e-6)
     assert not literal.total_B.requires_grad
 
@@ -123,3 +123,34 @@ def test_the_literal_reading_keeps_unscorable_answers_unscorable(make_rollout: C
     total = TotalReward({"relevance": relevance}, 2, advantage_in_reward="literal")
     found = total(make_rollout(3, 2), GaeCredit()).total_B
     assert found.isnan().tolist() == [False, True, False, False, True, True]
+
+
+def test_zscore_against_numpy() -> None:
+    x = np.array([[0.1, 0.2, 0.9], [0.5, 0.5, 0.5], [1.0, NAN, 3.0], [NAN, NAN, 2.0]])
+    expected = (x - np.nanmean(x, 1, keepdims=True)) / np.where(np.nanstd(x, 1) > 0, np.nanstd(x, 1), 1)[:, None]
+    found = zscore(torch.tensor(x).flatten(), 3).view(4, 3)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert (found[1] == 0).all()
+
+
+def test_zscore_is_of_each_reward_before_the_sum(make_rollout: Callable[..., Rollout]) -> None:
+    """A reward a hundred times larger does not drown the other one."""
+    parts = {
+        "relevance": Fixed(0.0, 100.0, 50.0, 50.0, max_normalized=False),
+        "localization": Fixed(0.2, 0.1, 0.0, 0.4, weight=2.0),
+    }
+    scored = TotalReward(parts, 2, "zscore")(make_rollout(2, 2), GaeCredit())
+    np.testing.assert_allclose(scored.total_B, [-1 + 2, 1 - 2, -2, 2], atol=1e-5)
+
+
+@pytest.mark.parametrize("normalize", ["max", "zscore"])
+def test_one_answer_alone_is_refused(normalize: str) -> None:
+    with pytest.raises(InputError, match=f"num_candidates=1 with reward.normalize={normalize}"):
+        TotalReward({"localization": Fixed(1.0)}, 1, normalize)  # type: ignore[arg-type]
+
+
+def test_what_nothing_could_score_is_counted(make_rollout: Callable[..., Rollout]) -> None:
+    scored = TotalReward({"relevance": Fixed(NAN, NAN, 0.5, 1.0, max_normalized=False)}, 2)(
+        make_rollout(2, 2), GaeCredit()
+    )
+    assert scored.means()["reward/unscored"] == 0.5

@@ -1,16 +1,19 @@
 """Stage 2, Abnormal-Aware Rewarding: PPO with three rewards."""
 
+import sys
 from collections import defaultdict
+from functools import partial
 from time import perf_counter
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from umed.chat import Prompt
 from umed.errors import InputError, positive
 from umed.methods.base import Method
-from umed.methods.credit.base import k3
+from umed.methods.kl import Kl
 from umed.methods.objective import ClippedObjective, total_weight
 from umed.methods.sampler import Sampler, rollout_stats
 from umed.models.modes import generating, trained_weights, with_weights
@@ -29,6 +32,8 @@ class AbnormalAwareRewarding(Method):
         num_epochs, num_minibatches: passes over a rollout and updates a pass.
         micro_batch: queries a backward pass, None = the whole minibatch; the result does not depend on it.
         critic_warmup: batches in which only the critic learns.
+        looking: whose attention the vision relevance reward reads, see `Sampler`.
+        kl: the penalty on leaving the policy of the start (reading R15), None = none.
     """
 
     stage = "aar"
@@ -46,13 +51,15 @@ class AbnormalAwareRewarding(Method):
         micro_batch: int | None = None,
         critic_warmup: int = 0,
         row: Literal["token", "predictor"] = "token",
+        looking: Literal["name", "answer"] = "name",
+        kl: Kl | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         counts = {"num_epochs": num_epochs, "num_minibatches": num_minibatches, "micro_batch": micro_batch}
         for name, value in counts.items():
             positive(f"method.{name}", value)
-        if num_candidates < 2 and not credit.uses_values:
+        if num_candidates < 2 and credit.compares:
             raise InputError(
                 f"method.num_candidates={num_candidates} with a group's baseline: one answer has nothing to be "
                 "compared with; use at least 2 candidates or credit=gae"
@@ -64,30 +71,29 @@ class AbnormalAwareRewarding(Method):
                 f"{objective.reward_term} does not put there whole: use objective.reward_term=credit"
             )
         self.rewards, self.credit, self.objective = rewards, credit, objective
-        self.sampler = Sampler(num_candidates, self.max_new_tokens, row)
+        self.kl = objective.kl = kl or Kl()
+        self.sampler = Sampler(num_candidates, self.max_new_tokens, row, looking)
         self.num_epochs, self.num_minibatches = num_epochs, num_minibatches
         self.micro_batch, self.critic_warmup = micro_batch, critic_warmup
         self.updates_per_batch = num_epochs * num_minibatches
         self.last: tuple[Rollout, Scored] | None = None
         self.reference: dict[str, Tensor] | None = None
+        self.told = False
 
     def configure_model(self) -> None:
         """Build the policy; what it is before its first update is the reference of the KL penalty (reading R15)."""
         super().configure_model()
-        if getattr(self.credit, "kl_coef", 0.0) and self.reference is None:
+        if self.kl.on and self.reference is None:
             self.reference = trained_weights(self.policy)
 
     def training_step(self, batch: list[Prompt], batch_idx: int) -> None:
         clock = [perf_counter()]
-        rollout = self.sampler(self.policy, batch, self.rewards.needs, self.generator(0))
-        if self.reference is not None:
-            with torch.no_grad(), generating(self.policy), with_weights(self.policy, self.reference):
-                said = self.policy.score(rollout.prompts, rollout.ids_BT, rollout.mask_BT)
-            rollout = rollout.updated(ref_logp_BT=said.logp_BT)
+        rollout = self.referred(self.sampler(self.policy, batch, self.rewards.needs, self.generator(0)))
         clock.append(perf_counter())
         scored = self.rewards(rollout, self.credit)
-        rollout = self.credit(rollout, self.objective.credited(scored), scored.summands)
-        rollout = rollout.updated(
+        self.warn(scored)
+        rollout = self.credit(self.kl.charged(rollout), self.objective.credited(scored), scored.summands)
+        rollout = self.objective.kept(rollout).updated(
             reward_B=scored.total_B.nan_to_num(0.0),
             attention_max_B=scored.maxima.get("vision_relevance", rollout.attention_max_B),
         )
@@ -99,21 +105,43 @@ class AbnormalAwareRewarding(Method):
                 stats[name].append(float(value))
         clock.append(perf_counter())
         self.last = (rollout, scored)
+        means = {name: sum(v) / len(v) for name, v in stats.items()}
         self.log_batch(
             {
                 **scored.means(),
                 **rollout_stats(rollout),
-                **{name: sum(v) / len(v) for name, v in stats.items()},
+                **means,
                 "policy/explained_variance": explained_variance(rollout),
-                **({"policy/kl_ref": reference_kl(rollout)} if self.reference is not None else {}),
+                **self.kl.steer(rollout),
+                **self.objective.steer(means.get("policy/entropy")),
                 **{
                     f"time/{n}": b - a for n, a, b in zip(("sample", "score", "update"), clock, clock[1:], strict=False)
                 },
             }
         )
 
+    def referred(self, rollout: Rollout) -> Rollout:
+        """The rollout with what the policy of the start thinks of its answers, where a penalty asks for it."""
+        if self.reference is None:
+            return rollout
+        with torch.no_grad(), generating(self.policy), with_weights(self.policy, self.reference):
+            said = self.policy.score(rollout.prompts, rollout.ids_BT, rollout.mask_BT)
+        return rollout.updated(ref_logp_BT=said.logp_BT)
+
+    def warn(self, scored: Scored) -> None:
+        """Say once that a whole batch went unscored; it is counted as `reward/unscored` every time."""
+        if not self.told and bool(scored.total_B.isnan().all()):
+            self.told = True
+            tqdm.write(
+                f"{self.stage}/iteration {self.iteration}: no answer of this batch could be scored by any reward, so "
+                "nothing is learned from it; see reward/unscored",
+                file=sys.stderr,
+            )
+
     def update(self, part: Rollout) -> dict[str, Tensor]:
-        """One optimizer step on a minibatch, in micro-batches of whole queries."""
+        """One optimizer step on a minibatch, in micro-batches of whole queries; none where no token counts."""
+        if not part.mask_BT.any():
+            return {}
         weight = total_weight(part.mask_BT, self.objective.aggregation)
         queries = torch.arange(len(part.prompts))
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
@@ -123,9 +151,25 @@ class AbnormalAwareRewarding(Method):
             for name, value in parts.items():
                 sums[name] = sums[name] + value
         if self.iteration < self.critic_warmup:
-            for p in self.policy.model.parameters():
+            for p in self.policy.body():
                 p.grad = None
-        return self.apply_gradients(dict(sums))
+        return self.apply_gradients(dict(sums), partial(evidence, part))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["controllers"] = {"kl": self.kl.state(), "objective": self.objective.state()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.kl.load(checkpoint["controllers"]["kl"])
+        self.objective.load(checkpoint["controllers"]["objective"])
+
+
+def evidence(part: Rollout) -> dict[str, Any]:
+    """A minibatch for inspection: ids, texts and tensors only."""
+    names = ("ids_BT", "mask_BT", "logp_BT", "values_BT", "ref_logp_BT", "reward_B", "advantages_BT", "returns_BT")
+    tensors = {name: getattr(part, name).detach().cpu() for name in names}
+    return {"records": [r.id for r in part.records], "answers": part.raw, **tensors}
 
 
 def explained_variance(rollout: Rollout) -> float:
@@ -134,9 +178,3 @@ def explained_variance(rollout: Rollout) -> float:
     values = rollout.values_BT[rollout.mask_BT]
     spread = returns.var(correction=0) if len(returns) else returns.new_zeros(())
     return float(1 - (returns - values).var(correction=0) / spread) if spread > 0 else 0.0
-
-
-def reference_kl(rollout: Rollout) -> float:
-    """Mean k3 estimate of KL(pi_old || pi_ref) over valid tokens (reading R15)."""
-    mask = rollout.mask_BT
-    return float(k3(rollout.logp_BT, rollout.ref_logp_BT)[mask].mean()) if mask.any() else 0.0

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -25,6 +26,7 @@ class Method(L.LightningModule):
         betas, weight_decay, max_grad_norm: of AdamW and of the clipping.
         epochs or steps: passes over the queries, or a number of batches.
         batch_size: records a batch.
+        max_skipped: steps in a row that are not finite before the run stops.
         val_samples: records of the validation split that are answered after each checkpoint interval.
     """
 
@@ -46,6 +48,7 @@ class Method(L.LightningModule):
         betas: Sequence[float] = (0.9, 0.999),
         weight_decay: float = 0.0,
         max_grad_norm: float = 1.0,
+        max_skipped: int = 3,
         max_new_tokens: int = 256,
         val_samples: int = 64,
     ) -> None:
@@ -53,6 +56,7 @@ class Method(L.LightningModule):
         for name, value in {
             "batch_size": batch_size,
             "max_new_tokens": max_new_tokens,
+            "max_skipped": max_skipped,
             "val_samples": val_samples,
         }.items():
             positive(f"method.{name}", value)
@@ -70,6 +74,7 @@ class Method(L.LightningModule):
         self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
         self.max_new_tokens, self.val_samples = max_new_tokens, val_samples
         self.updates_per_batch = 1
+        self.max_skipped, self.skipped = max_skipped, 0
         self.iteration = 0
         self.total = 0
 
@@ -83,9 +88,12 @@ class Method(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         head = list(self.policy.value_head.parameters())
-        body = [p for p in self.policy.model.parameters() if p.requires_grad]
-        groups = [{"params": body, "lr": self.lr, "weight_decay": self.weight_decay}]
-        groups += [{"params": head, "lr": self.head_lr, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [
+            {"params": self.policy.body(), "lr": self.lr, "weight_decay": self.weight_decay},
+            {"params": head, "lr": self.head_lr, "weight_decay": 0.0},
+        ]
+        if body := self.policy.critic.body():
+            groups.append({"params": body, "lr": self.lr, "weight_decay": 0.0})
         optimizer = torch.optim.AdamW(groups, betas=self.betas)
         updates = max(1, self.total * self.updates_per_batch)
         scheduler = get_scheduler(self.schedule, optimizer, math.ceil(self.warmup * updates), updates)
@@ -101,26 +109,43 @@ class Method(L.LightningModule):
     def on_train_batch_start(self, batch: list[Prompt], batch_idx: int) -> None:
         torch.manual_seed(self.generator(7).initial_seed() % 2**31)  # dropout
 
-    def apply_gradients(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Clip, check and step; a loss or gradient that is not finite names its term and changes nothing.
+    def apply_gradients(self, parts: dict[str, Tensor], evidence: Callable[[], dict[str, Any]]) -> dict[str, Tensor]:
+        """Clip, check and step. A loss or gradient that is not finite changes nothing: the step is skipped and counted.
+
+        Args:
+            evidence: what is written to `bad_batch.pt` when the run stops.
 
         Raises:
-            FloatingPointError: naming the parts that are not finite.
+            InputError: `max_skipped` such steps in a row, naming the parts that are not finite.
         """
         optimizer: Any = self.optimizers()
         scheduler: Any = self.lr_schedulers()
         trained = [p for group in optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(trained, self.max_grad_norm)
-        bad = [name for name, value in {**parts, "policy/grad_norm": norm}.items() if not torch.isfinite(value)]
+        found = {**parts, "policy/grad_norm": norm}
+        bad = [name for name, value in found.items() if not torch.isfinite(value)]
         if bad:
             optimizer.zero_grad()
-            raise FloatingPointError(
-                f"{', '.join(bad)} not finite at {self.stage}/iteration {self.iteration}: no step taken"
-            )
-        optimizer.step()
-        scheduler.step()
-        optimizer.zero_grad()
-        return {**parts, "policy/grad_norm": norm}
+            self.skipped += 1
+            if self.skipped >= self.max_skipped:
+                self.stop(bad, evidence())
+        else:
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+            self.skipped = 0
+        found["policy/skipped"] = torch.tensor(float(bool(bad)))
+        return {name: value for name, value in found.items() if name not in bad}
+
+    def stop(self, bad: Sequence[str], evidence: dict[str, Any]) -> None:
+        """End the run, the batch at hand in a file for inspection."""
+        file = Path(self.trainer.default_root_dir) / "bad_batch.pt"
+        where = {"stage": self.stage, "iteration": self.iteration, "not_finite": list(bad)}
+        torch.save({**where, **evidence}, file)
+        raise InputError(
+            f"{', '.join(bad)} not finite at {self.stage}/iteration {self.iteration}, {self.skipped} steps in a row: "
+            f"no step taken; the batch is in {file}. Lower method.lr, or look at what the batch holds"
+        )
 
     def log_batch(self, stats: Mapping[str, float | Tensor]) -> None:
         """Log everything at this batch; the axis is `<stage>/iteration`."""
@@ -147,10 +172,10 @@ class Method(L.LightningModule):
         return {n: v for n, v in super().state_dict(*args, **kwargs).items() if n in trained}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["iteration"] = self.iteration
+        checkpoint["iteration"], checkpoint["skipped"] = self.iteration, self.skipped
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.iteration = checkpoint["iteration"]
+        self.iteration, self.skipped = checkpoint["iteration"], checkpoint["skipped"]
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         return batch  # prompts are collated and moved by the policy

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from umed.errors import InputError, chosen
+from umed.methods.kl import Kl
 from umed.models.policy import Policy, Scores
 from umed.rewards.total import Scored
 from umed.rollout import Rollout
@@ -14,10 +15,19 @@ from umed.rollout import Rollout
 Parts = dict[str, Tensor]
 
 
-def clipped_surrogate(logp: Tensor, old: Tensor, advantages: Tensor, eps: float) -> Tensor:
-    """min(rho A, clip(rho, 1 - eps, 1 + eps) A) per token, equation (8)."""
+def clipped_surrogate(
+    logp: Tensor, old: Tensor, advantages: Tensor, eps: float, eps_high: float | None = None, dual: float | None = None
+) -> Tensor:
+    """min(rho A, clip(rho, 1 - eps, 1 + eps_high) A) per token, equation (8).
+
+    Args:
+        eps_high: None = eps; a higher one lets rare tokens grow (DAPO).
+        dual: where A < 0 the gain is not below dual * A, however large rho is (dual-clip PPO); above 1.
+    """
     ratio = (logp - old).exp()
-    return torch.minimum(ratio * advantages, ratio.clamp(1 - eps, 1 + eps) * advantages)
+    high = eps if eps_high is None else eps_high
+    gain = torch.minimum(ratio * advantages, ratio.clamp(1 - eps, 1 + high) * advantages)
+    return gain if dual is None else torch.where(advantages < 0, torch.maximum(gain, dual * advantages), gain)
 
 
 def clipped_value_error(values: Tensor, old: Tensor, target: Tensor, clip: float) -> Tensor:
@@ -48,6 +58,10 @@ class ClippedObjective:
 
     Args:
         clip_eps, c1, c2, c3, value_clip: of the equations.
+        clip_eps_high, dual_clip: see `clipped_surrogate`.
+        entropy_target: nats a token; c3 rises by `c3_step` after each batch below it and falls after each above, within
+            [0, c3_max]. None = c3 stays.
+        mask_truncated: answers that reached the length limit leave the loss.
         reward_term: reading R8 of c1 * r_t: `credit` (through the advantage), `score_function` (c1 R log pi, the
             advantage from r_LLM alone) or `differentiable` (c1 r_att / max r_att with its gradient).
         aggregation: reading R18: `token_mean`, `seq_mean` or `constant`.
@@ -65,11 +79,23 @@ class ClippedObjective:
         reward_term: Literal["credit", "score_function", "differentiable"] = "credit",
         aggregation: Literal["token_mean", "seq_mean", "constant"] = "token_mean",
         max_length: int = 256,
+        clip_eps_high: float | None = None,
+        dual_clip: float | None = None,
+        entropy_target: float | None = None,
+        c3_step: float = 1e-3,
+        c3_max: float = 0.1,
+        mask_truncated: bool = False,
     ) -> None:
         chosen("objective.reward_term", reward_term, "credit", "score_function", "differentiable")
         chosen("objective.aggregation", aggregation, "token_mean", "seq_mean", "constant")
         self.clip_eps, self.c1, self.c2, self.c3, self.value_clip = clip_eps, c1, c2, c3, value_clip
         self.reward_term, self.aggregation, self.max_length = reward_term, aggregation, max_length
+        if dual_clip is not None and dual_clip <= 1:
+            raise InputError(f"objective.dual_clip={dual_clip}: give a number above 1, or null")
+        self.clip_eps_high, self.dual_clip = clip_eps_high, dual_clip
+        self.entropy_target, self.c3_step, self.c3_max = entropy_target, c3_step, c3_max
+        self.mask_truncated = mask_truncated
+        self.kl = Kl()
         self.attention_share: Callable[[Tensor, Rollout], Tensor] | None = None
 
     def check(self, parts: dict) -> None:
@@ -90,6 +116,27 @@ class ClippedObjective:
             return scored.total_B - scored.summands["vision_relevance"].nan_to_num(0.0)
         return scored.total_B
 
+    def kept(self, rollout: Rollout) -> Rollout:
+        """The rollout without the answers that leave the loss."""
+        gone = rollout.truncated_B[:, None].to(rollout.mask_BT.device) & self.mask_truncated
+        return rollout.updated(mask_BT=rollout.mask_BT & ~gone)
+
+    def steer(self, entropy: float | None) -> dict[str, float]:
+        """Move c3 towards the entropy's target after a batch; what it was."""
+        if self.entropy_target is None:
+            return {}
+        told = {"policy/c3": self.c3}
+        if entropy is not None:
+            step = self.c3_step if entropy < self.entropy_target else -self.c3_step
+            self.c3 = min(max(self.c3 + step, 0.0), self.c3_max)
+        return told
+
+    def state(self) -> dict[str, float]:
+        return {"c3": self.c3}
+
+    def load(self, state: dict[str, float]) -> None:
+        self.c3 = state["c3"]
+
     def __call__(self, policy: Policy, part: Rollout, weight: float) -> tuple[Tensor, Parts]:
         """The loss of a micro-batch whose update batch weighs `weight`, and its named parts (sums over the batch)."""
         rows = part.name_BN.to(policy.device) if self.attention_share else None
@@ -101,7 +148,9 @@ class ClippedObjective:
         mask = part.mask_BT
         share = token_weights(mask, self.aggregation, self.max_length) / weight
         logp = said.logp_BT.where(mask, part.logp_BT)
-        gain = clipped_surrogate(logp, part.logp_BT, part.advantages_BT, self.clip_eps)
+        gain = clipped_surrogate(
+            logp, part.logp_BT, part.advantages_BT, self.clip_eps, self.clip_eps_high, self.dual_clip
+        )
         if self.reward_term == "score_function":
             gain = gain + self.c1 * part.reward_B.to(logp)[:, None] * logp
         if self.attention_share:
@@ -110,16 +159,18 @@ class ClippedObjective:
             gain = gain + (self.c1 * torch.where(best > 0, r_att / best.where(best > 0, 1.0), 0.0))[:, None]
         value = clipped_value_error(said.values_BT, part.values_BT, part.returns_BT, self.value_clip)
         clip, value_loss, spread = (-(gain * share).sum(), (value * share).sum(), (said.entropy_BT * share).sum())
-        loss = clip + self.c2 * value_loss - self.c3 * spread
+        away = (self.kl.loss(logp, part.ref_logp_BT) * share).sum()
+        loss = clip + self.c2 * value_loss - self.c3 * spread + away
         with torch.no_grad():
             log_ratio = logp - part.logp_BT
-            off = ((log_ratio.exp() - 1).abs() > self.clip_eps).float()
-            k3 = log_ratio.exp() - 1 - log_ratio
+            high = self.clip_eps if self.clip_eps_high is None else self.clip_eps_high
+            change = log_ratio.exp() - 1
+            off = ((change < -self.clip_eps) | (change > high)).float()
             parts = {
                 "policy/clip": clip.detach(),
                 "policy/value_loss": value_loss.detach(),
                 "policy/entropy": spread.detach(),
-                "policy/kl": (k3 * share).sum(),
+                "policy/kl": ((change - log_ratio) * share).sum(),
                 "policy/clipfrac": (off * share).sum(),
             }
         return loss, parts

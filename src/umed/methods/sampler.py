@@ -21,13 +21,19 @@ class Sampler:
         num_candidates: G.
         max_new_tokens: T at most; an answer that reaches it is `truncated`.
         row: reading R4, the attention row of a name token: where it is read in (`token`) or one earlier (`predictor`).
+        looking: whose attention counts, the tokens of the abnormality's `name` (the paper) or of the whole `answer`.
     """
 
     def __init__(
-        self, num_candidates: int = 4, max_new_tokens: int = 256, row: Literal["token", "predictor"] = "token"
+        self,
+        num_candidates: int = 4,
+        max_new_tokens: int = 256,
+        row: Literal["token", "predictor"] = "token",
+        looking: Literal["name", "answer"] = "name",
     ) -> None:
         chosen("method.row", row, "token", "predictor")
-        self.num_candidates, self.max_new_tokens, self.row = num_candidates, max_new_tokens, row
+        chosen("method.looking", looking, "name", "answer")
+        self.num_candidates, self.max_new_tokens, self.row, self.looking = num_candidates, max_new_tokens, row, looking
 
     @torch.no_grad()
     def __call__(
@@ -48,7 +54,8 @@ class Sampler:
         ]
         length = answers.ids_BT.shape[1]
         name_BT = _inside(offsets, gold_spans, length)
-        name_BN = _positions(name_BT, first=1 if self.row == "token" else 0).to(policy.device)
+        looking_BT = name_BT if self.looking == "name" else answers.mask_BT.cpu()
+        name_BN = _positions(looking_BT, first=1 if self.row == "token" else 0).to(policy.device)
         with generating(policy):
             said = policy.score(prompts, answers.ids_BT, answers.mask_BT, name_BN if "attention" in needs else None)
         empty = torch.zeros_like(said.logp_BT)
@@ -69,6 +76,7 @@ class Sampler:
             box_span_BT=_inside(offsets, [processor.box_spans(text) for text in raw], length).to(policy.device),
             name_span_BT=_inside(offsets, name_spans, length).to(policy.device),
             ref_logp_BT=said.logp_BT.clone(),
+            penalty_BT=empty,
             reward_B=rows,
             attention_max_B=rows,
             advantages_BT=empty,

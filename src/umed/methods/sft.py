@@ -17,7 +17,11 @@ class AbnormalAwareTuning(Method):
         ids = pad_sequence(answers, True, self.policy.processor.pad_id).to(self.device)
         lengths = torch.tensor([len(a) for a in answers], device=self.device)
         mask = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
+        records = [p.record.id for p in batch]
         said = self.policy.score(batch, ids, mask)
         loss = -(said.logp_BT * mask).sum() / mask.sum()
         self.manual_backward(loss)
-        self.log_batch(self.apply_gradients({"sft/loss": loss.detach()}))
+        told = self.apply_gradients(
+            {"sft/loss": loss.detach()}, lambda: {"records": records, "ids_BT": ids, "mask_BT": mask}
+        )
+        self.log_batch(told)

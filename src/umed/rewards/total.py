@@ -23,6 +23,7 @@ class Scored:
     def means(self) -> dict[str, float]:
         """`reward/*`: raw means, normalized means and how often a part did not apply."""
         stats = {"reward/total": _mean(self.total_B)}
+        stats["reward/unscored"] = self.total_B.isnan().float().mean().item()
         for name, value in self.raw.items():
             stats[f"reward/{name}"] = _mean(value)
             stats[f"reward/{name}_normalized"] = _mean(self.summands[name])
@@ -37,7 +38,8 @@ class TotalReward:
     Args:
         parts: the rewards by name.
         num_candidates: G; the paper's normalization needs at least two answers to compare.
-        normalize: reading R6, `max` over the answers to one query (0/0 := 0), or `none`.
+        normalize: reading R6, `max` over the answers to one query (0/0 := 0); `zscore`, every reward against the
+            answers to one query, in its own spread, before the sum (0/0 := 0); or `none`.
         advantage_in_reward: reading R7, `literal` adds a detached advantage of r_LLM to the reward.
     """
 
@@ -45,21 +47,22 @@ class TotalReward:
         self,
         parts: Mapping[str, Any],
         num_candidates: int,
-        normalize: Literal["max", "none"] = "max",
+        normalize: Literal["max", "zscore", "none"] = "max",
         advantage_in_reward: Literal["false", "literal"] = "false",
     ) -> None:
         positive("method.num_candidates", num_candidates)
         if not parts:
             raise InputError("reward=[]: choose at least one of relevance, localization, vision_relevance")
-        if normalize == "max" and num_candidates < 2 and any(p.max_normalized for p in parts.values()):
+        alone = {"max": any(p.max_normalized for p in parts.values()), "zscore": True}.get(normalize, False)
+        if num_candidates < 2 and alone:
             raise InputError(
-                f"method.num_candidates={num_candidates} with reward.normalize=max: the best of one answer always "
-                "scores 1, so nothing is learned; use at least 2 candidates or reward.normalize=none"
+                f"method.num_candidates={num_candidates} with reward.normalize={normalize}: one answer alone always "
+                "scores the same, so nothing is learned; use at least 2 candidates or reward.normalize=none"
             )
         if advantage_in_reward == "literal" and "relevance" not in parts:
             raise InputError("reward.advantage_in_reward=literal needs the relevance reward: add it to reward=[...]")
         self.parts = dict(parts)
-        self.normalize = chosen("reward.normalize", normalize, "max", "none")
+        self.normalize = chosen("reward.normalize", normalize, "max", "zscore", "none")
         said = str(advantage_in_reward).lower()
         self.literal = chosen("reward.advantage_in_reward", said, "false", "literal") == "literal"
         self.needs = frozenset().union(*(p.needs for p in self.parts.values()))
@@ -73,6 +76,8 @@ class TotalReward:
             maxima[name] = best
             if self.normalize == "max" and part.max_normalized:
                 value = over_max(value, best)
+            if self.normalize == "zscore":
+                value = zscore(value, rollout.num_candidates)
             summands[name] = part.weight * value
         if self.literal:
             first = credit(rollout, raw["relevance"])
@@ -91,6 +96,14 @@ def group_max(value_B: Tensor, num_candidates: int) -> Tensor:
 def over_max(value_B: Tensor, maximum_B: Tensor) -> Tensor:
     """n(x_g) of equation (13): x / max, 0/0 := 0."""
     return torch.where(maximum_B > 0, value_B / maximum_B.where(maximum_B > 0, 1.0), value_B * 0.0)
+
+
+def zscore(value_B: Tensor, num_candidates: int) -> Tensor:
+    """(x - mean) / population spread over the answers to one query; without spread 0, NaN stays NaN."""
+    groups = value_B.view(-1, num_candidates)
+    off = groups - groups.nanmean(1, keepdim=True)
+    spread = off.square().nanmean(1, keepdim=True).sqrt()
+    return torch.where(spread > 1e-6, off / spread.clamp(min=1e-6), off * 0.0).reshape(-1)
 
 
 def nan_total(summands: list[Tensor], num_candidates: int) -> Tensor:

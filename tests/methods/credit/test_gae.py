@@ -8,6 +8,7 @@ import torch
 
 from umed.methods.credit.base import masked_mean, paid_at_last, whitened
 from umed.methods.credit.gae import GaeCredit, gae
+from umed.methods.kl import Kl
 from umed.rollout import Rollout
 
 MASK = torch.arange(5) < torch.tensor([5, 3, 1, 4])[:, None]
@@ -108,7 +109,8 @@ def test_c1_scales_the_reward(make_rollout: Callable[..., Rollout]) -> None:
 
 def test_the_kl_penalty_is_paid_per_token(make_rollout: Callable[..., Rollout]) -> None:
     rollout = make_rollout(1, 2)
-    done = GaeCredit(gamma=1.0, gae_lambda=1.0, kl_coef=0.1, whiten=False)(rollout, torch.zeros(2))
+    charged = Kl(0.1).charged(rollout)
+    done = GaeCredit(gamma=1.0, gae_lambda=1.0, whiten=False)(charged, torch.zeros(2))
     ratio = (rollout.ref_logp_BT - rollout.logp_BT).exp()
     kl = (ratio - 1 - ratio.log()) * rollout.mask_BT  # k3, reading R15
     assert (kl >= 0).all() and kl.sum() > 0

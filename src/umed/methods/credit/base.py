@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from umed.rollout import Rollout
+
 
 def paid_at_last(reward_B: Tensor, mask_BT: Tensor) -> Tensor:
     """u_t of equation (14): the reward at the last valid token, 0 elsewhere (reading R10)."""
@@ -27,7 +29,7 @@ def whitened(advantages_BT: Tensor, mask_BT: Tensor) -> Tensor:
     return torch.where(spread > 1e-6, centered / spread.clamp(min=1e-6), torch.zeros_like(centered))
 
 
-def k3(logp: Tensor, ref_logp: Tensor) -> Tensor:
-    """r - 1 - log r with r = pi_ref / pi: an estimate of KL(pi || pi_ref) that is never negative (reading R15)."""
-    log_ratio = ref_logp - logp
-    return log_ratio.exp() - 1 - log_ratio
+def scorable(rollout: Rollout, reward_B: Tensor) -> tuple[Tensor, Tensor]:
+    """The rewards on the rollout's device, and its mask without the answers that nothing could score (NaN)."""
+    reward_B = reward_B.to(rollout.values_BT.device)
+    return reward_B, rollout.mask_BT & ~reward_B.isnan()[:, None]

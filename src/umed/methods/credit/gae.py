@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from umed.methods.credit.base import k3, paid_at_last, whitened
+from umed.methods.credit.base import paid_at_last, scorable, whitened
 from umed.rollout import Rollout
 
 
@@ -32,24 +32,18 @@ class GaeCredit:
     Args:
         gamma, gae_lambda: equation (15).
         c1: scale of the reward, equation (14).
-        kl_coef: penalty on kl_t in the reward, k3 to the policy that training started from (reading R15).
         whiten: reading R18.
     """
 
-    uses_values = True
+    uses_values, compares = True, False
 
-    def __init__(
-        self, gamma: float = 1.0, gae_lambda: float = 0.95, c1: float = 1.0, kl_coef: float = 0.0, whiten: bool = True
-    ) -> None:
+    def __init__(self, gamma: float = 1.0, gae_lambda: float = 0.95, c1: float = 1.0, whiten: bool = True) -> None:
         self.gamma, self.gae_lambda, self.c1, self.whiten = gamma, gae_lambda, c1, whiten
-        self.kl_coef = kl_coef
 
     def __call__(self, rollout: Rollout, reward_B: Tensor, summands: Mapping[str, Tensor] | None = None) -> Rollout:
         """Advantages and returns; an answer that nothing could score (NaN) leaves the mask and moves nothing."""
-        reward_B = reward_B.to(rollout.values_BT.device)
-        mask = rollout.mask_BT & ~reward_B.isnan()[:, None]
-        kl_BT = k3(rollout.logp_BT, rollout.ref_logp_BT) * mask
-        u_BT = self.c1 * paid_at_last(reward_B.nan_to_num(0.0), mask) - self.kl_coef * kl_BT
+        reward_B, mask = scorable(rollout, reward_B)
+        u_BT = self.c1 * paid_at_last(reward_B.nan_to_num(0.0), mask) - rollout.penalty_BT * mask
         advantages, returns = gae(u_BT, rollout.values_BT, mask, self.gamma, self.gae_lambda)
         if self.whiten:
             advantages = whitened(advantages, mask)

@@ -1,0 +1,94 @@
+"""KL to the policy that rewarding starts from (reading R15): its estimate, where it counts, and its coefficient."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from umed.errors import InputError, chosen
+from umed.methods.credit.base import masked_mean
+from umed.rollout import Rollout
+
+
+def k1(logp: Tensor, ref_logp: Tensor) -> Tensor:
+    """log pi - log pi_ref: unbiased, of either sign."""
+    return logp - ref_logp
+
+
+def k2(logp: Tensor, ref_logp: Tensor) -> Tensor:
+    """(log pi - log pi_ref)^2 / 2: its gradient is that of the KL divergence where the policy has sampled."""
+    return (logp - ref_logp).square() / 2
+
+
+def k3(logp: Tensor, ref_logp: Tensor) -> Tensor:
+    """r - 1 - log r with r = pi_ref / pi: unbiased and never negative."""
+    log_ratio = ref_logp - logp
+    return log_ratio.exp() - 1 - log_ratio
+
+
+class Kl:
+    """A penalty on leaving the policy that rewarding starts from; with `coef=0` there is no reference at all.
+
+    Args:
+        coef: of the penalty.
+        estimator: `k1`, `k2` or `k3`.
+        where: `reward` takes it off each token's reward, equation (14); `loss` adds it to the loss (16).
+        target: nats a token that the coefficient is steered to (Ziegler et al. 2019), None = it stays.
+        horizon: answers after which it has followed.
+    """
+
+    def __init__(
+        self,
+        coef: float = 0.0,
+        estimator: Literal["k1", "k2", "k3"] = "k3",
+        where: Literal["reward", "loss"] = "reward",
+        target: float | None = None,
+        horizon: int = 10_000,
+    ) -> None:
+        chosen("method.kl.estimator", estimator, "k1", "k2", "k3")
+        self.where = chosen("method.kl.where", where, "reward", "loss")
+        if coef < 0 or (target is not None and (target <= 0 or coef == 0)):
+            raise InputError(
+                f"method.kl: coef={coef}, target={target}: give a coefficient above 0, and a target above 0 or null"
+            )
+        self.coef, self.estimator, self.target, self.horizon = coef, estimator, target, horizon
+        self.estimate = {"k1": k1, "k2": k2, "k3": k3}[estimator]
+
+    @property
+    def on(self) -> bool:
+        return self.coef > 0 or self.target is not None
+
+    def charged(self, rollout: Rollout) -> Rollout:
+        """The rollout with what is taken off each token's reward."""
+        penalty = self.coef * self.estimate(rollout.logp_BT, rollout.ref_logp_BT)
+        return rollout.updated(penalty_BT=penalty * rollout.mask_BT * (self.where == "reward"))
+
+    def loss(self, logp_BT: Tensor, ref_logp_BT: Tensor) -> Tensor:
+        """What is added to the loss of each token, differentiable; 0 where the penalty is in the reward.
+
+        The value of `k1` has no useful gradient, since the mean of grad log pi is 0: it takes that of `k2`.
+        """
+        if self.where != "loss" or not self.on:
+            return torch.zeros_like(logp_BT)
+        value = self.estimate(logp_BT, ref_logp_BT)
+        if self.estimator == "k1":
+            through = k2(logp_BT, ref_logp_BT)
+            value = through + (value - through).detach()
+        return self.coef * value
+
+    def steer(self, rollout: Rollout) -> dict[str, float]:
+        """Move the coefficient towards the target after a batch; what it measured."""
+        if not self.on:
+            return {}
+        measured = float(masked_mean(k3(rollout.logp_BT, rollout.ref_logp_BT), rollout.mask_BT))
+        told = {"policy/kl_ref": measured, "policy/kl_coef": self.coef}
+        if self.target is not None:
+            error = min(max(measured / self.target - 1, -0.2), 0.2)
+            self.coef *= 1 + error * len(rollout.mask_BT) / self.horizon
+        return told
+
+    def state(self) -> dict[str, Any]:
+        return {"coef": self.coef}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.coef = state["coef"]
