@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 
 class RoomyLayer(DynamicLayer):
@@ -44,8 +44,18 @@ def _widened(filled: Tensor, room: int) -> Tensor:
     return whole
 
 
+def whole_cache(config: Any) -> DynamicCache:
+    """An empty cache in which every attention layer keeps all positions.
+
+    A sliding layer that forgets could neither show its attention on the picture nor be cut; the mask keeps its window.
+    """
+    cache = DynamicCache(config=config)
+    cache.layers = [DynamicLayer() if isinstance(layer, DynamicSlidingWindowLayer) else layer for layer in cache.layers]
+    return cache
+
+
 def make_room(cache: DynamicCache, room: int) -> None:
-    """Give every layer that keeps all positions `room` free ones; sliding layers stay as they are."""
+    """Give every layer that keeps all positions `room` free ones."""
     cache.layers = [
         RoomyLayer(layer, room) if type(layer) is DynamicLayer and layer.is_initialized else layer
         for layer in cache.layers

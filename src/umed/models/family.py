@@ -1,5 +1,6 @@
 """What every model family shares: how a prompt is made, padded and read back, and what its file has to say."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+from transformers.utils import cached_file
 
 from umed.boxes import Box, BoxError
 from umed.chat import ImageView, Prompt, say_region, tidy, without_region
@@ -61,7 +63,8 @@ class FamilyProcessor(ABC):
     image_token: str  # what one image token is called in the vocabulary
     marker: str  # what the chat template writes for a picture
     suppressed: tuple[str, ...] = ()  # further tokens that an answer never holds
-    budget: str = ""  # the option that makes pictures smaller
+    tiled: tuple[str, ...] = ()  # picture tensors (1, tiles, ...), of which prompts have different numbers
+    ends: tuple[str, ...] = ()  # what ends an answer in the family's chat, where it is not the tokenizer's own end
 
     def __init__(self, path: str, max_prompt_tokens: int = 4096, codec: BoxCodec | None = None) -> None:
         self.path = path
@@ -92,7 +95,10 @@ class FamilyProcessor(ABC):
         self.codec = codec or self.default_codec()
         self.image_id: int = vocabulary[self.image_token]
         self.pad_id: int = self.tokenizer.pad_token_id
-        self.eos_ids = _eos_ids(path, self.tokenizer.eos_token_id)
+        own = [vocabulary[t] for t in self.ends if t in vocabulary]
+        self.eos_ids = tuple(dict.fromkeys([*own, *_eos_ids(path, self.tokenizer.eos_token_id)]))
+        if self.tokenizer.chat_template is None:
+            self.tokenizer.chat_template = _older_template(path)
         names = (self.image_token, *self.suppressed)
         self.suppressed_ids = tuple(dict.fromkeys(vocabulary[t] for t in names if t in vocabulary))
 
@@ -163,11 +169,17 @@ class FamilyProcessor(ABC):
         return ""
 
     def collate(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
-        """Left-padded rows (Q, P) of ids, mask and token types; picture tensors joined in the same order."""
+        """Left-padded rows (Q, P) of ids, mask and token types; picture tensors joined in the same order.
+
+        Where tiles are a dimension, pictures of fewer tiles get empty ones, which the model drops.
+        """
         width = max(len(p.inputs["input_ids"]) for p in prompts)
         batch = {}
         for name in prompts[0].inputs:
             parts = [p.inputs[name] for p in prompts]
+            if name in self.tiled:
+                most = max(t.shape[1] for t in parts)
+                parts = [torch.cat([t, t.new_zeros(1, most - t.shape[1], *t.shape[2:])], 1) for t in parts]
             if name in ROWS:
                 fill = self.pad_id if name == "input_ids" else 0
                 batch[name] = torch.stack([torch.nn.functional.pad(t, (width - len(t), 0), value=fill) for t in parts])
@@ -233,7 +245,7 @@ class Backbone:
 
     Args:
         write_tiny: writes a random tiny model with tokenizer and image processor to a folder, offline.
-        tower: modules of the inner model that turn pixels into image tokens.
+        tower: modules and weights of the inner model that turn pixels into image tokens.
         lora_targets: pattern of the language model's projections.
         positions: rotary positions of a collated batch, (Q, P) or (3, Q, P).
         row_inputs: names among `ROWS` that the model wants beside ids and mask.
@@ -260,6 +272,12 @@ class Backbone:
     hidden_border: bool = False
     lengthened: Callable[[dict[str, Any], int], dict[str, Any]] = lambda inputs, tokens: inputs
     no_attention: str = ""
+
+
+def _older_template(path: str) -> str | None:
+    """The chat template where older checkpoints keep it; None if there is none."""
+    file = cached_file(path, "chat_template.json", _raise_exceptions_for_missing_entries=False)
+    return json.loads(Path(file).read_text(encoding="utf-8"))["chat_template"] if file else None
 
 
 def _eos_ids(path: str, tokenizer_eos: int) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from transformers import DynamicCache
 
 from umed.chat import Processor, Prompt
 from umed.models.attention import Recorder
+from umed.models.cache import whole_cache
 from umed.models.family import ROWS, Backbone
 from umed.models.modes import checkpointed, generating
 from umed.models.sight import encode, is_frozen, joined, seeing
@@ -75,7 +76,7 @@ class Reader:
         """Read each prompt once, without its last token, and expand to G rows; differentiable."""
         batch = self._batch(prompts)
         position = self.backbone.positions(self.core.model, batch)
-        cache = DynamicCache(config=self.core.config.get_text_config())
+        cache = whole_cache(self.core.config.get_text_config())
         # where prompt tokens see later ones, the last one must be there, although it is read again
         end = batch["input_ids"].shape[1] - (not self.backbone.prompt_sees_itself)
         with self._looking(prompts):

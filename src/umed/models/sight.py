@@ -6,13 +6,16 @@ from inspect import signature
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 
 def is_frozen(model: Any, tower: Sequence[str]) -> bool:
     """Whether no weight between pixels and image tokens is trained."""
-    return not any(p.requires_grad for name in tower for p in getattr(model, name).parameters())
+    parts = [getattr(model, name) for name in tower]
+    return not any(
+        p.requires_grad for part in parts for p in (part.parameters() if isinstance(part, nn.Module) else [part])
+    )
 
 
 @torch.no_grad()
