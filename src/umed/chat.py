@@ -83,7 +83,7 @@ class ImageView:
             (P,) float32 in [0, 1]: w_j of equation (12); 0 for a token that stands for no place.
         """
         shares = [np.pad(coverage(boxes, *g.lines), ((0, 0), (0, g.newline))).ravel() for g in self.grids]
-        return torch.from_numpy(np.concatenate(shares)).float()
+        return torch.from_numpy(np.concatenate([np.zeros(0), *shares])).float()
 
     def heat(self, weights_P: np.ndarray) -> np.ndarray:
         """What image tokens carry, as a picture of the original image: one grid as it is, several summed over 64 x 64.

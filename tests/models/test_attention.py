@@ -8,9 +8,10 @@ from transformers import AutoModelForImageTextToText
 
 from umed.chat import Prompt
 from umed.models.attention import Recorder
-from umed.models.family import ROWS as TOKEN_ROWS
 from umed.models.policy import Policy
+from umed.tasks.parity import one_row
 
+LOOKS = True
 IDS = torch.randint(10, 200, (6, 5), generator=torch.Generator().manual_seed(0))
 MASK = torch.arange(5) < torch.tensor([5, 3, 5, 4, 2, 5])[:, None]
 # rows of the answer pass: token t is read in at row t + 1
@@ -24,12 +25,7 @@ def eager_maps(policy: Policy, prompts: list[Prompt], layers: list[int], heads: 
     model.load_state_dict(policy.core.state_dict())
     found = []
     for prompt, ids, mask in zip(prompts, IDS, MASK, strict=True):
-        answer = ids[mask][None]
-        after = {"input_ids": answer, "attention_mask": torch.ones_like(answer)}
-        types = torch.full_like(answer, policy.backbone.answer_type)
-        inputs = {
-            k: torch.cat([v[None], after.get(k, types)], 1) if k in TOKEN_ROWS else v for k, v in prompt.inputs.items()
-        }
+        inputs = one_row(policy.backbone, prompt, ids[mask].tolist())
         maps = model.eval()(**inputs, output_attentions=True).attentions
         mean = torch.stack([maps[i][0, heads] for i in layers]).mean((0, 1))
         images = prompt.inputs["input_ids"] == policy.processor.image_id

@@ -9,6 +9,7 @@ from umed.chat import Prompt
 from umed.models import reading
 from umed.models.policy import Policy
 
+LOOKS = True
 LORA = {"r": 4, "lora_alpha": 8}
 Make = Callable[..., Policy]
 Prompts = Callable[..., list[Prompt]]

@@ -18,7 +18,8 @@ from umed.chat import ImageView, Prompt, say_region, tidy, without_region
 from umed.errors import InputError
 from umed.records import Record
 
-ROWS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")  # one entry a prompt token
+# one entry a prompt token
+ROWS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "cross_attention_mask")
 EVERY_PROJECTION = r"(q|k|v|o|gate|up|down)_proj"
 
 
@@ -122,8 +123,8 @@ class FamilyProcessor(ABC):
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
 
-    def token_types(self, ids: Tensor) -> dict[str, Tensor]:
-        """What the family's model wants to know of each prompt token, besides the ids."""
+    def token_types(self, ids: Tensor, look: Look) -> dict[str, Tensor]:
+        """What the family's model wants to know of each prompt token, besides the ids; (P, ...) each."""
         return {}
 
     def units(self, view: ImageView) -> tuple[int, int]:
@@ -145,10 +146,18 @@ class FamilyProcessor(ABC):
                 f"({error}): crop or remove it"
             ) from None
         text = self.text(record.query).replace(self.marker, look.tokens, 1)
-        ids = torch.tensor(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        begin = self.tokenizer.bos_token  # where the template leaves it to the tokenizer, as LLaVA's does
+        ids = torch.tensor(
+            self.tokenizer(text, add_special_tokens=begin is not None and begin not in text)["input_ids"]
+        )
         if len(ids) > self.max_prompt_tokens:
             raise InputError(self._too_long(record, len(ids), look.view.tokens))
-        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **self.token_types(ids), **look.inputs}
+        inputs = {
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            **self.token_types(ids, look),
+            **look.inputs,
+        }
         answer = torch.zeros(0, dtype=torch.long)
         if record.diagnosis:
             said = say_region(record.diagnosis, self.write_boxes(record.boxes, record.category, look.view))
@@ -182,7 +191,7 @@ class FamilyProcessor(ABC):
                 parts = [torch.cat([t, t.new_zeros(1, most - t.shape[1], *t.shape[2:])], 1) for t in parts]
             if name in ROWS:
                 fill = self.pad_id if name == "input_ids" else 0
-                batch[name] = torch.stack([torch.nn.functional.pad(t, (width - len(t), 0), value=fill) for t in parts])
+                batch[name] = torch.stack([_left_pad(t, width, fill) for t in parts])
             else:
                 batch[name] = torch.cat(parts)
         return batch
@@ -249,12 +258,11 @@ class Backbone:
         lora_targets: pattern of the language model's projections.
         positions: rotary positions of a collated batch, (Q, P) or (3, Q, P).
         row_inputs: names among `ROWS` that the model wants beside ids and mask.
-        answer_type: their value on answer tokens.
+        answer_type: their value on answer tokens; several numbers a token go on as on the prompt's last one.
         prompt_sees_itself: prompt tokens attend to later prompt tokens (prefix language model).
         shares_prefix: the answers to one query can go on from one reading of the prompt, with gradients.
         caps_logits: its head squashes logits by the config's `final_logit_softcapping`.
         hidden_border: the model may not see the outermost pixels (a center crop, or whole tokens cut off).
-        lengthened: further inputs of a row made longer by so many answer tokens.
         no_attention: why the attention on image tokens cannot be read; empty = it can.
     """
 
@@ -270,8 +278,27 @@ class Backbone:
     shares_prefix: bool = True
     caps_logits: bool = False
     hidden_border: bool = False
-    lengthened: Callable[[dict[str, Any], int], dict[str, Any]] = lambda inputs, tokens: inputs
     no_attention: str = ""
+
+
+def with_answer(backbone: Backbone, rows: dict[str, Tensor], ids_BT: Tensor, mask_BT: Tensor) -> dict[str, Tensor]:
+    """Rows of prompts, (B, P, ...) each, with their answers behind."""
+    longer = {}
+    for name, value in rows.items():
+        if name == "input_ids":
+            after = ids_BT
+        elif name == "attention_mask":
+            after = mask_BT.to(value.dtype)
+        elif value.ndim > 2:
+            after = value[:, -1:].expand(-1, ids_BT.shape[1], *value.shape[2:])
+        else:
+            after = torch.full_like(ids_BT, backbone.answer_type)
+        longer[name] = torch.cat([value, after], 1)
+    return longer
+
+
+def _left_pad(row: Tensor, width: int, value: int) -> Tensor:
+    return torch.cat([row.new_full((width - len(row), *row.shape[1:]), value), row])
 
 
 def _older_template(path: str) -> str | None:

@@ -17,7 +17,7 @@ def distribution(logits: Tensor, temperature: float, suppressed: Sequence[int]) 
     logits = logits.float() / temperature
     if suppressed:
         blocked = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
-        blocked[list(suppressed)] = True
+        blocked[[i for i in suppressed if i < len(blocked)]] = True  # some have no row in the head at all
         logits = logits.masked_fill(blocked, torch.finfo(torch.float32).min)
     return torch.log_softmax(logits, -1)
 

@@ -17,7 +17,7 @@ from transformers import DynamicCache
 from umed.chat import Processor, Prompt
 from umed.models.attention import Recorder
 from umed.models.cache import whole_cache
-from umed.models.family import ROWS, Backbone
+from umed.models.family import ROWS, Backbone, with_answer
 from umed.models.modes import checkpointed, generating
 from umed.models.sight import encode, is_frozen, joined, seeing
 
@@ -32,13 +32,14 @@ class Prefix:
     next_B: Tensor  # rotary position of the first answer token
     columns_BI: Tensor  # prompt columns of the image tokens, -1 = none
     axes: int  # of the rotary positions: 3 where they are multimodal, else 1
+    rows: dict[str, Tensor]  # what each answer token goes on with, (B, 1, ...) each
 
     def take(self, rows: Tensor) -> "Prefix":
         """These rows only; the cache is cut in place."""
         self.cache.batch_select_indices(rows)
-        return Prefix(
-            self.cache, self.mask_BP[rows], self.last_B[rows], self.next_B[rows], self.columns_BI[rows], self.axes
-        )
+        further = {k: v[rows] for k, v in self.rows.items()}
+        mask, last, first, columns = (t[rows] for t in (self.mask_BP, self.last_B, self.next_B, self.columns_BI))
+        return Prefix(self.cache, mask, last, first, columns, self.axes, further)
 
 
 class Reader:
@@ -98,7 +99,9 @@ class Reader:
             for t in (batch["attention_mask"], batch["input_ids"][:, -1], _next(position), self._columns(batch))
         ]
         mask, last, first, columns = each
-        return Prefix(cache, mask, last, first, columns, _axes(position))
+        go_on = {k: batch[k][:, -1:] for k in self.backbone.row_inputs if batch[k].ndim > 2}
+        go_on = {k: v.repeat_interleave(num_candidates, 0) for k, v in go_on.items()}
+        return Prefix(cache, mask, last, first, columns, _axes(position), go_on)
 
     def step(self, prefix: Prefix, ids: Tensor, mask: Tensor, first: int) -> Tensor:
         """Read ids (B, S) in, the first of them at answer position `first`; hidden states (B, S, H)."""
@@ -108,6 +111,7 @@ class Reader:
             attention_mask=torch.cat([prefix.mask_BP, mask], 1),
             position_ids=_answer_positions(prefix.next_B, steps, prefix.axes),
             **{self._cache: prefix.cache},
+            **{k: v.expand(-1, ids.shape[1], *v.shape[2:]) for k, v in prefix.rows.items()},
             use_cache=True,
         )
         return out.last_hidden_state
@@ -141,13 +145,12 @@ class Reader:
         first = batch["input_ids"].shape[1] - 1
         recorder.rows_BN = torch.where(rows_BN >= 0, rows_BN + first, rows_BN)
         recorder.columns_BP = self._columns(batch)
-        types = torch.full_like(ids_BT, self.backbone.answer_type)
+        names = ("input_ids", "attention_mask", *self.backbone.row_inputs)
+        rows = with_answer(self.backbone, {name: batch[name] for name in names}, ids_BT, mask_BT)
         with self._looking(each):
             out = self.core.model(
-                input_ids=torch.cat([batch["input_ids"], ids_BT], 1),
-                attention_mask=torch.cat([batch["attention_mask"], mask_BT.to(batch["attention_mask"].dtype)], 1),
+                **rows,
                 position_ids=torch.cat([position, said], -1),
-                **{name: torch.cat([batch[name], types], 1) for name in self.backbone.row_inputs},
                 use_cache=False,
                 **{k: v for k, v in batch.items() if k not in ROWS},
             )

@@ -28,7 +28,7 @@ from umed.methods.aar import AbnormalAwareRewarding
 from umed.methods.credit.gae import GaeCredit
 from umed.methods.objective import ClippedObjective
 from umed.models import backbones
-from umed.models.family import ROWS, Backbone
+from umed.models.family import ROWS, Backbone, with_answer
 from umed.models.load import load_policy, save_adapter
 from umed.models.policy import Policy
 from umed.records import Record
@@ -87,14 +87,15 @@ class Tiny:
         """An untouched transformers model with the same weights reads one prompt and answer, eager, without padding."""
         model: Any = AutoModelForImageTextToText.from_pretrained(self.folder, attn_implementation="eager")
         model.load_state_dict(policy.core.state_dict())
-        ids = torch.tensor([list(answer)], dtype=torch.long)
-        after = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        inputs = {}
-        for key, value in prompt.inputs.items():
-            types = torch.full_like(ids, self.backbone.answer_type)
-            inputs[key] = torch.cat([value[None], after.get(key, types)], 1) if key in ROWS else value
         with torch.no_grad():
-            return model.eval()(**self.backbone.lengthened(inputs, len(answer)), **options)
+            return model.eval()(**one_row(self.backbone, prompt, answer), **options)
+
+
+def one_row(backbone: Backbone, prompt: Prompt, answer: Sequence[int]) -> dict[str, Tensor]:
+    """What plain transformers takes of one prompt and answer: no padding, nothing joined."""
+    ids = torch.tensor([list(answer)], dtype=torch.long)
+    rows = {k: v[None] for k, v in prompt.inputs.items() if k in ROWS}
+    return {**prompt.inputs, **with_answer(backbone, rows, ids, torch.ones_like(ids))}
 
 
 def sampled(policy: Policy, prompts: Sequence[Prompt], **options: Any) -> Any:
@@ -307,7 +308,7 @@ def parity(cfg: DictConfig) -> None:
     run = Path(cfg.paths.run_dir)
     run.mkdir(parents=True, exist_ok=True)
     (run / "parity.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    rows = [[name, *(_said(tiny_value) for tiny_value in values.values())] for name, values in found.items()]
+    rows = [[name, *(_said(name, c, v) for c, v in values.items())] for name, values in found.items()]
     head = ["family", *(f"{check} (<= {limit:g})" for check, (_, limit) in CHECKS.items())]
     lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
     (run / "parity.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -322,5 +323,7 @@ def parity(cfg: DictConfig) -> None:
         raise InputError(f"above the limit: {'; '.join(over)}")
 
 
-def _said(value: float) -> str:
+def _said(name: str, check: str, value: float) -> str:
+    if family(name).no_attention and check in ("attention", "patch map"):
+        return "refused" if value == 0 else "not refused"
     return "0" if value == 0 else f"{value:.1e}"

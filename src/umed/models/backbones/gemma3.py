@@ -64,7 +64,7 @@ class Gemma3Processor(FamilyProcessor):
         view = ImageView(image.width, image.height, width, height, (Grid(self.side, self.side, *frame),), frame)
         return Look(view, {"pixel_values": pixels}, f"\n\n{BEGIN}{SOFT * view.tokens}{END}\n\n")
 
-    def token_types(self, ids: Tensor) -> dict[str, Tensor]:
+    def token_types(self, ids: Tensor, look: Look) -> dict[str, Tensor]:
         return {"token_type_ids": (ids == self.image_id).long()}
 
 

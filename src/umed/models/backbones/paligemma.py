@@ -52,7 +52,7 @@ class PaliGemmaProcessor(FamilyProcessor):
         """No chat template: the picture, the begin token, the query and the line end that asks for an answer."""
         return f"{self.marker}{self.tokenizer.bos_token}{query}\n"
 
-    def token_types(self, ids: Tensor) -> dict[str, Tensor]:
+    def token_types(self, ids: Tensor, look: Look) -> dict[str, Tensor]:
         return {"token_type_ids": torch.zeros_like(ids)}
 
     def smaller(self, room: int) -> str:

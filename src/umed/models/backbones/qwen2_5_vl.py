@@ -58,7 +58,7 @@ class Qwen25VLProcessor(FamilyProcessor):
         inputs = {name: features[name] for name in ("pixel_values", "image_grid_thw")}
         return Look(view, inputs, self.image_token * grid.tokens)
 
-    def token_types(self, ids: Tensor) -> dict[str, Tensor]:
+    def token_types(self, ids: Tensor, look: Look) -> dict[str, Tensor]:
         return {"mm_token_type_ids": (ids == self.image_id).long()}
 
     def smaller(self, room: int) -> str:
