@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,6 +165,45 @@ def test_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = coco(tmp_path / "data")
     overrides = [*folder(root)[1:], "data.split.fractions=[0.5,0.25,0.25]", f"model.path={tmp_path / 'none'}"]
     assert "model.path" in refused(capsys, tmp_path / "run", "task=evaluate", *overrides)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda f: f.joinpath("config.json").write_text('{"model_type": "gpt2"}'), "a gpt2 checkpoint"),
+        (lambda f: f.joinpath("config.json").write_text('{"model_type": "nothing"}'), "no qwen3_vl checkpoint"),
+        (lambda f: f.joinpath("tokenizer.json").unlink(), "no qwen3_vl checkpoint"),
+        (
+            lambda f: f.joinpath("tokenizer.json").write_text(
+                f.joinpath("tokenizer.json").read_text().replace("<|image_pad|>", "<|picture|>")
+            ),
+            "not the processor of this model",
+        ),
+    ],
+    ids=["another family", "an unknown family", "no tokenizer", "another processor"],
+)
+def test_a_checkpoint_or_processor_that_does_not_fit(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tiny_folder: Path,
+    spoil: Callable[[Path], object],
+    told: str,
+) -> None:
+    model = Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+    spoil(model)
+    overrides = [*folder(coco(tmp_path / "data"))[1:], f"model.path={model}"]
+    line = refused(capsys, tmp_path / "run", "task=evaluate", "data.evaluate.split=train", *overrides)
+    assert f"model.path={model}" in line and told in line
+
+
+def test_a_picture_with_more_tokens_than_the_context(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_folder: Path
+) -> None:
+    overrides = [*folder(coco(tmp_path / "data"))[1:], f"model.path={tiny_folder}"]
+    tight = ["task=train", "method=sft", "model.processor.max_prompt_tokens=10", "logger=csv"]
+    line = refused(capsys, tmp_path / "run", *overrides, *tight)
+    assert "tokens" in line and "max_prompt_tokens" in line
+    assert not (tmp_path / "run" / "adapter").exists()
 
 
 def test_an_adapter_for_another_model(

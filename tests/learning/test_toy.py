@@ -12,6 +12,8 @@ from umed.chat import Prompt
 from umed.methods.aar import AbnormalAwareRewarding
 from umed.methods.credit.gae import GaeCredit
 from umed.methods.credit.group import GroupCredit
+from umed.methods.credit.reinforce_pp import ReinforceCredit
+from umed.methods.credit.rloo import RlooCredit
 from umed.methods.objective import ClippedObjective
 from umed.models.policy import Policy
 from umed.rewards.total import TotalReward
@@ -32,7 +34,15 @@ class StartsWithLetter:
         return torch.isin(rollout.ids_BT[:, 0], self.wanted).float()
 
 
-@pytest.mark.parametrize("credit", [GaeCredit(), GroupCredit()], ids=["gae", "group"])
+@pytest.mark.parametrize(
+    "credit",
+    [
+        pytest.param(GaeCredit(), id="gae"),
+        pytest.param(GroupCredit(), id="group", marks=pytest.mark.slow),
+        pytest.param(RlooCredit(), id="rloo", marks=pytest.mark.slow),
+        pytest.param(ReinforceCredit(baseline="group"), id="reinforce_pp", marks=pytest.mark.slow),
+    ],
+)
 def test_the_reward_goes_up_and_the_entropy_stays(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable, credit: object
 ) -> None:

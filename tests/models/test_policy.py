@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 
 from umed.chat import Prompt
+from umed.errors import InputError
 from umed.models.family import FamilyProcessor
 from umed.models.policy import Policy, generating
 from umed.tasks.parity import one_row
@@ -308,3 +310,28 @@ def test_a_bf16_model_keeps_log_probs_and_values_in_fp32(policy: Callable[..., P
     pi = policy(dtype="bfloat16")
     assert next(pi.core.parameters()).dtype == torch.bfloat16
     assert {p.dtype for p in pi.value_head.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_an_adapter_on_a_bf16_model_is_trained_in_fp32(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], checkpointing: bool
+) -> None:
+    pi = policy(dtype="bfloat16", adapter={"r": 4}, gradient_checkpointing=checkpointing)
+    prompts = make_prompts(3)
+    answers = pi.sample(prompts, 2, T, generator=rng())
+    said = pi.score(prompts, answers.ids_BT, answers.mask_BT)
+    assert said.logp_BT.dtype == said.values_BT.dtype == torch.float32
+    drift = (said.logp_BT - answers.logp_BT)[answers.mask_BT].exp().sub(1).abs()
+    assert drift.mean() < 0.1  # bf16 rounds; a mistake moves log-probs by more
+    said.logp_BT[answers.mask_BT].mean().backward()
+    moved = [p for p in pi.body() if p.grad is not None and p.grad.abs().sum() > 0]
+    assert moved and {p.dtype for p in pi.body()} == {torch.float32}
+
+
+def test_a_query_that_names_a_picture_is_refused(
+    processor: FamilyProcessor, make_prompts: Callable[..., list[Prompt]]
+) -> None:
+    record = replace(make_prompts(1)[0].record, query=f"What is {processor.image_token} here ?")
+    with pytest.raises(InputError, match="synthetic/0: its query has .* in it, which stands for a picture") as error:
+        processor.prompt(Image.new("RGB", (56, 56)), record)
+    assert "\n" not in str(error.value)

@@ -12,10 +12,15 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return parity.Tiny(request.param, tmp_path_factory.mktemp(request.param))
 
 
-@pytest.mark.parametrize("check", parity.CHECKS)
+@pytest.mark.parametrize("check", [c for c in parity.CHECKS if c != "resume"])
 def test_parity(tiny: parity.Tiny, check: str) -> None:
     function, limit = parity.CHECKS[check]
     assert function(tiny) <= limit
+
+
+@pytest.mark.slow  # tests/methods/test_resume.py has the embedded family's
+def test_resume(tiny: parity.Tiny) -> None:
+    assert parity.resume(tiny) == 0
 
 
 def test_the_two_prompts_of_a_family_differ_where_the_family_lets_them(tiny: parity.Tiny) -> None:

@@ -1,6 +1,5 @@
 """What every model family shares: how a prompt is made, padded and read back, and what its file has to say."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
-from transformers.utils import cached_file
+from transformers.processing_utils import ProcessorMixin
 
 from umed.boxes import Box, BoxError
 from umed.chat import ImageView, Prompt, say_region, tidy, without_region
@@ -86,20 +85,23 @@ class FamilyProcessor(ABC):
                 f"model.path={path}: no {self.model_type} checkpoint can be read there ({first})"
             ) from None
         vocabulary = self.tokenizer.get_vocab()
-        if self.image_token not in vocabulary:
+        expected = getattr(self.config, "image_token_id", getattr(self.config, "image_token_index", None))
+        if (own := vocabulary.get(self.image_token)) != expected:
             raise InputError(
-                f"model.path={path}: its tokenizer has no token {self.image_token}, so it is not the processor of a "
-                f"{self.model_type} model: copy tokenizer and processor files of the checkpoint there"
+                f"model.path={path}: its tokenizer has {self.image_token} as number {own}, its config as {expected}: "
+                "not the processor of this model; copy the checkpoint's tokenizer and processor files there"
             )
         context = getattr(self.config.get_text_config(), "max_position_embeddings", None) or max_prompt_tokens
         self.max_prompt_tokens = min(max_prompt_tokens, context)
         self.codec = codec or self.default_codec()
         self.image_id: int = vocabulary[self.image_token]
-        self.pad_id: int = self.tokenizer.pad_token_id
-        own = [vocabulary[t] for t in self.ends if t in vocabulary]
-        self.eos_ids = tuple(dict.fromkeys([*own, *_eos_ids(path, self.tokenizer.eos_token_id)]))
-        if self.tokenizer.chat_template is None:
-            self.tokenizer.chat_template = _older_template(path)
+        ends = [vocabulary[t] for t in self.ends if t in vocabulary]
+        self.eos_ids = tuple(dict.fromkeys([*ends, *_eos_ids(path, self.tokenizer.eos_token_id)]))
+        pad = self.tokenizer.pad_token_id  # Llama's own tokenizers have none
+        self.pad_id: int = self.eos_ids[0] if pad is None else pad
+        # older checkpoints keep the template for pictures apart, and an earlier one for text alone in the tokenizer
+        saved = ProcessorMixin.get_processor_dict(path)[0]
+        self.tokenizer.chat_template = saved.get("chat_template") or self.tokenizer.chat_template
         names = (self.image_token, *self.suppressed)
         self.suppressed_ids = tuple(dict.fromkeys(vocabulary[t] for t in names if t in vocabulary))
 
@@ -150,6 +152,10 @@ class FamilyProcessor(ABC):
         ids = torch.tensor(
             self.tokenizer(text, add_special_tokens=begin is not None and begin not in text)["input_ids"]
         )
+        if int((ids == self.image_id).sum()) != max(look.view.tokens, 1):
+            raise InputError(
+                f"{record.id}: its query has {self.image_token} in it, which stands for a picture: remove it"
+            )
         if len(ids) > self.max_prompt_tokens:
             raise InputError(self._too_long(record, len(ids), look.view.tokens))
         inputs = {
@@ -160,7 +166,14 @@ class FamilyProcessor(ABC):
         }
         answer = torch.zeros(0, dtype=torch.long)
         if record.diagnosis:
-            said = say_region(record.diagnosis, self.write_boxes(record.boxes, record.category, look.view))
+            try:
+                region = self.write_boxes(record.boxes, record.category, look.view)
+            except BoxError:
+                raise InputError(
+                    f"{record.id}: a box lies where the model does not see {record.image}: use a setting that shows "
+                    "the whole picture, as model.processor.fit=pad"
+                ) from None
+            said = say_region(record.diagnosis, region)
             answer = torch.tensor(self.tokenizer(said, add_special_tokens=False)["input_ids"] + [self.eos_ids[0]])
         return Prompt(record, look.view, inputs, answer, without_region(record.diagnosis), others)
 
@@ -212,9 +225,8 @@ class FamilyProcessor(ABC):
     def write_boxes(self, boxes: Sequence[Box], label: str, view: ImageView) -> str:
         x0, y0, x1, y1 = view.frame
         width, height = x1 - x0, y1 - y0
-        framed = [
-            Box((b.x0 - x0) / width, (b.y0 - y0) / height, (b.x1 - x0) / width, (b.y1 - y0) / height) for b in boxes
-        ]
+        # what a frame smaller than the image does not show is cut off
+        framed = [Box.from_xyxy((b.x0 - x0, b.y0 - y0, b.x1 - x0, b.y1 - y0), width, height) for b in boxes]
         return self.codec.write(framed, label, *self.units(view))
 
     def read_boxes(self, text: str, view: ImageView) -> list[Box] | None:
@@ -299,12 +311,6 @@ def with_answer(backbone: Backbone, rows: dict[str, Tensor], ids_BT: Tensor, mas
 
 def _left_pad(row: Tensor, width: int, value: int) -> Tensor:
     return torch.cat([row.new_full((width - len(row), *row.shape[1:]), value), row])
-
-
-def _older_template(path: str) -> str | None:
-    """The chat template where older checkpoints keep it; None if there is none."""
-    file = cached_file(path, "chat_template.json", _raise_exceptions_for_missing_entries=False)
-    return json.loads(Path(file).read_text(encoding="utf-8"))["chat_template"] if file else None
 
 
 def _eos_ids(path: str, tokenizer_eos: int) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from transformers import Idefics3Config, Idefics3ForConditionalGeneration
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
 from umed.chat import Grid, ImageView
+from umed.errors import positive
 from umed.models import tiny
 from umed.models.backbones.json_codec import JsonCodec
 from umed.models.family import EVERY_PROJECTION, Backbone, BoxCodec, FamilyProcessor, Look
@@ -38,11 +39,13 @@ class Idefics3Processor(FamilyProcessor):
     def __init__(
         self, path: str, longest_edge: int | None = None, max_prompt_tokens: int = 4096, codec: BoxCodec | None = None
     ) -> None:
+        positive("model.processor.longest_edge", longest_edge)
         super().__init__(path, max_prompt_tokens, codec)
         self.image_processor.size = {"longest_edge": longest_edge or dict(self.image_processor.size)["longest_edge"]}
         self.tile: int = dict(self.image_processor.max_image_size)["longest_edge"]
-        vision = self.config.vision_config
-        self.side: int = vision.image_size // vision.patch_size // self.config.scale_factor
+        token = self.config.vision_config.patch_size * self.config.scale_factor
+        self.side: int = self.tile // token
+        self.share: float = self.side * token / self.tile  # of a tile: pixels behind its last whole token are not seen
 
     def load_image_processor(self, path: str) -> Any:
         return Idefics3ImageProcessorPil.from_pretrained(path)
@@ -53,14 +56,16 @@ class Idefics3Processor(FamilyProcessor):
     def look(self, image: Image.Image) -> Look:
         features = self.image_processor(images=[image], return_tensors="pt", return_row_col_info=True)
         rows, columns = features["rows"][0][0], features["cols"][0][0]
-        side, scale = self.side, int(rows > 0)
+        side, share = self.side, self.share
         tiles = [
-            Grid(side, side, c / columns, r / rows, (c + 1) / columns, (r + 1) / rows)
+            Grid(side, side, c / columns, r / rows, (c + share) / columns, (r + share) / rows)
             for r in range(rows)
             for c in range(columns)
         ]
         seen = (max(columns, 1) * self.tile, max(rows, 1) * self.tile)
-        view = ImageView(image.width, image.height, *seen, (*tiles, Grid(side, side, scale=scale)))
+        view = ImageView(
+            image.width, image.height, *seen, (*tiles, Grid(side, side, 0, 0, share, share, scale=int(rows > 0)))
+        )
         inputs = {name: features[name] for name in ("pixel_values", "pixel_attention_mask")}
         return Look(view, inputs, self._said(rows, columns))
 
@@ -121,4 +126,5 @@ BACKBONE = Backbone(
     write_tiny=write_tiny,
     tower=("vision_model", "connector"),
     lora_targets=rf".*text_model.*\.{EVERY_PROJECTION}",
+    hidden_border=True,
 )

@@ -7,14 +7,16 @@ from typing import Any
 import torch
 from PIL import Image
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from umed.chat import Grid, ImageView
+from umed.errors import chosen
 from umed.models import tiny
 from umed.models.backbones.float_codec import FloatCodec
 from umed.models.family import EVERY_PROJECTION, Backbone, BoxCodec, FamilyProcessor, Look
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>")
+TINY = 56  # side of the tiny tower's picture
 
 
 class LlavaProcessor(FamilyProcessor):
@@ -33,56 +35,53 @@ class LlavaProcessor(FamilyProcessor):
     def __init__(
         self, path: str, max_prompt_tokens: int = 4096, fit: str | None = None, codec: BoxCodec | None = None
     ) -> None:
+        if fit is not None:
+            chosen("model.processor.fit", fit, "pad", "squash", "checkpoint")
         super().__init__(path, max_prompt_tokens, codec)
-        squashed = not self.image_processor.do_center_crop and "shortest_edge" not in dict(self.image_processor.size)
-        self.fit = fit or ("squash" if squashed else "pad")
         self.side: int = self.config.vision_config.image_size
-        self.rows: int = self.side // self.config.vision_config.patch_size
+        self.patch: int = self.config.vision_config.patch_size
+        taker = self.image_processor
+        own = "pad" if taker.do_pad else "crop" if "shortest_edge" in dict(taker.size) else "squash"
+        self.fit = own if fit == "checkpoint" else fit or ("squash" if own == "squash" else "pad")
+        if self.fit != "crop":  # also in what is saved: plain transformers then sees what was trained on
+            taker.do_pad = self.fit == "pad"
+            taker.do_center_crop = False
+            taker.size = {"height": self.side, "width": self.side}
 
     def load_image_processor(self, path: str) -> Any:
-        return CLIPImageProcessorPil.from_pretrained(path)
+        return LlavaImageProcessorPil.from_pretrained(path)
 
     def default_codec(self) -> BoxCodec:
         return FloatCodec()
 
     def look(self, image: Image.Image) -> Look:
         x0, y0, x1, y1 = frame = self.frame(image.width, image.height)
-        size = {"height": self.side, "width": self.side}
-        if self.fit == "checkpoint":
-            features = self.image_processor(images=[image], return_tensors="pt")
-        else:
-            square = padded(image, self.image_processor.image_mean) if self.fit == "pad" else image
-            features = self.image_processor(images=[square], return_tensors="pt", size=size, do_center_crop=False)
-        grid = Grid(self.rows, self.rows, x0, y0, x1, y1)
+        rows = self.side // self.patch
+        share = rows * self.patch / self.side  # pixels behind the last whole patch are not seen
+        grid = Grid(rows, rows, x0, y0, x0 + (x1 - x0) * share, y0 + (y1 - y0) * share)
         view = ImageView(image.width, image.height, self.side, self.side, (grid,), frame)
-        return Look(view, {"pixel_values": features["pixel_values"]}, self.image_token * grid.tokens)
+        pixels = self.image_processor(images=[image], return_tensors="pt")["pixel_values"]
+        return Look(view, {"pixel_values": pixels}, self.image_token * grid.tokens)
 
     def frame(self, width: int, height: int) -> tuple[float, float, float, float]:
         """The square that the model sees, in fractions of the image: larger than it when padded, smaller when cut."""
         if self.fit == "squash":
             return 0.0, 0.0, 1.0, 1.0
-        side = max(width, height) if self.fit == "pad" else min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        if self.fit == "pad":  # whole pixels, as `padded` places them
-            left, top = -((side - width) // 2), -((side - height) // 2)
+        if self.fit == "crop":
+            side = min(width, height)
+            left, top = (width - side) / 2, (height - side) / 2
+        else:
+            side = max(width, height)
+            left, top = -((side - width) // 2), -((side - height) // 2)  # whole pixels
         return left / width, top / height, (left + side) / width, (top + side) / height
 
 
-def padded(image: Image.Image, mean: Iterable[float]) -> Image.Image:
-    """The picture in the middle of a square of its longer side, the rest in the mean color."""
-    side = max(image.size)
-    square = Image.new("RGB", (side, side), tuple(int(255 * v) for v in mean))
-    square.paste(image.convert("RGB"), ((side - image.width) // 2, (side - image.height) // 2))
-    return square
-
-
 def write_tiny(folder: str | Path, corpus: Iterable[str]) -> None:
+    """Pictures of 56 px with 4 x 4 tokens."""
     tokenizer = tiny.build_tokenizer(corpus, SPECIAL, tiny.chat_template("<image>\n"))
-    text = LlamaConfig(**tiny.text_settings(tokenizer))
-    vision = tiny_tower()
     config = LlavaConfig(
-        vision_config=vision,
-        text_config=text,
+        vision_config=tiny_tower(),
+        text_config=LlamaConfig(**tiny.text_settings(tokenizer)),
         image_token_index=tokenizer.get_vocab()["<image>"],
         image_seq_length=16,
         vision_feature_layer=-2,
@@ -90,23 +89,18 @@ def write_tiny(folder: str | Path, corpus: Iterable[str]) -> None:
         tie_word_embeddings=False,
     )
     torch.manual_seed(0)
-    size = {"height": 56, "width": 56}
-    tiny.save(
-        folder,
-        LlavaForConditionalGeneration(config),
-        tokenizer,
-        CLIPImageProcessorPil(size={"shortest_edge": 56}, crop_size=size),
-    )
+    pictures = LlavaImageProcessorPil(size={"shortest_edge": TINY}, crop_size={"height": TINY, "width": TINY})
+    tiny.save(folder, LlavaForConditionalGeneration(config), tokenizer, pictures)
 
 
 def tiny_tower() -> CLIPVisionConfig:
-    """A CLIP tower of 56 px with 4 x 4 patches."""
+    """A CLIP tower with 4 x 4 patches."""
     return CLIPVisionConfig(
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
-        image_size=56,
+        image_size=TINY,
         patch_size=14,
         projection_dim=32,
         initializer_range=32**-0.5,
