@@ -50,7 +50,7 @@ def test_real_halves_learn_are_rewarded_and_still_speak(tmp_path: Path) -> None:
         "model.recipe.sft.max_new_tokens=90", "model.recipe.aar.max_new_tokens=90",
     ]  # fmt: skip
     sft, aar = tmp_path / "sft", tmp_path / "aar"
-    learn = ["model.recipe.sft.steps=24", "model.recipe.sft.lr=3e-4", "model.recipe.sft.batch_size=4"]
+    learn = ["model.recipe.sft.steps=60", "model.recipe.sft.lr=3e-4", "model.recipe.sft.batch_size=4"]
     run(*common, "task=train", "method=sft", *learn, f"hydra.run.dir={sft}")
     loss = logged(sft / "logs" / "sft", "sft/loss")
     assert sum(loss[-4:]) / 4 < 0.5 * sum(loss[:2]) / 2
