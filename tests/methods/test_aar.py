@@ -16,6 +16,7 @@ from umed.methods.credit.reinforce_pp import ReinforceCredit
 from umed.methods.credit.rloo import RlooCredit
 from umed.methods.kl import Kl
 from umed.methods.objective import ClippedObjective
+from umed.models.critic import AdapterCritic, SeparateCritic, SharedCritic
 from umed.models.load import save_adapter
 from umed.models.policy import Policy
 from umed.rewards.localization import LocalizationReward
@@ -324,3 +325,19 @@ def test_the_penalty_holds_the_policy_back(
 def test_span_credit_needs_the_whole_reward_in_the_advantage() -> None:
     with pytest.raises(InputError, match="credit.scope=span"):
         aar(None, credit=GroupCredit(scope="span"), objective=ClippedObjective(reward_term="score_function"))
+
+
+@pytest.mark.parametrize("critic", [SharedCritic, AdapterCritic, SeparateCritic])
+def test_a_picture_passes_the_frozen_tower_once_in_a_whole_batch(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable, critic: type
+) -> None:
+    """Sampled, scored, referred to, valued and updated on four times."""
+    pi, prompts, passes = policy(adapter={"r": 4}, critic=critic), make_prompts(3), []
+    towers = [m for n, m in pi.named_modules() if n.endswith("model.visual")]
+    for tower in towers:
+        tower.register_forward_hook(lambda *_: passes.append(1))
+    method = aar(pi, kl=Kl(0.1), num_epochs=2, num_minibatches=2, num_candidates=4)
+    method.policy, method.build = None, lambda _: pi
+    (logged,) = train(method, [prompts])
+    assert logged["policy/kl_ref"] == 0 and len(towers) == (2 if critic is SeparateCritic else 1)
+    assert len(passes) == 3

@@ -84,6 +84,15 @@ def test_it_survives_its_folder(policy: Make, make_prompts: Prompts, tmp_path: P
     assert trained == {n for n, p in pi.named_parameters() if p.requires_grad}
 
 
+def test_the_adapter_critic_refuses_a_tower_that_is_trained(policy: Make, critic: Callable) -> None:
+    trained = {"r": 4, "target_modules": "all-linear"}
+    if isinstance(critic, partial):
+        with pytest.raises(InputError, match="critic=adapter needs a tower and projector that stay"):
+            policy(adapter=trained, critic=critic)
+    else:
+        assert policy(adapter=trained, critic=critic).critic.head is not None
+
+
 def test_an_adapter_needs_an_adapter(policy: Make, critic: Callable) -> None:
     if isinstance(critic, partial):
         with pytest.raises(InputError, match="critic=adapter needs a policy with an adapter"):

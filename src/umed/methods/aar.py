@@ -125,7 +125,7 @@ class AbnormalAwareRewarding(Method):
         if self.reference is None:
             return rollout
         with torch.no_grad(), generating(self.policy), with_weights(self.policy, self.reference):
-            said = self.policy.score(rollout.prompts, rollout.ids_BT, rollout.mask_BT)
+            said = self.policy.score(rollout.prompts, rollout.ids_BT, rollout.mask_BT, values=False)
         return rollout.updated(ref_logp_BT=said.logp_BT)
 
     def warn(self, scored: Scored) -> None:

@@ -18,7 +18,7 @@ class AbnormalAwareTuning(Method):
         lengths = torch.tensor([len(a) for a in answers], device=self.device)
         mask = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
         records = [p.record.id for p in batch]
-        said = self.policy.score(batch, ids, mask)
+        said = self.policy.score(batch, ids, mask, values=False)
         loss = -(said.logp_BT * mask).sum() / mask.sum()
         self.manual_backward(loss)
         told = self.apply_gradients(

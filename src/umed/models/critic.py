@@ -19,6 +19,7 @@ from umed.errors import InputError
 from umed.models.attention import Recorder
 from umed.models.modes import checkpointed, plain
 from umed.models.reading import Reader
+from umed.models.sight import is_frozen
 from umed.models.value_head import ValueHead
 
 ADAPTER, WEIGHTS = "critic", "critic.safetensors"
@@ -60,6 +61,11 @@ class AdapterCritic(SharedCritic):
                 "critic=adapter needs a policy with an adapter, but model.adapter=null trains every weight: use "
                 "critic=shared or critic=separate"
             )
+        if not is_frozen(reader.core.model, reader.backbone.tower):
+            raise InputError(
+                "critic=adapter needs a tower and projector that stay as they are, since its loss would train the "
+                "policy's: use critic=shared or critic=separate"
+            )
         policy: Any = model.peft_config[model.active_adapter]
         model.add_adapter(ADAPTER, LoraConfig(r=r, lora_alpha=lora_alpha, target_modules=policy.target_modules))
         for name, p in model.named_parameters():
@@ -99,7 +105,7 @@ class SeparateCritic(SharedCritic):
         core = plain(self.model)
         for name in reader.backbone.tower:
             getattr(core.model, name).requires_grad_(False)
-        self._reader = [Reader(core, reader.processor, reader.backbone)]
+        self._reader = [Reader(core, reader.processor, reader.backbone, reader.eyes)]
 
     def forward(self, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor, state_BTH: Tensor) -> Tensor:
         return self.head(_states(self._reader[0], prompts, ids_BT, mask_BT))

@@ -140,12 +140,19 @@ class Policy(nn.Module):
         return Answers(said[:, :width], valid[:, :width], truncated, logps[:, :width])
 
     def score(
-        self, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor, name_BN: Tensor | None = None
+        self,
+        prompts: Sequence[Prompt],
+        ids_BT: Tensor,
+        mask_BT: Tensor,
+        name_BN: Tensor | None = None,
+        *,
+        values: bool = True,
     ) -> Scores:
         """Log-probability, entropy and value of given answer tokens, teacher-forced; differentiable.
 
         Args:
             name_BN: rows of the answer pass whose attention is wanted (token t stands in row t + 1), -1 = none.
+            values: whether the critic is asked; without it V is 0.
 
         Only answer positions pass the language-model head. Entries beyond `mask_BT` are meaningless, but finite.
         """
@@ -167,7 +174,8 @@ class Policy(nn.Module):
         state = hidden[:, :-1]
         logp, spread = answer_scores(state, ids_BT, mask_BT, self.head, self.temperature, self.processor.suppressed_ids)
         attention = recorder.pooled() if wanted else state.new_zeros(len(ids_BT), 0, 0)
-        return Scores(logp, spread, self.critic(prompts, ids_BT, mask_BT, state), attention)
+        judged = self.critic(prompts, ids_BT, mask_BT, state) if values else torch.zeros_like(logp)
+        return Scores(logp, spread, judged, attention)
 
 
 def _draw(logp: Tensor, generator: torch.Generator | None) -> Tensor:

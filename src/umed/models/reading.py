@@ -47,13 +47,14 @@ class Reader:
 
     Args:
         core: the model, its adapters in place.
+        eyes: of a reader whose frozen tower is the same, so that its features serve this one too.
     """
 
-    def __init__(self, core: Any, processor: Processor, backbone: Backbone) -> None:
+    def __init__(self, core: Any, processor: Processor, backbone: Backbone, eyes: object | None = None) -> None:
         self.core, self.processor, self.backbone = core, processor, backbone
         # transformers renamed the argument within 5.x
         self._cache = "cache" if "cache" in signature(core.model.forward).parameters else "past_key_values"
-        self._eyes = object()  # whose features a prompt carries
+        self.eyes = eyes or object()  # whose features a prompt carries
 
     @property
     def device(self) -> torch.device:
@@ -67,10 +68,10 @@ class Reader:
         if not hasattr(self.core.model, "get_image_features") or not is_frozen(self.core.model, self.backbone.tower):
             return nullcontext()
         for p in prompts:
-            if p.seen is None or p.seen[0] is not self._eyes:
+            if p.seen is None or p.seen[0] is not self.eyes:
                 with generating(self.core):
                     inputs = {k: v.to(self.device) for k, v in p.inputs.items() if k not in ROWS}
-                    p.seen = (self._eyes, encode(self.core.model, inputs))
+                    p.seen = (self.eyes, encode(self.core.model, inputs))
         return seeing(self.core.model, joined([p.seen[1] for p in prompts]))
 
     def read_prompts(self, prompts: Sequence[Prompt], num_candidates: int) -> Prefix:
