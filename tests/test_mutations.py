@@ -10,7 +10,6 @@ from types import ModuleType
 
 import pytest
 import torch
-from transformers import DynamicCache
 
 from umed.models import logprobs, policy, reading, sight
 from umed.models.family import FamilyProcessor
@@ -65,11 +64,10 @@ def dropout_on(patch: Patch, tiny: parity.Tiny) -> None:
 
 
 def repeat_for_interleave(patch: Patch, tiny: parity.Tiny) -> None:
-    def mutated(self, repeats):
-        rows = self.layers[0].keys.shape[0]
-        self.batch_select_indices(torch.arange(rows).repeat(repeats))
+    def mutated(cache, queries, num_candidates, device):
+        cache.reorder_cache(torch.arange(queries).repeat(num_candidates))
 
-    patch.setattr(DynamicCache, "batch_repeat_interleave", mutated)
+    patch.setattr(reading, "expand", mutated)
 
 
 def attention_a_row_late(patch: Patch, tiny: parity.Tiny) -> None:

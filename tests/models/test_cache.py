@@ -21,7 +21,7 @@ def test_it_holds_what_a_growing_cache_holds() -> None:
     for step, rows in enumerate(([0, 1, 2], [0, 2], [1])):
         kept = torch.tensor(rows)
         growing.batch_select_indices(kept)
-        roomy.batch_select_indices(kept)
+        roomy.reorder_cache(kept)
         new = torch.randn(2, len(rows), 2, 1, 4)
         for layer in range(2):
             for ours, theirs in zip(roomy.update(*new, layer), growing.update(*new, layer), strict=True):

@@ -196,7 +196,7 @@ def test_an_adapter_that_cannot_fit_is_refused_without_a_note(
 def test_attention_layers_that_are_not_there_are_refused(
     tiny_folder: Path, processor: FamilyProcessor, backbone: str
 ) -> None:
-    with pytest.raises(InputError, match=r"layers=\[9\].*0 to 1"):
+    with pytest.raises(InputError, match=r"layers=\[9\].*attention are 0, 1"):
         load_policy(str(tiny_folder), processor, backbone, attention_layers=[0, 9])
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
@@ -31,9 +32,9 @@ class RoomyLayer(DynamicLayer):
             whole[:, :, start : self.length] = new
         return self._show()
 
-    def batch_select_indices(self, indices: Tensor) -> None:
+    def reorder_cache(self, beam_idx: Tensor) -> None:  # type: ignore[override]
         """Keep these rows."""
-        self.whole = self.whole[0][indices], self.whole[1][indices]
+        self.whole = self.whole[0][beam_idx], self.whole[1][beam_idx]
         self._show()
 
 
@@ -52,6 +53,13 @@ def whole_cache(config: Any) -> DynamicCache:
     cache = DynamicCache(config=config)
     cache.layers = [DynamicLayer() if isinstance(layer, DynamicSlidingWindowLayer) else layer for layer in cache.layers]
     return cache
+
+
+def expand(cache: DynamicCache, queries: int, num_candidates: int, device: torch.device) -> None:
+    """Each query's row `num_candidates` times, the copies together; differentiable in attention layers."""
+    if num_candidates > 1:
+        rows: Any = torch.arange(queries, device=device).repeat_interleave(num_candidates)
+        cache.reorder_cache(rows)
 
 
 def make_room(cache: DynamicCache, room: int) -> None:

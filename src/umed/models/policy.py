@@ -61,11 +61,13 @@ class Policy(nn.Module):
         self.temperature = temperature
         self.reader = Reader(plain(model), processor, backbone)
         text = self.core.get_decoder()
-        layers = range(len(text.layers)) if attention_layers is None else attention_layers
-        missing = [i for i in layers if not 0 <= i < len(text.layers)]
-        if missing:
-            raise InputError(f"model.attention.layers={missing}: the model has layers 0 to {len(text.layers) - 1}")
-        self._listened = [m for i in layers if (m := getattr(text.layers[i], "self_attn", None)) is not None]
+        able = {i: layer.self_attn for i, layer in enumerate(text.layers) if hasattr(layer, "self_attn")}
+        layers = able if attention_layers is None else attention_layers
+        if missing := [i for i in layers if i not in able]:
+            raise InputError(
+                f"model.attention.layers={missing}: the layers with attention are {', '.join(map(str, able))}"
+            )
+        self._listened = [able[i] for i in layers]
         count = self.core.config.get_text_config().num_attention_heads
         if wrong := [h for h in attention_heads or () if not 0 <= h < count]:
             raise InputError(f"model.attention.heads={wrong}: the model has heads 0 to {count - 1}")

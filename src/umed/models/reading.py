@@ -16,7 +16,7 @@ from transformers import DynamicCache
 
 from umed.chat import Processor, Prompt
 from umed.models.attention import Recorder
-from umed.models.cache import whole_cache
+from umed.models.cache import expand, whole_cache
 from umed.models.family import ROWS, Backbone, with_answer
 from umed.models.modes import checkpointed, generating
 from umed.models.sight import encode, is_frozen, joined, seeing
@@ -36,7 +36,7 @@ class Prefix:
 
     def take(self, rows: Tensor) -> "Prefix":
         """These rows only; the cache is cut in place."""
-        self.cache.batch_select_indices(rows)
+        self.cache.reorder_cache(rows)  # type: ignore[arg-type]
         further = {k: v[rows] for k, v in self.rows.items()}
         mask, last, first, columns = (t[rows] for t in (self.mask_BP, self.last_B, self.next_B, self.columns_BI))
         return Prefix(self.cache, mask, last, first, columns, self.axes, further)
@@ -93,8 +93,7 @@ class Reader:
             )
         if self.backbone.prompt_sees_itself:
             cache.crop(-1)
-        if num_candidates > 1:
-            cache.batch_repeat_interleave(num_candidates)
+        expand(cache, len(prompts), num_candidates, self.device)
         each = [
             t.repeat_interleave(num_candidates, 0)
             for t in (batch["attention_mask"], batch["input_ids"][:, -1], _next(position), self._columns(batch))
