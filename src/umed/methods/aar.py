@@ -1,5 +1,6 @@
 """Stage 2, Abnormal-Aware Rewarding: PPO with three rewards."""
 
+import math
 import sys
 from collections import defaultdict
 from functools import partial
@@ -105,7 +106,7 @@ class AbnormalAwareRewarding(Method):
                 stats[name].append(float(value))
         clock.append(perf_counter())
         self.last = (rollout, scored)
-        means = {name: sum(v) / len(v) for name, v in stats.items()}
+        means = {name: finite_mean(v) for name, v in stats.items()}
         self.log_batch(
             {
                 **scored.means(),
@@ -113,7 +114,7 @@ class AbnormalAwareRewarding(Method):
                 **means,
                 "policy/explained_variance": explained_variance(rollout),
                 **self.kl.steer(rollout),
-                **self.objective.steer(means.get("policy/entropy")),
+                **self.objective.steer(means.get("policy/entropy", math.nan)),
                 **{
                     f"time/{n}": b - a for n, a, b in zip(("sample", "score", "update"), clock, clock[1:], strict=False)
                 },
@@ -163,6 +164,12 @@ class AbnormalAwareRewarding(Method):
         super().on_load_checkpoint(checkpoint)
         self.kl.load(checkpoint["controllers"]["kl"])
         self.objective.load(checkpoint["controllers"]["objective"])
+
+
+def finite_mean(values: list[float]) -> float:
+    """The mean over the updates whose number is finite; NaN when none is."""
+    kept = [v for v in values if math.isfinite(v)]
+    return sum(kept) / len(kept) if kept else math.nan
 
 
 def evidence(part: Rollout) -> dict[str, Any]:

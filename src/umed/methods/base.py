@@ -134,8 +134,7 @@ class Method(L.LightningModule):
             scheduler.step()
             optimizer.zero_grad()
             self.skipped = 0
-        found["policy/skipped"] = torch.tensor(float(bool(bad)))
-        return {name: value for name, value in found.items() if name not in bad}
+        return {**found, "policy/skipped": torch.tensor(float(bool(bad)))}
 
     def stop(self, bad: Sequence[str], evidence: dict[str, Any]) -> None:
         """End the run, the batch at hand in a file for inspection."""

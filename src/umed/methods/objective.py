@@ -1,5 +1,6 @@
 """The clipped objective, equations (8)-(11), as the loss (16) that is minimized."""
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -121,12 +122,12 @@ class ClippedObjective:
         gone = rollout.truncated_B[:, None].to(rollout.mask_BT.device) & self.mask_truncated
         return rollout.updated(mask_BT=rollout.mask_BT & ~gone)
 
-    def steer(self, entropy: float | None) -> dict[str, float]:
-        """Move c3 towards the entropy's target after a batch; what it was."""
+    def steer(self, entropy: float) -> dict[str, float]:
+        """Move c3 towards the entropy's target after a batch that measured one; what it was."""
         if self.entropy_target is None:
             return {}
         told = {"policy/c3": self.c3}
-        if entropy is not None:
+        if math.isfinite(entropy):
             step = self.c3_step if entropy < self.entropy_target else -self.c3_step
             self.c3 = min(max(self.c3 + step, 0.0), self.c3_max)
         return told
