@@ -20,7 +20,8 @@ from PIL import Image
 
 from umed.boxes import Box
 from umed.chat import Prompt
-from umed.models.family import Backbone, FamilyProcessor
+from umed.models.backbone import Backbone
+from umed.models.family import FamilyProcessor
 from umed.models.load import load_policy
 from umed.models.policy import Policy
 from umed.records import Record

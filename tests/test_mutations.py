@@ -13,7 +13,7 @@ import torch
 
 from umed.models import logprobs, policy, reading, sight
 from umed.models.family import FamilyProcessor
-from umed.tasks import parity
+from umed.tasks import parity_checks as parity
 
 Patch = pytest.MonkeyPatch
 

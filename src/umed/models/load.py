@@ -17,8 +17,8 @@ from transformers import AutoTokenizer, BitsAndBytesConfig
 from umed.chat import Processor
 from umed.errors import InputError, chosen
 from umed.models.attention import IMPLEMENTATION
+from umed.models.backbone import Backbone
 from umed.models.critic import SharedCritic
-from umed.models.family import Backbone
 from umed.models.policy import Policy
 from umed.models.reading import Reader
 from umed.records import write_whole

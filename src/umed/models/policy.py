@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from umed.chat import Processor, Prompt
 from umed.errors import InputError, chosen
 from umed.models.attention import Recorder, recording
+from umed.models.backbone import Backbone
 from umed.models.cache import make_room
 from umed.models.critic import SharedCritic
-from umed.models.family import Backbone
 from umed.models.logprobs import answer_scores, distribution
 from umed.models.modes import checkpointed, generating, plain
 from umed.models.reading import Reader

@@ -16,8 +16,9 @@ from transformers import DynamicCache
 
 from umed.chat import Processor, Prompt
 from umed.models.attention import Recorder
+from umed.models.backbone import Backbone, with_answer
 from umed.models.cache import expand, whole_cache
-from umed.models.family import ROWS, Backbone, with_answer
+from umed.models.family import ROWS
 from umed.models.modes import checkpointed, generating
 from umed.models.sight import encode, is_frozen, joined, seeing
 

@@ -17,7 +17,7 @@ from umed.errors import InputError
 from umed.models.family import FamilyProcessor
 from umed.models.policy import Policy
 from umed.models.sight import encode
-from umed.tasks import parity
+from umed.tasks import parity_checks as parity
 
 FAMILIES = ("idefics3", "smolvlm", "llava_next", "gemma3")
 Prompts = Callable[..., list[Prompt]]

@@ -13,8 +13,9 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
 )
 
 from umed.chat import Grid, ImageView
+from umed.models.backbone import EVERY_PROJECTION, Backbone
 from umed.models.backbones.ref_box_codec import TAGS, RefBoxCodec
-from umed.models.family import EVERY_PROJECTION, Backbone, BoxCodec, FamilyProcessor, Look
+from umed.models.family import BoxCodec, FamilyProcessor, Look
 from umed.models.tiny import build_tokenizer, chat_template, save, text_settings
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>", *TAGS)

@@ -11,8 +11,9 @@ from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from umed.chat import Grid, ImageView
+from umed.models.backbone import EVERY_PROJECTION, Backbone, text_positions
 from umed.models.backbones.loc_codec import TOKENS, LocCodec
-from umed.models.family import EVERY_PROJECTION, Backbone, BoxCodec, FamilyProcessor, Look, text_positions
+from umed.models.family import BoxCodec, FamilyProcessor, Look
 from umed.models.tiny import build_tokenizer, save, text_settings
 
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<image>")

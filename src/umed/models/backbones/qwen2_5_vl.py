@@ -11,8 +11,9 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from umed.chat import Grid, ImageView
 from umed.models import tiny
+from umed.models.backbone import EVERY_PROJECTION, Backbone
 from umed.models.backbones.json_codec import JsonCodec
-from umed.models.family import EVERY_PROJECTION, Backbone, BoxCodec, FamilyProcessor, Look
+from umed.models.family import BoxCodec, FamilyProcessor, Look
 
 
 class Qwen25VLProcessor(FamilyProcessor):
