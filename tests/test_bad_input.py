@@ -242,3 +242,11 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: py
         io.save_checkpoint({"step": 2}, tmp_path / "last.ckpt")
     assert (tmp_path / "last.ckpt").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_family_without_attention_is_told_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(capsys, tmp_path / "run", "model=llama3_2_11b_vision")
+    assert "vision_relevance" in line and "leave it out" in line
+    assert not (tmp_path / "run" / "records.jsonl").exists()

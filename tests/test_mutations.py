@@ -36,6 +36,7 @@ def swapped_pictures(patch: Patch, tiny: parity.Tiny) -> None:
         return batch | {"pixel_values": turned["pixel_values"]}
 
     patch.setattr(FamilyProcessor, "collate", mutated)
+    patch.setattr(reading, "is_frozen", lambda *_: False)  # pictures are looked at each time
 
 
 def swapped_features(patch: Patch, tiny: parity.Tiny) -> None:

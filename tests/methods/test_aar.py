@@ -192,9 +192,12 @@ def test_a_loss_that_is_not_finite_is_skipped_and_then_stops_with_its_name(
     with torch.no_grad():
         pi.value_head.layers[-1].bias.fill_(torch.inf)
     before = trained(pi)
-    (logged,) = train(aar(pi, credit=GroupCredit()), [make_prompts(2)])
+    steered = {"kl": Kl(0.1, target=0.1, horizon=10), "objective": ClippedObjective(entropy_target=1.0)}
+    method = aar(pi, credit=GroupCredit(), **steered)
+    (logged,) = train(method, [make_prompts(2)])
     assert logged["policy/skipped"] == 1 and math.isnan(logged["policy/value_loss"])
     assert not moved(before, pi)
+    assert (logged["policy/kl_coef"], logged["policy/c3"]) == (method.kl.coef, method.objective.c3) == (0.1, 0.01)
     with pytest.raises(InputError, match="policy/value_loss, .*not finite at aar/iteration 1, 2 steps in a row"):
         train(aar(pi, credit=GroupCredit(), max_skipped=2), [make_prompts(2)] * 3)
     assert not moved(before, pi)
@@ -215,10 +218,23 @@ def test_a_batch_that_nothing_could_score_is_told_once_and_momentum_does_not_mov
         seen.append(trained(pi))
         return by_ids(rollout) if len(seen) == 1 else torch.full((len(rollout.ids_BT),), torch.nan)
 
-    logged = train(aar(pi, {"relevance": Judged(score)}), [make_prompts(2)] * 3)
+    method = aar(pi, {"relevance": Judged(score)}, kl=Kl(0.1, target=0.1, horizon=10))
+    logged = train(method, [make_prompts(2)] * 3)
+    assert logged[0]["policy/kl_coef"] != logged[1]["policy/kl_coef"] == logged[2]["policy/kl_coef"] == method.kl.coef
     assert [line["reward/unscored"] for line in logged] == [0, 1, 1]
     assert moved(seen[0], pi) and not moved(seen[1], pi)
     assert capsys.readouterr().err.count("no answer of this batch could be scored") == 1
+
+
+def test_answers_that_all_reached_the_limit_leave_every_weight_as_it_was(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
+) -> None:
+    pi = policy(adapter=LORA)
+    before = trained(pi)
+    (logged,) = train(aar(pi, objective=ClippedObjective(mask_truncated=True), max_new_tokens=1), [make_prompts(2)])
+    assert logged["rollout/truncated"] == 1.0 and not moved(before, pi)
+    train(aar(pi, max_new_tokens=1), [make_prompts(2)])
+    assert moved(before, pi)
 
 
 def test_answers_without_any_box_teach_nothing_and_break_nothing(
@@ -321,6 +337,15 @@ def test_the_penalty_holds_the_policy_back(
         kl = Kl(coef, where="loss")
         ends.append(train(aar(pi, credit=RlooCredit(), lr=3e-3, kl=kl), [make_prompts(2)] * 8)[-1]["policy/kl_ref"])
     assert ends[1] < ends[0]
+
+
+@pytest.mark.parametrize("credit", [GroupCredit(), RlooCredit(), ReinforceCredit(baseline="group")])
+def test_one_answer_has_nothing_to_be_compared_with(credit: object) -> None:
+    alone = {"rewards": TotalReward({"relevance": Judged(by_ids)}, 1, "none"), "objective": ClippedObjective()}
+    settings = {"seed": 0, "lr": 1e-3, "batch_size": 2, "steps": 1, "num_candidates": 1}
+    with pytest.raises(InputError, match="num_candidates=1 with a group's baseline"):
+        AbnormalAwareRewarding(lambda _: None, credit=credit, **alone, **settings)
+    AbnormalAwareRewarding(lambda _: None, credit=ReinforceCredit(), **alone, **settings)
 
 
 def test_span_credit_needs_the_whole_reward_in_the_advantage() -> None:

@@ -155,7 +155,7 @@ def test_optimization_is_manual() -> None:
 def test_a_checkpoint_holds_the_trained_weights_only(policy: Callable[..., Policy]) -> None:
     pi = policy(adapter={"r": 2, "target_modules": "all-linear"})
     method = Plain(pi, lr=0.1)
-    method.iteration = 5
+    method.iteration, method.skipped = 5, 2
     state = method.state_dict()
     assert any("lora_A" in n for n in state) and any("critic.head" in n for n in state)
     assert not any("base_layer" in n or "embed_tokens" in n for n in state)
@@ -169,7 +169,7 @@ def test_a_checkpoint_holds_the_trained_weights_only(policy: Callable[..., Polic
     method.on_save_checkpoint(checkpoint)
     other = SimpleNamespace(iteration=0, skipped=0)
     Method.on_load_checkpoint(other, checkpoint)
-    assert other.iteration == 5
+    assert (other.iteration, other.skipped) == (5, 2)
 
 
 def test_validation_answers_greedily_and_gives_the_mau_metrics(
@@ -183,3 +183,9 @@ def test_validation_answers_greedily_and_gives_the_mau_metrics(
     assert [a["output"] for a in method.answered[:3]] == [a["output"] for a in method.answered[3:]]
     method.on_validation_epoch_end()
     assert logged["val/mau/iou/avg"] == 0.0 and logged["val/mau/unparsed/avg"] == 1.0
+
+
+def test_sixteen_bits_are_not_stepped_on(policy: Callable[..., Policy]) -> None:
+    with pytest.raises(InputError, match="model.adapter=null with a model.dtype of 16 bits"):
+        Plain(policy(dtype="bfloat16"), lr=0.1)
+    Plain(policy(dtype="bfloat16", adapter={"r": 2}), lr=0.1)

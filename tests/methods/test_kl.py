@@ -50,7 +50,7 @@ def test_the_coefficient_follows_its_target(make_rollout: Callable[..., Rollout]
         (measured * 9, -0.2),
     ):
         kl = Kl(0.1, target=target, horizon=40)
-        told = kl.steer(rollout)
+        told = kl.steer(rollout, stepped=True)
         assert told == {"policy/kl_ref": pytest.approx(measured), "policy/kl_coef": 0.1}
         assert kl.coef == pytest.approx(0.1 * (1 + error * 4 / 40))
         other = Kl(0.1, target=target)
@@ -58,12 +58,30 @@ def test_the_coefficient_follows_its_target(make_rollout: Callable[..., Rollout]
         assert other.coef == kl.coef
 
 
+def test_a_batch_without_a_step_or_a_measure_leaves_the_coefficient(make_rollout: Callable[..., Rollout]) -> None:
+    rollout, kl = make_rollout(2, 2), Kl(0.1, target=1e-3, horizon=40)
+    assert kl.steer(rollout, stepped=False)["policy/kl_ref"] > 0
+    assert np.isnan(kl.steer(rollout.updated(mask_BT=torch.zeros_like(rollout.mask_BT)), stepped=True)["policy/kl_ref"])
+    kl.steer(rollout.updated(logp_BT=torch.full_like(rollout.logp_BT, torch.nan)), stepped=True)
+    assert kl.coef == 0.1
+
+
 def test_off_says_nothing(make_rollout: Callable[..., Rollout]) -> None:
     rollout = make_rollout(1, 2)
-    assert Kl().steer(rollout) == {} and (Kl().charged(rollout).penalty_BT == 0).all() and not Kl().on
+    assert Kl().steer(rollout, stepped=True) == {} and (Kl().charged(rollout).penalty_BT == 0).all() and not Kl().on
 
 
-@pytest.mark.parametrize("wrong", [{"coef": -1.0}, {"target": 0.1}, {"coef": 0.1, "target": 0.0}, {"estimator": "k4"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"coef": -1.0},
+        {"target": 0.1},
+        {"coef": 0.1, "target": 0.0},
+        {"estimator": "k4"},
+        {"where": "z"},
+        {"horizon": 0},
+    ],
+)
 def test_wrong_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(InputError, match="method.kl"):
         Kl(**wrong)

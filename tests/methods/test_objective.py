@@ -150,10 +150,10 @@ def test_asymmetric_and_dual_clip_against_numpy(high: float | None, dual: float 
     np.testing.assert_allclose(clipped_surrogate(logp, old, advantage, 0.2, high, dual), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("dual", [1.0, 0.5])
-def test_a_dual_clip_that_would_clip_everything_is_refused(dual: float) -> None:
-    with pytest.raises(InputError, match="objective.dual_clip"):
-        ClippedObjective(dual_clip=dual)
+@pytest.mark.parametrize("wrong", [{"dual_clip": 1.0}, {"dual_clip": 0.5}, {"clip_eps_high": 0.0}])
+def test_a_clip_that_would_clip_everything_is_refused(wrong: dict) -> None:
+    with pytest.raises(InputError, match=f"objective.{next(iter(wrong))}"):
+        ClippedObjective(**wrong)
 
 
 def test_truncated_answers_leave_the_loss_only_when_asked(make_rollout: Callable[..., Rollout]) -> None:
@@ -171,13 +171,14 @@ def test_truncated_answers_leave_the_loss_only_when_asked(make_rollout: Callable
 
 def test_the_entropy_bonus_follows_its_target() -> None:
     objective = ClippedObjective(c3=0.01, entropy_target=1.0, c3_step=0.004, c3_max=0.015)
-    seen = [objective.steer(e)["policy/c3"] for e in (0.5, 0.5, 2.0, 2.0, 2.0, 2.0, 2.0)]
-    objective.steer(float("nan"))  # a batch of skipped steps measured none
+    seen = [objective.steer(e, stepped=True)["policy/c3"] for e in (0.5, 0.5, 2.0, 2.0, 2.0, 2.0, 2.0)]
+    objective.steer(float("nan"), stepped=True)  # nothing measured
+    objective.steer(0.5, stepped=False)
     np.testing.assert_allclose(seen, [0.01, 0.014, 0.015, 0.011, 0.007, 0.003, 0.0], atol=1e-9)
     other = ClippedObjective(entropy_target=1.0)
     other.load(objective.state())
     assert other.c3 == objective.c3
-    assert ClippedObjective(c3=0.01).steer(0.5) == {}
+    assert ClippedObjective(c3=0.01).steer(0.5, stepped=True) == {}
 
 
 @pytest.mark.parametrize("aggregation", ["token_mean", "seq_mean", "constant"])

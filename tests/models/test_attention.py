@@ -91,7 +91,7 @@ def test_it_is_differentiable(policy: Callable[..., Policy], make_prompts: Calla
     pi = policy()
     pi.score(make_prompts(3), IDS, MASK, ROWS).attention_BNP.square().sum().backward()
     for layer in (pi.core.get_decoder().layers[i] for i in attending(pi)):
-        for name in ("q_proj", "k_proj"):
+        for name in [n for n in ("q_proj", "k_proj") if hasattr(layer.self_attn, n)]:  # keys may be another layer's
             assert getattr(layer.self_attn, name).weight.grad.abs().sum() > 0
 
 

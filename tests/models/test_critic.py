@@ -87,7 +87,9 @@ def test_it_survives_its_folder(policy: Make, make_prompts: Prompts, tmp_path: P
 def test_the_adapter_critic_refuses_a_tower_that_is_trained(policy: Make, critic: Callable) -> None:
     trained = {"r": 4, "target_modules": "all-linear"}
     if isinstance(critic, partial):
-        with pytest.raises(InputError, match="critic=adapter needs a tower and projector that stay"):
+        with pytest.raises(
+            InputError, match="critic=adapter needs a policy that trains an adapter in its language model"
+        ):
             policy(adapter=trained, critic=critic)
     else:
         assert policy(adapter=trained, critic=critic).critic.head is not None
@@ -99,3 +101,27 @@ def test_an_adapter_needs_an_adapter(policy: Make, critic: Callable) -> None:
             policy(critic=critic)
     else:
         assert policy(critic=critic).critic.body() is not None
+
+
+@pytest.mark.parametrize("options", [{}, {"adapter": {"r": 4, "target_modules": "all-linear"}}], ids=["full", "tower"])
+def test_a_separate_critic_keeps_its_own_tower(
+    policy: Make, make_prompts: Prompts, tmp_path: Path, critic: Callable, options: dict
+) -> None:
+    """The policy's tower has moved by the time that the critic is loaded again."""
+    if critic is not SeparateCritic:
+        pytest.skip("the others have none")
+    pi, prompts = awake(policy(critic=critic, **options)), make_prompts(2)
+    before = pi.score(prompts, IDS, MASK).values_BT
+    with torch.no_grad():
+        for p in pi.body():
+            p += 0.05 * torch.randn_like(p)
+    save_adapter(pi, tmp_path, {})
+    again = policy(init_from=str(tmp_path), critic=critic)
+    torch.testing.assert_close(again.eval().score(make_prompts(2), IDS, MASK).values_BT, before, atol=1e-4, rtol=0)
+
+
+def test_the_head_of_another_critic_is_not_taken(policy: Make, tmp_path: Path, critic: Callable) -> None:
+    save_adapter(awake(policy(adapter=LORA, critic=critic)), tmp_path, {})
+    for other in CRITICS:
+        head = policy(init_from=str(tmp_path), critic=other).value_head.layers[-1].weight
+        assert bool((head == 0).all()) == (other is not critic)

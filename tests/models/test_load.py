@@ -140,7 +140,7 @@ def test_frozen_modules_stay_fixed_and_unknown_ones_are_refused(policy: Callable
     kept = {n for n, p in pi.named_parameters() if not p.requires_grad}
     assert kept and all(".visual.blocks." in n for n in kept)
     assert any(".visual.merger." in n for n, p in pi.named_parameters() if p.requires_grad)
-    with pytest.raises(InputError, match="model.frozen: no module is called eyes"):
+    with pytest.raises(InputError, match="model.frozen: no module or weight is called eyes"):
         policy(frozen=["eyes"])
 
 
@@ -229,3 +229,23 @@ def test_an_adapter_is_trained_on_four_bits(
     torch.testing.assert_close(said.logp_BT[answers.mask_BT], answers.logp_BT[answers.mask_BT], atol=1e-5, rtol=0)
     said.logp_BT.sum().backward()
     assert all("lora_" in n for n, p in pi.model.named_parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ({"attention_layers": []}, "model.attention.layers"),
+        ({"attention_layers": [0, 0]}, "model.attention.layers"),
+        ({"attention_heads": []}, "model.attention.heads"),
+        ({"attention_heads": [99]}, "model.attention.heads"),
+        ({"temperature": 0.0}, "model.temperature"),
+        ({"temperature": -1.0}, "model.temperature"),
+        ({"dtype": "float8"}, "model.dtype"),
+    ],
+)
+def test_a_number_that_makes_no_sense_is_refused(
+    tiny_folder: Path, processor: FamilyProcessor, backbone: str, option: dict, told: str
+) -> None:
+    with pytest.raises(InputError, match=told) as error:
+        load_policy(str(tiny_folder), processor, backbone, **option)
+    assert "\n" not in str(error.value)

@@ -133,6 +133,13 @@ def test_zscore_against_numpy() -> None:
     assert (found[1] == 0).all()
 
 
+def test_zscore_keeps_to_its_query() -> None:
+    value, order = torch.tensor([1.0, 2.0, NAN, 5.0, 5.0, 5.0, 0.0, 9.0, 1.0]), torch.tensor([2, 0, 1])
+    torch.testing.assert_close(
+        zscore(value.view(3, 3)[order].flatten(), 3), zscore(value, 3).view(3, 3)[order].flatten(), equal_nan=True
+    )
+
+
 def test_zscore_is_of_each_reward_before_the_sum(make_rollout: Callable[..., Rollout]) -> None:
     """A reward a hundred times larger does not drown the other one."""
     parts = {

@@ -107,14 +107,15 @@ class AbnormalAwareRewarding(Method):
         clock.append(perf_counter())
         self.last = (rollout, scored)
         means = {name: finite_mean(v) for name, v in stats.items()}
+        stepped = 0.0 in stats["policy/skipped"]  # what took no step steers nothing
         self.log_batch(
             {
                 **scored.means(),
                 **rollout_stats(rollout),
                 **means,
                 "policy/explained_variance": explained_variance(rollout),
-                **self.kl.steer(rollout),
-                **self.objective.steer(means.get("policy/entropy", math.nan)),
+                **self.kl.steer(rollout, stepped),
+                **self.objective.steer(means.get("policy/entropy", math.nan), stepped),
                 **{
                     f"time/{n}": b - a for n, a, b in zip(("sample", "score", "update"), clock, clock[1:], strict=False)
                 },

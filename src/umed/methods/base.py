@@ -88,6 +88,11 @@ class Method(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         head = list(self.policy.value_head.parameters())
+        if any(p.dtype != torch.float32 for p in (*self.policy.body(), *self.policy.critic.body())):
+            raise InputError(
+                "model.adapter=null with a model.dtype of 16 bits: steps this small round to nothing there; set "
+                "model.dtype=float32 trainer.precision=bf16-mixed"
+            )
         groups: list[dict[str, Any]] = [
             {"params": self.policy.body(), "lr": self.lr, "weight_decay": self.weight_decay},
             {"params": head, "lr": self.head_lr, "weight_decay": 0.0},

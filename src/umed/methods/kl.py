@@ -1,12 +1,12 @@
 """KL to the policy that rewarding starts from (reading R15): its estimate, where it counts, and its coefficient."""
 
+import math
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from umed.errors import InputError, chosen
-from umed.methods.credit.base import masked_mean
+from umed.errors import InputError, chosen, positive
 from umed.rollout import Rollout
 
 
@@ -45,6 +45,7 @@ class Kl:
         target: float | None = None,
         horizon: int = 10_000,
     ) -> None:
+        positive("method.kl.horizon", horizon)
         chosen("method.kl.estimator", estimator, "k1", "k2", "k3")
         self.where = chosen("method.kl.where", where, "reward", "loss")
         if coef < 0 or (target is not None and (target <= 0 or coef == 0)):
@@ -76,13 +77,13 @@ class Kl:
             value = through + (value - through).detach()
         return self.coef * value
 
-    def steer(self, rollout: Rollout) -> dict[str, float]:
-        """Move the coefficient towards the target after a batch; what it measured."""
+    def steer(self, rollout: Rollout, stepped: bool) -> dict[str, float]:
+        """Move the coefficient towards the target after a batch that took a step; what it measured."""
         if not self.on:
             return {}
-        measured = float(masked_mean(k3(rollout.logp_BT, rollout.ref_logp_BT), rollout.mask_BT))
+        measured = float(k3(rollout.logp_BT, rollout.ref_logp_BT)[rollout.mask_BT].mean())
         told = {"policy/kl_ref": measured, "policy/kl_coef": self.coef}
-        if self.target is not None:
+        if self.target is not None and stepped and math.isfinite(measured):
             error = min(max(measured / self.target - 1, -0.2), 0.2)
             self.coef *= 1 + error * len(rollout.mask_BT) / self.horizon
         return told

@@ -93,6 +93,8 @@ class ClippedObjective:
         self.reward_term, self.aggregation, self.max_length = reward_term, aggregation, max_length
         if dual_clip is not None and dual_clip <= 1:
             raise InputError(f"objective.dual_clip={dual_clip}: give a number above 1, or null")
+        if clip_eps_high is not None and clip_eps_high <= 0:
+            raise InputError(f"objective.clip_eps_high={clip_eps_high}: give a number above 0, or null")
         self.clip_eps_high, self.dual_clip = clip_eps_high, dual_clip
         self.entropy_target, self.c3_step, self.c3_max = entropy_target, c3_step, c3_max
         self.mask_truncated = mask_truncated
@@ -122,12 +124,12 @@ class ClippedObjective:
         gone = rollout.truncated_B[:, None].to(rollout.mask_BT.device) & self.mask_truncated
         return rollout.updated(mask_BT=rollout.mask_BT & ~gone)
 
-    def steer(self, entropy: float) -> dict[str, float]:
-        """Move c3 towards the entropy's target after a batch that measured one; what it was."""
+    def steer(self, entropy: float, stepped: bool) -> dict[str, float]:
+        """Move c3 towards the entropy's target after a batch that took a step; what it was."""
         if self.entropy_target is None:
             return {}
         told = {"policy/c3": self.c3}
-        if math.isfinite(entropy):
+        if stepped and math.isfinite(entropy):
             step = self.c3_step if entropy < self.entropy_target else -self.c3_step
             self.c3 = min(max(self.c3 + step, 0.0), self.c3_max)
         return told

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.attention import Recorder
-from umed.models.modes import checkpointed, plain
+from umed.models.modes import plain
 from umed.models.reading import Reader
 from umed.models.sight import is_frozen
 from umed.models.value_head import ValueHead
@@ -61,10 +61,16 @@ class AdapterCritic(SharedCritic):
                 "critic=adapter needs a policy with an adapter, but model.adapter=null trains every weight: use "
                 "critic=shared or critic=separate"
             )
-        if not is_frozen(reader.core.model, reader.backbone.tower):
+        whole = [n for n, p in model.named_parameters() if p.requires_grad and "lora_" not in n]
+        if whole or not is_frozen(reader.core.model, reader.backbone.tower):
             raise InputError(
-                "critic=adapter needs a tower and projector that stay as they are, since its loss would train the "
-                "policy's: use critic=shared or critic=separate"
+                "critic=adapter needs a policy that trains an adapter in its language model and nothing else, since "
+                "its loss would train the rest too: use critic=shared or critic=separate"
+            )
+        if any(getattr(m, "gradient_checkpointing", False) for m in model.modules()):
+            raise InputError(
+                "critic=adapter with gradient checkpointing would be read again with the policy's adapter: set "
+                "model.gradient_checkpointing=false or use critic=shared"
             )
         policy: Any = model.peft_config[model.active_adapter]
         model.add_adapter(ADAPTER, LoraConfig(r=r, lora_alpha=lora_alpha, target_modules=policy.target_modules))
@@ -75,11 +81,6 @@ class AdapterCritic(SharedCritic):
 
     def forward(self, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor, state_BTH: Tensor) -> Tensor:
         model, reader = self._others
-        if checkpointed(model):
-            raise InputError(
-                "critic=adapter with gradient checkpointing would be read again with the policy's adapter: set "
-                "model.gradient_checkpointing=false or use critic=shared"
-            )
         with speaking_as(model, ADAPTER):
             return self.head(_states(reader, prompts, ids_BT, mask_BT))
 
@@ -103,8 +104,10 @@ class SeparateCritic(SharedCritic):
         super().__init__(model, reader)
         self.model = deepcopy(model)
         core = plain(self.model)
+        trained = {n for n, p in self.model.named_parameters() if p.requires_grad}
         for name in reader.backbone.tower:
             getattr(core.model, name).requires_grad_(False)
+        self._saved = trained  # the tower too where the policy trains its own: a later policy has another one
         self._reader = [Reader(core, reader.processor, reader.backbone, reader.eyes)]
 
     def forward(self, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor, state_BTH: Tensor) -> Tensor:
@@ -114,7 +117,7 @@ class SeparateCritic(SharedCritic):
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def save(self, folder: Path) -> None:
-        weights = {n: p.detach().cpu().contiguous() for n, p in self.model.named_parameters() if p.requires_grad}
+        weights = {n: p.detach().cpu().contiguous() for n, p in self.model.named_parameters() if n in self._saved}
         save_file(weights, folder / WEIGHTS)
 
     def load(self, folder: Path) -> None:

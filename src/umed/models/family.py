@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
@@ -71,7 +72,7 @@ class FamilyProcessor(ABC):
             if self.config.model_type != self.model_type:
                 raise InputError(
                     f"model.path={path}: a {self.config.model_type} checkpoint, but model.backbone reads "
-                    f"{self.model_type}: choose the model=... of its family"
+                    f"{self.model_type}: choose the model=... of its family, if it is there (python run.py --help)"
                 )
             self.tokenizer: Any = AutoTokenizer.from_pretrained(path, padding_side="left")
             self.image_processor = self.load_image_processor(path)
@@ -119,9 +120,23 @@ class FamilyProcessor(ABC):
         if self.tokenizer.chat_template is None:
             raise InputError(f"model.path={self.path}: its tokenizer has no chat template: add chat_template.jinja")
         content = [{"type": "image"}, {"type": "text", "text": query}]
-        return self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-        )
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": content}],
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=False,  # where a template knows it: Qwen3.5's larger ones would begin in a thought
+            )
+        except (TypeError, TemplateError) as error:
+            text, why = "", f" ({str(error).splitlines()[0]})"
+        else:
+            why = ""
+        if self.marker not in text:
+            raise InputError(
+                f"model.path={self.path}: its chat template has no place for a picture{why}: use the template of the "
+                "checkpoint's processor, chat_template.jinja"
+            )
+        return text
 
     def token_types(self, ids: Tensor, look: Look) -> dict[str, Tensor]:
         """What the family's model wants to know of each prompt token, besides the ids; (P, ...) each."""

@@ -60,6 +60,7 @@ def load_policy(
     Raises:
         InputError: no checkpoint, or an adapter that was made for another model.
     """
+    chosen("model.dtype", dtype, "float32", "bfloat16", "float16")
     family: Backbone = import_module(backbone).BACKBONE
     torch.manual_seed(seed)
     folder = adapter_folder(init_from) if init_from else None
@@ -92,8 +93,10 @@ def load_policy(
         freeze(model, frozen)
     policy = Policy(model, processor, family, temperature, attention_layers, attention_heads, attention_pool, critic)
     if folder is not None and (folder / HEAD).is_file():
-        policy.value_head.load_state_dict(load_file(folder / HEAD))
-        policy.critic.load(folder)
+        note = json.loads((folder / NOTE).read_text(encoding="utf-8")) if (folder / NOTE).is_file() else {}
+        if note.get("critic") in (None, type(policy.critic).__name__):  # another one's head knows other states
+            policy.value_head.load_state_dict(load_file(folder / HEAD))
+            policy.critic.load(folder)
     return policy.to(device).train()  # transformers checkpoints in train mode only, and loads in eval mode
 
 
@@ -117,7 +120,8 @@ def quantized(kind: str, family: Backbone, dtype: str, device: str, adapter: Any
         bnb_4bit_compute_dtype=getattr(torch, dtype),
         llm_int8_skip_modules=["lm_head", *(f"model.{name}" for name in family.tower)],
     )
-    return {"quantization_config": config, "device_map": {"": device}}
+    where = "cuda" if torch.cuda.is_available() else device
+    return {"quantization_config": config, "device_map": {"": where}}
 
 
 def freeze(model: Any, names: Sequence[str]) -> None:
@@ -127,11 +131,12 @@ def freeze(model: Any, names: Sequence[str]) -> None:
         InputError: a name that is no module's.
     """
     for name in names:
-        found = [m for n, m in model.named_modules() if f".{n}".endswith(f".{name}")]
+        parts: list[Any] = [*model.named_modules(), *model.named_parameters()]
+        found = [m for n, m in parts if f".{n}".endswith(f".{name}")]
         if not found:
-            raise InputError(f"model.frozen: no module is called {name}")
-        for module in found:
-            module.requires_grad_(False)
+            raise InputError(f"model.frozen: no module or weight is called {name}")
+        for part in found:
+            part.requires_grad_(False)
 
 
 def adapter_folder(where: str) -> Path:
@@ -156,7 +161,9 @@ def shape_of(model: Any) -> dict[str, Any]:
 
 def fingerprint(model: Any) -> str:
     """A short hash of the first token embeddings: models of one shape have different ones."""
-    rows = model.get_input_embeddings().weight[:64].detach().cpu().to(torch.bfloat16)
+    embeddings = model.get_input_embeddings()
+    embeddings = getattr(embeddings, "original_module", embeddings)  # as it was, where it is trained
+    rows = embeddings.weight[:64].detach().cpu().to(torch.bfloat16)
     return hashlib.sha256(rows.view(torch.int16).numpy().tobytes()).hexdigest()[:16]
 
 
@@ -196,7 +203,10 @@ def save_adapter(policy: Policy, folder: Path, note: dict[str, Any]) -> None:
     policy.processor.save(str(folder))
     head = {n: v.detach().cpu().contiguous() for n, v in policy.value_head.state_dict().items()}
     save_file(head, folder / HEAD)
-    write_whole(folder / NOTE, json.dumps({**note, "model": shape_of(policy.core)}, indent=1) + "\n")
+    write_whole(
+        folder / NOTE,
+        json.dumps({**note, "critic": type(policy.critic).__name__, "model": shape_of(policy.core)}, indent=1) + "\n",
+    )
 
 
 def _first_line(error: Exception) -> str:

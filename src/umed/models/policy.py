@@ -55,6 +55,8 @@ class Policy(nn.Module):
         critic: Callable[[Any, Reader], SharedCritic] = SharedCritic,
     ) -> None:
         super().__init__()
+        if temperature <= 0:
+            raise InputError(f"model.temperature={temperature}: give a number above 0")
         self.model = model
         self.processor = processor
         self.backbone = backbone
@@ -62,6 +64,11 @@ class Policy(nn.Module):
         self.reader = Reader(plain(model), processor, backbone)
         text = self.core.get_decoder()
         able = {i: layer.self_attn for i, layer in enumerate(text.layers) if hasattr(layer, "self_attn")}
+        for option, given in (("layers", attention_layers), ("heads", attention_heads)):
+            if given is not None and (not given or len(set(given)) < len(given)):
+                raise InputError(
+                    f"model.attention.{option}={list(given)}: give each once and at least one, or null for all"
+                )
         layers = able if attention_layers is None else attention_layers
         if missing := [i for i in layers if i not in able]:
             raise InputError(
@@ -127,6 +134,11 @@ class Policy(nn.Module):
             for t in range(max_new_tokens):
                 hidden = self.reader.step(prefix, ids, mask, t - 1)
                 logp = distribution(self.head(hidden[:, -1]), self.temperature, processor.suppressed_ids)
+                if logp.isnan().any():
+                    raise InputError(
+                        "the model's scores are not finite: its weights have overflowed; go back to an earlier "
+                        "checkpoint and lower method.lr"
+                    )
                 token = logp.argmax(-1) if greedy else _draw(logp, generator)
                 said[rows, t], valid[rows, t] = token, True
                 logps[rows, t] = logp.gather(1, token[:, None])[:, 0]

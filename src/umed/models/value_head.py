@@ -1,5 +1,6 @@
 """The head of the critic."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -14,5 +15,6 @@ class ValueHead(nn.Module):
         nn.init.zeros_(last.bias)
 
     def forward(self, hidden_BTH: Tensor) -> Tensor:
-        """(B, T, H) -> (B, T)."""
-        return self.layers(hidden_BTH.float()).squeeze(-1)
+        """(B, T, H) -> (B, T); in fp32 under autocast too."""
+        with torch.autocast(hidden_BTH.device.type, enabled=False):
+            return self.layers(hidden_BTH.float()).squeeze(-1)

@@ -44,7 +44,8 @@ def plain(error: BaseException | None) -> str | None:
                 f"{error.filename or 'the run folder'}: no room on the disk: free some, then go on with resume=RUN_DIR"
             )
         if isinstance(error, MissingMandatoryValue):
-            return f"{error.full_key} is not set: give it on the command line, {error.full_key}=VALUE"
+            key = str(error.full_key).replace("model.processor.path", "model.path")  # where that one is taken from
+            return f"{key} is not set: give it on the command line, {key}=VALUE"
         error = error.__cause__
     return None
 

@@ -4,7 +4,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import instantiate
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -13,6 +15,7 @@ from omegaconf import DictConfig
 from umed.callbacks.checkpoints import AtomicCheckpointIO, newest_checkpoint
 from umed.data.fraction import train_share
 from umed.data.mau import MauDataModule
+from umed.errors import InputError
 from umed.models.critic import SharedCritic
 from umed.models.load import load_policy, save_adapter
 from umed.models.policy import Policy
@@ -84,6 +87,19 @@ def thinned(cfg: DictConfig, data: Data) -> Data:
     return replace(data, records=kept)
 
 
+def made(cfg: DictConfig, method_cfg: DictConfig) -> Any:
+    """The method, not yet with a policy.
+
+    Raises:
+        InputError: a setting, or a reward that asks for what the model's family cannot show.
+    """
+    method = instantiate(method_cfg)(None)
+    missing = import_module(cfg.model.backbone).BACKBONE.no_attention
+    if missing and "attention" in getattr(getattr(method, "rewards", None), "needs", ()):
+        raise InputError(f"reward=[..., vision_relevance]: {missing}; leave it out: 'reward=[relevance,localization]'")
+    return method
+
+
 def fit(
     cfg: DictConfig, method_cfg: DictConfig, data: Data, stage: str, init_from: str | None, run: Path, out: Path
 ) -> Path:
@@ -99,7 +115,7 @@ def fit(
     Raises:
         InputError: no room on the disk for a checkpoint (the one before is kept).
     """
-    method = instantiate(method_cfg)(None)
+    method = made(cfg, method_cfg)
     asked = getattr(getattr(method, "credit", None), "uses_values", False)
     method.build = partial(build_policy, cfg, init_from, critic=instantiate(cfg.critic) if asked else SharedCritic)
     method.stage = stage

@@ -19,7 +19,8 @@ def parity(cfg: DictConfig) -> None:
     Raises:
         InputError: a family's name that is none, or a check above its limit.
     """
-    chosen = list(cfg.task.families or names())
+    given = cfg.task.families or names()
+    chosen = [given] if isinstance(given, str) else list(given)
     if unknown := sorted(set(chosen) - set(names())):
         raise InputError(f"task.families={unknown}: the families are {', '.join(names())}")
     found: dict[str, dict[str, float]] = {}
@@ -46,6 +47,6 @@ def parity(cfg: DictConfig) -> None:
 
 
 def _said(name: str, check: str, value: float) -> str:
-    if family(name).no_attention and check in ("attention", "patch map"):
+    if family(name).no_attention and check in ("attention", "patch map", "looks"):
         return "refused" if value == 0 else "not refused"
     return "0" if value == 0 else f"{value:.1e}"

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 
 from umed.analysis import write_figures
@@ -10,7 +9,7 @@ from umed.errors import InputError
 from umed.metrics.files import read_metrics
 from umed.tasks.annotate import annotated
 from umed.tasks.evaluate import evaluate_stage
-from umed.tasks.fit import Data, fit
+from umed.tasks.fit import Data, fit, made
 from umed.tasks.table import print_table
 
 STAGES = ("base", "sft", "ppo", "aar")
@@ -22,7 +21,7 @@ def pipeline(cfg: DictConfig) -> None:
     if cfg.init_from is not None:
         raise InputError(f"init_from={cfg.init_from}: the pipeline trains every stage itself; use task=train")
     for method in (cfg.task.sft, relevance_only(cfg), cfg.method):
-        instantiate(method)(None)  # what cannot work is refused before anything long begins
+        made(cfg, method)  # what cannot work is refused before anything long begins
     data = annotated(cfg)
     evaluated(cfg, data, "base", None)
     sft = trained(cfg, cfg.task.sft, data, "sft", None, run / "adapter" / "sft")

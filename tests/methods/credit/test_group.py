@@ -32,7 +32,9 @@ def test_a_group_without_spread_gives_exactly_zero(value: float, count: int) -> 
     assert (found[:count] == 0).all() and (
         found[count:] - (others - others.mean()) / others.std(correction=0)
     ).abs().max() < 1e-5
-    assert group_advantage(torch.full((count,), value), count, "none").abs().max() < 1e-6
+    for scale in ("none", "batch"):
+        found = group_advantage(torch.cat([torch.full((count,), value), others]), count, scale)
+        assert (found[:count] == 0).all() and (found[count:] != 0).any()
 
 
 def test_unscorable_answers_stay_out() -> None:

@@ -119,7 +119,7 @@ def test_a_tiles_last_pixels_are_in_no_cell(processor: FamilyProcessor, tiny_fol
 @pytest.mark.parametrize("size", [(56, 56), (112, 112), (140, 112), (113, 37), (2, 900)])
 def test_each_pixel_lies_in_one_cell_of_each_scale(processor: FamilyProcessor, size: tuple[int, int]) -> None:
     view = processor.look(Image.new("RGB", size)).view
-    assert parity._uncovered(view, border=False) == 0
+    assert parity.uncovered(view, border=False) == 0
     torch.testing.assert_close(view.patch_weights([Box(0, 0, 1, 1)]), torch.ones(view.tokens))
 
 

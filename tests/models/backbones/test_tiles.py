@@ -75,7 +75,7 @@ def test_every_pixel_of_a_scale_lies_in_one_cell(width: int, height: int) -> Non
     for name in FAMILIES:
         view = views(name)(width, height)
         border = parity.family(name).hidden_border
-        assert parity._uncovered(view, border) == 0
+        assert parity.uncovered(view, border) == 0
         whole = view.patch_weights([Box(0, 0, 1, 1)])
         for scale in {g.scale for g in view.grids}:
             cells = sum(g.rows * g.columns for g in view.grids if g.scale == scale)

@@ -29,6 +29,18 @@ def whitened(advantages_BT: Tensor, mask_BT: Tensor) -> Tensor:
     return torch.where(spread > 1e-6, centered / spread.clamp(min=1e-6), torch.zeros_like(centered))
 
 
+def against_group(reward_B: Tensor, num_candidates: int) -> Tensor:
+    """The reward minus the mean over the scorable answers to its query, (Q, G); NaN stays NaN.
+
+    Answers that are all worth the same get exactly 0: the mean of three equal numbers can round to another one.
+    """
+    groups = reward_B.view(-1, num_candidates)
+    highest = groups.nan_to_num(float("-inf")).amax(1, keepdim=True)
+    lowest = groups.nan_to_num(float("inf")).amin(1, keepdim=True)
+    off = groups - groups.nanmean(1, keepdim=True)
+    return torch.where(highest == lowest, off * 0.0, off)
+
+
 def scorable(rollout: Rollout, reward_B: Tensor) -> tuple[Tensor, Tensor]:
     """The rewards on the rollout's device, and its mask without the answers that nothing could score (NaN)."""
     reward_B = reward_B.to(rollout.values_BT.device)

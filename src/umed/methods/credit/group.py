@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from umed.errors import chosen
-from umed.methods.credit.base import scorable
+from umed.methods.credit.base import against_group, scorable
 from umed.rewards.total import nan_total
 from umed.rollout import Rollout
 
@@ -21,7 +21,7 @@ def group_advantage(reward_B: Tensor, num_candidates: int, scale: str) -> Tensor
     Without spread, or with one scorable answer, it is exactly 0; NaN stays out and gets 0.
     """
     groups = reward_B.view(-1, num_candidates)
-    centered = (groups - groups.nanmean(1, keepdim=True)).nan_to_num(0.0)
+    centered = against_group(reward_B, num_candidates).nan_to_num(0.0)
     if scale == "none":
         return centered.reshape(-1)
     off = centered if scale == "group" else (groups - groups.nanmean()).nan_to_num(0.0)

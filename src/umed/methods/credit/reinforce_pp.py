@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from umed.errors import chosen
-from umed.methods.credit.base import paid_at_last, scorable, whitened
+from umed.methods.credit.base import against_group, paid_at_last, scorable, whitened
 from umed.rollout import Rollout
 
 
@@ -41,12 +41,11 @@ class ReinforceCredit:
         reward_B, mask = scorable(rollout, reward_B)
         paid = reward_B
         if self.baseline == "group":
-            groups = reward_B.view(-1, rollout.num_candidates)
-            paid = (groups - groups.nanmean(1, keepdim=True)).reshape(-1)
+            paid = against_group(reward_B, rollout.num_candidates).reshape(-1)
         u_BT = self.c1 * paid_at_last(paid.nan_to_num(0.0), mask) - rollout.penalty_BT * mask
         return rollout.updated(
             mask_BT=mask,
-            advantages_BT=whitened(to_go(u_BT, self.gamma) * mask, mask),
+            advantages_BT=whitened(to_go(u_BT, self.gamma), mask),
             returns_BT=rollout.values_BT * mask,
             reward_B=reward_B.nan_to_num(0.0),
         )

@@ -2,22 +2,20 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
-from umed.methods.credit.base import scorable
+from umed.methods.credit.base import against_group, scorable
 from umed.rollout import Rollout
 
 
 def leave_one_out(reward_B: Tensor, num_candidates: int) -> Tensor:
     """R_g minus the mean of the other scorable answers to its query; (B,).
 
-    An answer alone gets 0; NaN stays out and gets 0.
+    An answer alone gets 0, as do answers that are all worth the same; NaN stays out and gets 0.
     """
-    groups = reward_B.view(-1, num_candidates)
-    others = (~groups.isnan()).sum(1, keepdim=True) - 1
-    centered = (groups - groups.nanmean(1, keepdim=True)).nan_to_num(0.0)
-    return torch.where(others > 0, centered * (others + 1) / others.clamp(min=1), 0.0).reshape(-1)
+    centered = against_group(reward_B, num_candidates)
+    others = (~centered.isnan()).sum(1, keepdim=True) - 1
+    return (centered.nan_to_num(0.0) * (others + 1) / others.clamp(min=1)).reshape(-1)
 
 
 class RlooCredit:

@@ -127,5 +127,4 @@ BACKBONE = Backbone(
     write_tiny=write_tiny,
     tower=("vision_model", "connector"),
     lora_targets=rf".*text_model.*\.{EVERY_PROJECTION}",
-    hidden_border=True,
 )

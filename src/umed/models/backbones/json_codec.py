@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from umed.boxes import Box
 
-THINKING = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
+THINKING = re.compile(r"<think>.*?(</think>|$)|<unused94>.*?(<unused95>|$)", re.DOTALL)  # Qwen's words, MedGemma's
 _FENCE = re.compile(r"```(?:json)?")
 _ARRAY = re.compile(r"\[\s*\{.*?\}\s*\]", re.DOTALL)
 _OBJECT = re.compile(r"\{[^{}]*\}")

@@ -1,0 +1,275 @@
+"""Gemma 4: a picture of any shape within a budget of tokens, shared keys and values, boxes as y, x JSON."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from transformers import AutoConfig, AutoTokenizer, Gemma4Processor, ProcessorMixin
+from transformers.models.gemma4 import image_processing_pil_gemma4
+
+from umed.boxes import Box
+from umed.chat import Prompt
+from umed.errors import InputError
+from umed.models.backbones import gemma4
+from umed.models.family import FamilyProcessor
+from umed.models.policy import Policy
+from umed.models.sight import encode
+from umed.tasks import parity_checks
+
+FAMILIES = ("gemma4",)
+Prompts = Callable[..., list[Prompt]]
+
+# height x width -> resized height x width, token rows x columns; the released patches of 16 px, pooled 3 x 3
+VECTORS = {
+    70: [((512, 512), (384, 384), (8, 8)), ((1072, 1920), (288, 528), (6, 11))],
+    280: [
+        ((512, 512), (768, 768), (16, 16)),
+        ((1024, 1024), (768, 768), (16, 16)),
+        ((320, 391), (720, 864), (15, 18)),
+        ((576, 720), (672, 864), (14, 18)),
+        ((332, 487), (624, 960), (13, 20)),
+        ((3000, 200), (3072, 192), (64, 4)),
+    ],
+    1120: [((640, 640), (1584, 1584), (33, 33)), ((1072, 1920), (1200, 2112), (25, 44))],
+}
+# language models as they were released: the small ones, the large one, and the one with experts
+RELEASED: dict[str, dict[str, Any]] = {
+    "E2B": {"use_bidirectional_attention": None},
+    "31B": {
+        "num_kv_shared_layers": 0,
+        "use_double_wide_mlp": False,
+        "hidden_size_per_layer_input": 0,
+        "attention_k_eq_v": True,
+        "num_global_key_value_heads": 1,
+    },
+    "26B-A4B": {
+        "num_kv_shared_layers": 0,
+        "use_double_wide_mlp": False,
+        "hidden_size_per_layer_input": 0,
+        "enable_moe_block": True,
+        "num_experts": 4,
+        "top_k_experts": 2,
+        "moe_intermediate_size": 32,
+    },
+}
+
+
+def noise(width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("budget", VECTORS)
+def test_view_and_tokens_of_known_sizes(
+    processor: FamilyProcessor, tiny_folder: Path, tmp_path: Path, make_prompts: Prompts, budget: int
+) -> None:
+    AutoConfig.from_pretrained(tiny_folder).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_folder).save_pretrained(tmp_path)
+    image_processing_pil_gemma4.Gemma4ImageProcessorPil().save_pretrained(tmp_path)
+    released = type(processor)(str(tmp_path), max_soft_tokens=budget)
+    for size, seen, (rows, columns) in VECTORS[budget]:
+        prompt = released.prompt(Image.new("RGB", size[::-1]), make_prompts(1)[0].record)
+        view = prompt.view
+        assert (view.height, view.width, view.seen_height, view.seen_width) == (*size, *seen)
+        assert [(g.rows, g.columns) for g in view.grids] == [(rows, columns)]
+        assert int((prompt.inputs["input_ids"] == released.image_id).sum()) == rows * columns <= budget
+        assert float(view.patch_weights([Box(0, 0, 1, 1)]).sum()) == pytest.approx(rows * columns)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 900), st.integers(1, 900))
+@example(2, 900)  # too thin for a whole token across: one column, the picture is squeezed
+@example(900, 1)
+@example(3, 3)
+def test_tokens_stay_within_the_budget_and_tile_the_picture(
+    processor: FamilyProcessor, width: int, height: int
+) -> None:
+    view = processor.look(Image.new("RGB", (width, height))).view
+    (grid,) = view.grids
+    assert 1 <= view.tokens <= 70
+    assert (view.seen_height, view.seen_width) == (14 * grid.rows, 14 * grid.columns)
+    assert parity_checks.uncovered(view) == 0
+    ideal = math.sqrt(70 * 14 * 14 / (width * height)) / 14
+    if min(width, height) * ideal >= 1:
+        assert (grid.rows, grid.columns) == (math.floor(height * ideal), math.floor(width * ideal))
+
+
+@pytest.mark.parametrize("size", [(112, 112), (200, 60), (60, 200)])
+def test_a_token_looks_where_the_view_says_it_does(
+    policy: Callable[..., Policy], processor: FamilyProcessor, size: tuple[int, int]
+) -> None:
+    """Changing the pixels of one cell changes that token's features most."""
+    model = policy().eval().core.model
+    gray = np.full((size[1], size[0], 3), 90, dtype=np.uint8)
+    for x, y in ((0.13, 0.13), (0.62, 0.38), (0.88, 0.88)):
+        view = processor.look(Image.fromarray(gray)).view
+        (xs, ys), (grid,) = view.grids[0].lines, view.grids
+        column, row = int(x * grid.columns), int(y * grid.rows)
+        cell = Box(*map(float, (xs[column], ys[row], xs[column + 1], ys[row + 1])))
+        x0, y0, x1, y1 = (round(v) for v in cell.to_xyxy(*size))
+        bright = gray.copy()
+        bright[y0:y1, x0:x1] = 255
+        features = []
+        for pixels in (gray, bright):
+            (of_one,) = encode(model, processor.look(Image.fromarray(pixels)).inputs).pooler_output
+            features.append(of_one)
+        assert len(features[0]) == view.tokens
+        assert int((features[0] - features[1]).norm(dim=-1).argmax()) == row * grid.columns + column
+
+
+class Theirs(Gemma4Processor):
+    """The family's processor of transformers without the halves for sound and video, which need torchvision."""
+
+    def __init__(self, image_processor: Any, tokenizer: Any) -> None:
+        self.image_token, self.boi_token, self.eoi_token = (
+            getattr(tokenizer, name) for name in ("image_token", "boi_token", "eoi_token")
+        )
+        self.image_token_id = tokenizer.image_token_id
+        self.video_token, self.audio_token = "<|video|>", "<|audio|>"
+        self.boa_token, self.eoa_token = "<|audio>", "<audio|>"
+        self.video_token_id, self.audio_token_id = map(tokenizer.convert_tokens_to_ids, ("<|video|>", "<|audio|>"))
+        ProcessorMixin.__init__(self, image_processor, tokenizer)
+
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        return ["image_processor", "tokenizer"]
+
+
+@pytest.mark.parametrize("size", [(56, 56), (140, 112), (300, 40), (2, 900)])
+def test_the_prompt_is_that_of_the_familys_processor(
+    processor: FamilyProcessor, make_prompts: Prompts, size: tuple[int, int]
+) -> None:
+    image = noise(*size)
+    prompt = processor.prompt(image, make_prompts(1)[0].record)
+    theirs = Theirs(processor.image_processor, processor.tokenizer)
+    text = processor.text(prompt.record.query)
+    out = theirs(images=image, text=text, return_tensors="pt", add_special_tokens=False)
+    for name in ("input_ids", "mm_token_type_ids"):
+        assert out[name][0].tolist() == prompt.inputs[name].tolist()
+    for name in ("pixel_values", "image_position_ids"):
+        assert torch.equal(out[name], prompt.inputs[name])
+    said = processor.tokenizer.decode(prompt.inputs["input_ids"])
+    pictures = "<|image|>" * prompt.view.tokens
+    assert said == f"<bos><|turn>user\n<|image>{pictures}<image|>{prompt.record.query}<turn|>\n<|turn>model\n"
+
+
+def test_the_settings_of_a_checkpoint_with_one_processor_file_are_read(tiny_folder: Path, tmp_path: Path) -> None:
+    """As the family is released: the image processor stands inside `processor_config.json`."""
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((tiny_folder / name).read_bytes())
+    own = json.loads((tiny_folder / "preprocessor_config.json").read_text())
+    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": own | {"max_soft_tokens": 140}}))
+    assert gemma4.Gemma4Processor(str(tmp_path)).look(noise(112, 112)).view.tokens == 11 * 11
+
+
+def test_an_answer_ends_with_its_turn_and_never_names_a_picture_or_thinks(processor: FamilyProcessor) -> None:
+    assert processor.tokenizer.convert_ids_to_tokens(list(processor.eos_ids)) == ["<turn|>", "<eos>"]
+    never = {"<|image>", "<image|>", "<|image|>", "<|video|>", "<|audio>", "<audio|>", "<|audio|>", "<|channel>"}
+    assert set(processor.tokenizer.convert_ids_to_tokens(list(processor.suppressed_ids))) == never
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(40, 400),
+    st.integers(40, 400),
+    st.lists(st.tuples(*[st.floats(0, 1, allow_subnormal=False)] * 4), min_size=1, max_size=3),
+)
+@example(100, 50, [(0.999, 0.999, 1.0, 1.0), (0.0, 0.0, 1.0, 1.0)])
+def test_boxes_are_thousandths_of_the_picture_rows_first(
+    processor: FamilyProcessor, width: int, height: int, corners: list[tuple[float, ...]]
+) -> None:
+    boxes = [Box(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in corners if a != c and b != d]
+    boxes.sort(key=lambda b: (b.y0, b.x0))
+    view = processor.look(Image.new("RGB", (width, height))).view
+    said = processor.write_boxes(boxes, "stone", view)
+    assert all(list(item) == ["box_2d", "label"] for item in json.loads(said))
+    found = processor.read_boxes(f"A stone is seen at {said}.", view) or []
+    assert len(found) == len(boxes)
+    for one, two in zip(boxes, found, strict=True):
+        for name in ("x0", "y0", "x1", "y1"):
+            assert abs(getattr(one, name) - getattr(two, name)) <= 1e-3 + 1e-9
+    assert (
+        processor.write_boxes([Box(0.25, 0, 0.5, 1)], "stone", view) == '[{"box_2d":[0,250,1000,500],"label":"stone"}]'
+    )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '[{"box_2d":[500,0,100,1000],"label":"stone"}]',  # inverted
+        '[{"box_2d":[NaN,0,100,1000],"label":"stone"}]',
+        '[{"box_2d":[0,0,Infinity,1000],"label":"stone"}]',
+        '[{"box_2d":[0,0,100],"label":"stone"}]',
+        '[{"box_2d":[0,0,100,10',  # cut off
+        f'[{{"box_2d":[{10**400},0,{10**401},1000],"label":"stone"}}]',
+        '<think>[{"box_2d":[0,0,100,1000],"label":"stone"}]</think> nothing',
+        '[{"bbox_2d":[0,0,100,1000],"label":"stone"}]',  # another family's
+        "no box",
+    ],
+)
+def test_what_is_no_box_is_none(processor: FamilyProcessor, said: str) -> None:
+    view = processor.look(Image.new("RGB", (100, 50))).view
+    assert processor.read_boxes(said, view) is None
+    fenced = '```json\n[{"box_2d":[0,0,500,1000],"label":"stone"}]\n```'
+    assert processor.read_boxes(said.replace("{", "(") + fenced, view) == [Box(0, 0, 1, 0.5)]
+
+
+def test_the_budget_is_one_of_the_familys_and_can_be_lowered(
+    processor: FamilyProcessor, tiny_folder: Path, tmp_path: Path, make_prompts: Prompts
+) -> None:
+    assert gemma4.BUDGETS == image_processing_pil_gemma4._SUPPORTED_SOFT_TOKENS
+    with pytest.raises(InputError, match=r"max_soft_tokens=100: choose 70, 140, 280, 560 or 1120"):
+        type(processor)(str(tiny_folder), max_soft_tokens=100)
+    record = make_prompts(1)[0].record
+    large = type(processor)(str(tiny_folder), max_soft_tokens=280, max_prompt_tokens=180)
+    with pytest.raises(InputError, match=f"{record.id}: the prompt .* set model.processor.max_soft_tokens=140 or less"):
+        large.prompt(noise(112, 112), record)
+    lowered = type(processor)(str(tiny_folder), max_soft_tokens=140, max_prompt_tokens=180)
+    assert lowered.prompt(noise(112, 112), record).view.tokens == 121
+    small = type(processor)(str(tiny_folder), max_prompt_tokens=60)
+    with pytest.raises(InputError, match="60 .*: shorten the query") as error:  # nothing is smaller than 70
+        small.prompt(noise(112, 112), record)
+    assert "\n" not in str(error.value)
+    AutoConfig.from_pretrained(tiny_folder).save_pretrained(tmp_path)
+    lowered.save(str(tmp_path))  # and the setting travels with the adapter
+    assert type(processor)(str(tmp_path)).image_processor.max_soft_tokens == 140
+    assert processor.image_processor.max_soft_tokens == 70
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_each_released_language_model_is_read_as_plain_transformers_reads_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    def write(folder: str | Path, corpus: Any) -> None:
+        gemma4.write_tiny(folder, corpus, **RELEASED[name])
+
+    monkeypatch.setattr(gemma4, "BACKBONE", replace(gemma4.BACKBONE, write_tiny=write))
+    tiny = parity_checks.Tiny("gemma4", tmp_path)
+    for check in ("log-probs", "attention", "adapter"):
+        function, limit = parity_checks.CHECKS[check]
+        assert function(tiny) <= limit, check
+
+
+@pytest.mark.parametrize("mistake", ["cap", "types", "window"])
+def test_the_tiny_model_shows_a_mistake(policy: Callable[..., Policy], make_prompts: Prompts, mistake: str) -> None:
+    """Logits that are not capped, picture tokens that do not see each other, a window that is not kept."""
+    pi, prompts = policy(), make_prompts(2)
+    ids, mask = torch.full((2, 4), 60), torch.ones(2, 4, dtype=torch.bool)
+    with torch.no_grad():
+        right = pi.score(prompts, ids, mask).logp_BT
+        if mistake == "cap":
+            pi.backbone = replace(pi.backbone, caps_logits=False)
+        elif mistake == "types":
+            pi.reader.backbone = replace(pi.backbone, row_inputs=())
+        else:
+            pi.core.config.get_text_config().sliding_window = 1000
+        wrong = pi.score(prompts, ids, mask).logp_BT
+    assert float((right - wrong).abs().max()) > 1e-3
