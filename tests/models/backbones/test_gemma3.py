@@ -143,11 +143,16 @@ def test_boxes_come_back_within_one_step(
         assert min(float((np.abs(corners - f) / step).max()) for f in left) <= 1
 
 
-def test_the_text_is_y_first_in_thousandths(processor: Gemma3Processor) -> None:
-    view = processor.look(Image.new("RGB", (100, 50))).view
-    said = processor.write_boxes([Box(0.1, 0.2, 0.3, 0.8)], "stone", view)
-    assert said == '[{"box_2d":[200,100,800,300],"label":"stone"}]'
-    assert processor.read_boxes(said, view) == [Box(0.1, 0.2, 0.3, 0.8)]
+@pytest.mark.parametrize(("pad", "rows"), [(False, (200, 800)), (True, (350, 650))])
+def test_the_text_is_y_first_in_thousandths_of_what_the_model_was_given(
+    processor: Gemma3Processor, padding: Gemma3Processor, pad: bool, rows: tuple[int, int]
+) -> None:
+    taker = padding if pad else processor
+    view = taker.look(Image.new("RGB", (100, 50))).view
+    said = taker.write_boxes([Box(0.1, 0.2, 0.3, 0.8)], "stone", view)
+    assert said == f'[{{"box_2d":[{rows[0]},100,{rows[1]},300],"label":"stone"}}]'
+    (found,) = taker.read_boxes(said, view) or ()
+    assert (found.x0, found.y0, found.x1, found.y1) == pytest.approx((0.1, 0.2, 0.3, 0.8))
 
 
 @pytest.mark.parametrize(
