@@ -328,6 +328,7 @@ def test_kl_is_exactly_zero_at_the_start_of_stage_2_and_then_grows(
     assert len({id(p) for p in method.policy.core.parameters()}) == len({id(p) for p in tuned.core.parameters()})
 
 
+@pytest.mark.slow
 def test_the_penalty_holds_the_policy_back(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
 ) -> None:

@@ -27,7 +27,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", [pytest.param(s, marks=[pytest.mark.slow] * (s != "adaptive")) for s in SETTINGS])
 def test_resume_is_bit_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
     made = []
 

@@ -14,7 +14,7 @@ from umed.models.load import load_policy, save_adapter
 from umed.models.policy import Policy
 from umed.models.tiny import build
 
-FAMILIES = ("qwen3_vl", "qwen2_5_vl")
+FAMILIES = ("qwen3_vl",)
 
 LORA = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "lora_dropout": 0.1}
 IDS, MASK = torch.tensor([[11, 12, 13]]), torch.ones(1, 3, dtype=torch.bool)

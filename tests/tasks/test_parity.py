@@ -12,15 +12,14 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return parity.Tiny(request.param, tmp_path_factory.mktemp(request.param))
 
 
-@pytest.mark.parametrize("check", [c for c in parity.CHECKS if c != "resume"])
+NEEDED = ("log-probs", "attention", "patch map", "looks", "codec")  # of every family, every time
+LATER = [c for c in parity.CHECKS if c not in NEEDED]
+
+
+@pytest.mark.parametrize("check", [*NEEDED, *(pytest.param(c, marks=pytest.mark.slow) for c in LATER)])
 def test_parity(tiny: parity.Tiny, check: str) -> None:
     function, limit = parity.CHECKS[check]
     assert function(tiny) <= limit
-
-
-@pytest.mark.slow  # tests/methods/test_resume.py has the embedded family's
-def test_resume(tiny: parity.Tiny) -> None:
-    assert parity.resume(tiny) == 0
 
 
 def test_the_two_prompts_of_a_family_differ_where_the_family_lets_them(tiny: parity.Tiny) -> None:

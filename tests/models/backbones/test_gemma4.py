@@ -244,6 +244,7 @@ def test_the_budget_is_one_of_the_familys_and_can_be_lowered(
     assert processor.image_processor.max_soft_tokens == 70
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RELEASED)
 def test_each_released_language_model_is_read_as_plain_transformers_reads_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str

@@ -19,7 +19,7 @@ from umed.models.policy import Policy
 from umed.models.sight import encode
 from umed.tasks import parity_checks as parity
 
-FAMILIES = ("idefics3", "smolvlm", "llava_next", "gemma3")
+FAMILIES = ("idefics3", "llava_next", "gemma3")
 Prompts = Callable[..., list[Prompt]]
 
 
