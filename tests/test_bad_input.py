@@ -118,7 +118,9 @@ def test_one_candidate(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_
     [
         "reward.normalize=Max", "reward.advantage_in_reward=litteral", "objective.reward_term=diff",
         "method.row=before", "method.looking=word", "method.kl.where=both", "method.kl.estimator=k4",
-        "method.max_skipped=0", "objective.dual_clip=0.5",
+        "method.max_skipped=0", "objective.dual_clip=0.5", "objective.dual_clip=abc",
+        "objective.mask_truncated=maybe", "objective.entropy_target=abc", "method.kl.coef=abc", "method.schedule=nope",
+        "objective.clip_eps=-1",
         "objective.aggregation=token", "reward.parts.vision_relevance.denominator=keys",
         "reward.parts.vision_relevance.over_name=avg", "reward.parts.vision_relevance.region=areas",
         "reward.parts.localization.match=hungarian", "method.num_epochs=0", "method.num_minibatches=0",

@@ -223,7 +223,7 @@ def test_a_batch_that_nothing_could_score_is_told_once_and_momentum_does_not_mov
     assert logged[0]["policy/kl_coef"] != logged[1]["policy/kl_coef"] == logged[2]["policy/kl_coef"] == method.kl.coef
     assert [line["reward/unscored"] for line in logged] == [0, 1, 1]
     assert moved(seen[0], pi) and not moved(seen[1], pi)
-    assert capsys.readouterr().err.count("no answer of this batch could be scored") == 1
+    assert capsys.readouterr().err.count("nothing is learned from this batch") == 1
 
 
 def test_answers_that_all_reached_the_limit_leave_every_weight_as_it_was(
@@ -261,7 +261,7 @@ def test_score_function_pays_the_whole_reward(
     rollout, scored = method.last
     seen = []
     loss = method.objective.loss
-    method.objective.loss = lambda said, part, weight: seen.append(part) or loss(said, part, weight)
+    method.objective.loss = lambda said, part, *weights: seen.append(part) or loss(said, part, *weights)
     train(method, [make_prompts(2)])
     rollout, scored = method.last
     order = torch.cat([seen[0].reward_B]).sort().values
@@ -368,3 +368,56 @@ def test_a_picture_passes_the_frozen_tower_once_in_a_whole_batch(
     (logged,) = train(method, [prompts])
     assert logged["policy/kl_ref"] == 0 and len(towers) == (2 if critic is SeparateCritic else 1)
     assert len(passes) == 3
+
+
+def test_cut_off_answers_leave_before_the_advantages_are_whitened(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
+) -> None:
+    pi = policy(adapter=LORA)
+    method = aar(pi, objective=ClippedObjective(mask_truncated=True), num_candidates=6)
+    sample = method.sampler
+
+    def some_cut_off(*args: object) -> Rollout:
+        rollout = sample(*args)
+        return rollout.updated(truncated_B=torch.arange(len(rollout.ids_BT)) % 3 == 0)
+
+    method.sampler = some_cut_off
+    (logged,) = train(method, [make_prompts(2)])
+    rollout = method.last[0]
+    assert not rollout.mask_BT[::3].any() and rollout.mask_BT[1::3].any()
+    kept = rollout.advantages_BT[rollout.mask_BT]
+    assert abs(float(kept.mean())) < 1e-5 and float(kept.std(correction=0)) == pytest.approx(1, abs=1e-4)
+    assert logged["rollout/length"] == 5.0  # of all that was said
+
+
+@pytest.mark.parametrize("critic", [SharedCritic, AdapterCritic, SeparateCritic])
+def test_a_warm_up_moves_the_critic_and_nothing_that_steers_by_the_policy(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable, critic: type
+) -> None:
+    pi = policy(adapter={"r": 4}, critic=critic)
+    body, own = (
+        [p.detach().clone() for p in ps] for ps in (pi.body(), [*pi.critic.body(), *pi.critic.head.parameters()])
+    )
+    kl, objective = Kl(1.0, target=0.1, horizon=12), ClippedObjective(entropy_target=1.0, c3=0.01)
+    logged = train(aar(pi, critic_warmup=2, kl=kl, objective=objective, lr=1e-2), [make_prompts(2)] * 2)
+    assert all(torch.equal(a, b) for a, b in zip(body, pi.body(), strict=True))
+    moved_own = [
+        not torch.equal(a, b) for a, b in zip(own, [*pi.critic.body(), *pi.critic.head.parameters()], strict=True)
+    ]
+    assert sum(moved_own) > len(moved_own) / 2
+    assert [line["policy/kl_coef"] for line in logged] == [1.0, 1.0] and objective.c3 == 0.01
+
+
+@pytest.mark.parametrize(("warmup", "credit"), [(1, GroupCredit()), (-1, GaeCredit()), (2.5, GaeCredit())])
+def test_a_warm_up_that_cannot_be_is_refused(warmup: float, credit: object) -> None:
+    with pytest.raises(InputError, match="method.critic_warmup"):
+        aar(None, credit=credit, critic_warmup=warmup)
+
+
+def test_a_differentiable_reward_needs_the_papers_normalization() -> None:
+    parts = {"vision_relevance": VisionRelevanceReward(), "relevance": Judged(by_ids)}
+    with pytest.raises(InputError, match="reward.normalize=none does not"):
+        AbnormalAwareRewarding(
+            lambda _: None, seed=0, lr=1.0, batch_size=1, steps=1, rewards=TotalReward(parts, 4, "none"),
+            credit=GaeCredit(), objective=ClippedObjective(reward_term="differentiable"),
+        )  # fmt: skip

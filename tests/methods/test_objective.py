@@ -228,7 +228,7 @@ def test_loss_and_gradient_do_not_depend_on_micro_batches(
     for few in torch.arange(8).split(queries_each):
         rows = torch.cat([few * 2, few * 2 + 1]).sort().values
         part = Scores(*(x[rows] for x in vars(again).values()))
-        loss, some = objective.loss(part, rollout.take(few), weight)
+        loss, some = objective.loss(part, rollout.take(few), weight, total_weight(rollout.mask_BT, "token_mean"))
         loss.backward()
         found = found + loss.detach()
         parts = {name: parts[name] + some[name] for name in parts}
@@ -372,3 +372,14 @@ def test_differentiable_trains_the_attention_weights_of_a_policy(
         objective(pi, rollout, total_weight(rollout.mask_BT, "token_mean"))[0].backward()
         gradients.append(pi.core.model.language_model.layers[0].self_attn.q_proj.weight.grad.abs().sum())
     assert gradients[0] == 0 and gradients[1] > 1e-4
+
+
+@pytest.mark.parametrize("aggregation", ["token_mean", "seq_mean", "constant"])
+def test_entropy_kl_and_clipped_share_are_means_a_token(make_rollout: Callable[..., Rollout], aggregation: str) -> None:
+    rollout = make_rollout(2, 2, [1, 5, 2, 4])
+    said = scores(rollout)
+    parts = loss_of(ClippedObjective(aggregation=aggregation, max_length=50), said, rollout)[1]
+    mask = rollout.mask_BT
+    torch.testing.assert_close(parts["policy/entropy"], said.entropy_BT.detach()[mask].mean())
+    log_ratio = (said.logp_BT.detach() - rollout.logp_BT)[mask]
+    torch.testing.assert_close(parts["policy/kl"], (log_ratio.exp() - 1 - log_ratio).mean())

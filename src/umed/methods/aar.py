@@ -65,7 +65,16 @@ class AbnormalAwareRewarding(Method):
                 f"method.num_candidates={num_candidates} with a group's baseline: one answer has nothing to be "
                 "compared with; use at least 2 candidates or credit=gae"
             )
+        if type(critic_warmup) is not int or critic_warmup < 0 or (critic_warmup and not credit.uses_values):
+            raise InputError(
+                f"method.critic_warmup={critic_warmup}: a whole number of batches, above 0 only with credit=gae"
+            )
         objective.check(rewards.parts)
+        if objective.reward_term == "differentiable" and rewards.normalize != "max":
+            raise InputError(
+                f"objective.reward_term=differentiable divides the attention by its maximum, reward.normalize="
+                f"{rewards.normalize} does not: use reward.normalize=max"
+            )
         if getattr(credit, "scope", "answer") == "span" and objective.reward_term != "credit":
             raise InputError(
                 f"credit.scope=span splits the reward of the advantage, which objective.reward_term="
@@ -85,19 +94,22 @@ class AbnormalAwareRewarding(Method):
         """Build the policy; what it is before its first update is the reference of the KL penalty (reading R15)."""
         super().configure_model()
         if self.kl.on and self.reference is None:
-            self.reference = trained_weights(self.policy)
+            own = {id(p) for p in self.policy.body()}
+            names = {n for n, p in self.policy.named_parameters() if id(p) in own}
+            self.reference = {n: w for n, w in trained_weights(self.policy).items() if n in names}
 
     def training_step(self, batch: list[Prompt], batch_idx: int) -> None:
         clock = [perf_counter()]
         rollout = self.referred(self.sampler(self.policy, batch, self.rewards.needs, self.generator(0)))
         clock.append(perf_counter())
         scored = self.rewards(rollout, self.credit)
-        self.warn(scored)
-        rollout = self.credit(self.kl.charged(rollout), self.objective.credited(scored), scored.summands)
-        rollout = self.objective.kept(rollout).updated(
+        said = rollout_stats(rollout)
+        rollout = self.kl.charged(self.objective.kept(rollout))
+        rollout = self.credit(rollout, self.objective.credited(scored), scored.summands).updated(
             reward_B=scored.total_B.nan_to_num(0.0),
             attention_max_B=scored.maxima.get("vision_relevance", rollout.attention_max_B),
         )
+        self.warn(rollout)
         clock.append(perf_counter())
         stats = defaultdict(list)
         order = torch.Generator().manual_seed(self.generator(1).initial_seed())
@@ -107,13 +119,14 @@ class AbnormalAwareRewarding(Method):
         clock.append(perf_counter())
         self.last = (rollout, scored)
         means = {name: finite_mean(v) for name, v in stats.items()}
-        stepped = 0.0 in stats["policy/skipped"]  # what took no step steers nothing
+        # a policy that took no step steers nothing
+        stepped = 0.0 in stats["policy/skipped"] and self.iteration >= self.critic_warmup
         self.log_batch(
             {
                 **scored.means(),
-                **rollout_stats(rollout),
+                **said,
                 **means,
-                "policy/explained_variance": explained_variance(rollout),
+                **({"policy/explained_variance": explained_variance(rollout)} if self.credit.uses_values else {}),
                 **self.kl.steer(rollout, stepped),
                 **self.objective.steer(means.get("policy/entropy", math.nan), stepped),
                 **{
@@ -130,13 +143,13 @@ class AbnormalAwareRewarding(Method):
             said = self.policy.score(rollout.prompts, rollout.ids_BT, rollout.mask_BT, values=False)
         return rollout.updated(ref_logp_BT=said.logp_BT)
 
-    def warn(self, scored: Scored) -> None:
-        """Say once that a whole batch went unscored; it is counted as `reward/unscored` every time."""
-        if not self.told and bool(scored.total_B.isnan().all()):
+    def warn(self, rollout: Rollout) -> None:
+        """Say once that no answer of a whole batch counts; what is logged says it every time."""
+        if not self.told and not rollout.mask_BT.any():
             self.told = True
             tqdm.write(
-                f"{self.stage}/iteration {self.iteration}: no answer of this batch could be scored by any reward, so "
-                "nothing is learned from it; see reward/unscored",
+                f"{self.stage}/iteration {self.iteration}: nothing is learned from this batch: no answer could be "
+                "scored by any reward, or all were cut off; see reward/unscored and rollout/truncated",
                 file=sys.stderr,
             )
 
@@ -145,10 +158,11 @@ class AbnormalAwareRewarding(Method):
         if not part.mask_BT.any():
             return {}
         weight = total_weight(part.mask_BT, self.objective.aggregation)
+        tokens = total_weight(part.mask_BT, "token_mean")
         queries = torch.arange(len(part.prompts))
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
         for few in queries.split(self.micro_batch or len(queries)):
-            loss, parts = self.objective(self.policy, part.take(few), weight)
+            loss, parts = self.objective(self.policy, part.take(few), weight, tokens)
             self.manual_backward(loss)
             for name, value in parts.items():
                 sums[name] = sums[name] + value

@@ -8,12 +8,14 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
-from transformers import get_scheduler
+from transformers import SchedulerType, get_scheduler
 
 from umed.chat import Prompt
 from umed.errors import InputError, positive
 from umed.metrics.mau import answer_lines, mau_metrics
 from umed.models.policy import Policy
+
+SCHEDULES = tuple(s.value for s in SchedulerType)
 
 
 class Method(L.LightningModule):
@@ -60,6 +62,10 @@ class Method(L.LightningModule):
             "val_samples": val_samples,
         }.items():
             positive(f"method.{name}", value)
+        if max_skipped is None:
+            raise InputError("method.max_skipped=null: give a number of steps")
+        if schedule not in SCHEDULES:
+            raise InputError(f"method.schedule={schedule}: one of {', '.join(SCHEDULES)}")
         if (epochs is None) == (steps is None):
             raise InputError(
                 f"method.epochs={epochs}, method.steps={steps}: give one of the two and set the other to null"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from umed.errors import InputError, chosen, positive
+from umed.errors import InputError, chosen, number, positive
 from umed.rollout import Rollout
 
 
@@ -48,7 +48,9 @@ class Kl:
         positive("method.kl.horizon", horizon)
         chosen("method.kl.estimator", estimator, "k1", "k2", "k3")
         self.where = chosen("method.kl.where", where, "reward", "loss")
-        if coef < 0 or (target is not None and (target <= 0 or coef == 0)):
+        number("method.kl.coef", 0.0 if coef is None else coef, at_least=0)
+        number("method.kl.target", target, above=0)
+        if coef is None or coef < 0 or (target is not None and (target <= 0 or coef == 0)):
             raise InputError(
                 f"method.kl: coef={coef}, target={target}: give a coefficient above 0, and a target above 0 or null"
             )

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from umed.errors import InputError, chosen
+from umed.errors import InputError, chosen, number, positive
 from umed.methods.kl import Kl
 from umed.models.policy import Policy, Scores
 from umed.rewards.total import Scored
@@ -91,10 +91,14 @@ class ClippedObjective:
         chosen("objective.aggregation", aggregation, "token_mean", "seq_mean", "constant")
         self.clip_eps, self.c1, self.c2, self.c3, self.value_clip = clip_eps, c1, c2, c3, value_clip
         self.reward_term, self.aggregation, self.max_length = reward_term, aggregation, max_length
-        if dual_clip is not None and dual_clip <= 1:
-            raise InputError(f"objective.dual_clip={dual_clip}: give a number above 1, or null")
-        if clip_eps_high is not None and clip_eps_high <= 0:
-            raise InputError(f"objective.clip_eps_high={clip_eps_high}: give a number above 0, or null")
+        number("objective.dual_clip", dual_clip, above=1)
+        for name, value in {"clip_eps": clip_eps, "clip_eps_high": clip_eps_high, "value_clip": value_clip}.items():
+            number(f"objective.{name}", value, above=0)
+        for name, value in {"entropy_target": entropy_target, "c3_step": c3_step, "c3_max": c3_max}.items():
+            number(f"objective.{name}", value, at_least=0)
+        if not isinstance(mask_truncated, bool):
+            raise InputError(f"objective.mask_truncated={mask_truncated}: true or false")
+        positive("objective.max_length", max_length)
         self.clip_eps_high, self.dual_clip = clip_eps_high, dual_clip
         self.entropy_target, self.c3_step, self.c3_max = entropy_target, c3_step, c3_max
         self.mask_truncated = mask_truncated
@@ -109,7 +113,8 @@ class ClippedObjective:
                 f"objective.reward_term={self.reward_term} needs the {needed} reward: add it to reward=[...]"
             )
         if self.reward_term == "differentiable":
-            self.attention_share = parts["vision_relevance"].share
+            reward = parts["vision_relevance"]
+            self.attention_share = lambda attention, rollout: reward.weight * reward.share(attention, rollout)
 
     def credited(self, scored: Scored) -> Tensor:
         """The part of the reward that enters through the advantage."""
@@ -140,14 +145,21 @@ class ClippedObjective:
     def load(self, state: dict[str, float]) -> None:
         self.c3 = state["c3"]
 
-    def __call__(self, policy: Policy, part: Rollout, weight: float) -> tuple[Tensor, Parts]:
+    def __call__(
+        self, policy: Policy, part: Rollout, weight: float, tokens: float | None = None
+    ) -> tuple[Tensor, Parts]:
         """The loss of a micro-batch whose update batch weighs `weight`, and its named parts (sums over the batch)."""
         rows = part.name_BN.to(policy.device) if self.attention_share else None
         said = policy.score(part.prompts, part.ids_BT, part.mask_BT, rows)
-        return self.loss(said, part, weight)
+        return self.loss(said, part, weight, tokens)
 
-    def loss(self, said: Scores, part: Rollout, weight: float) -> tuple[Tensor, Parts]:
-        """Equation (16) on tensors alone."""
+    def loss(self, said: Scores, part: Rollout, weight: float, tokens: float | None = None) -> tuple[Tensor, Parts]:
+        """Equation (16) on tensors alone.
+
+        Args:
+            tokens: valid ones of the whole update batch, None = of this part: entropy, KL and clipped share are means a
+                token, whatever the aggregation of the loss.
+        """
         mask = part.mask_BT
         share = token_weights(mask, self.aggregation, self.max_length) / weight
         logp = said.logp_BT.where(mask, part.logp_BT)
@@ -168,12 +180,13 @@ class ClippedObjective:
             log_ratio = logp - part.logp_BT
             high = self.clip_eps if self.clip_eps_high is None else self.clip_eps_high
             change = log_ratio.exp() - 1
+            each = mask.float() / (tokens or total_weight(mask, "token_mean"))
             off = ((change < -self.clip_eps) | (change > high)).float()
             parts = {
                 "policy/clip": clip.detach(),
                 "policy/value_loss": value_loss.detach(),
-                "policy/entropy": spread.detach(),
-                "policy/kl": ((change - log_ratio) * share).sum(),
-                "policy/clipfrac": (off * share).sum(),
+                "policy/entropy": (said.entropy_BT * each).sum(),
+                "policy/kl": ((change - log_ratio) * each).sum(),
+                "policy/clipfrac": (off * each).sum(),
             }
         return loss, parts

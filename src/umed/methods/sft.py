@@ -22,6 +22,6 @@ class AbnormalAwareTuning(Method):
         loss = -(said.logp_BT * mask).sum() / mask.sum()
         self.manual_backward(loss)
         told = self.apply_gradients(
-            {"sft/loss": loss.detach()}, lambda: {"records": records, "ids_BT": ids, "mask_BT": mask}
+            {"sft/loss": loss.detach()}, lambda: {"records": records, "ids_BT": ids.cpu(), "mask_BT": mask.cpu()}
         )
         self.log_batch(told)

@@ -35,7 +35,7 @@ class GroupCredit:
     """Advantages against the other answers to the query; no value target.
 
     Args:
-        c1: scale of the reward.
+        c1: scale of the reward against a KL penalty in it; a division by the spread takes out any other effect.
         scale: divide by the spread of the `group`, as GRPO does, of the `batch`, or by nothing (`none`).
         scope: reading R11b. `answer`: every token shares the summed reward's advantage, as in the paper; `span`: the
             boxes' tokens get that of the localization reward, the name's that of the other rewards, the rest the sum's.

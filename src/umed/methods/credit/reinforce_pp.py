@@ -25,7 +25,7 @@ class ReinforceCredit:
 
     Args:
         gamma: discount.
-        c1: scale of the reward.
+        c1: scale of the reward against a KL penalty in it; a division by the spread takes out any other effect.
         baseline: `none`, or `group`, the mean over the answers to one query, taken off first (REINFORCE++-baseline).
     """
 
