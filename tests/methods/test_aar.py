@@ -302,8 +302,7 @@ def test_explained_variance(make_rollout: Callable[..., Rollout]) -> None:
 CREDITS = [GaeCredit, GroupCredit, RlooCredit, ReinforceCredit]
 
 
-@pytest.mark.parametrize("where", ["reward", "loss"])
-@pytest.mark.parametrize("credit", CREDITS)
+@pytest.mark.parametrize(("credit", "where"), [*((c, "reward") for c in CREDITS), (GaeCredit, "loss")])
 def test_kl_is_exactly_zero_at_the_start_of_stage_2_and_then_grows(
     policy: Callable[..., Policy],
     make_prompts: Callable[..., list[Prompt]],

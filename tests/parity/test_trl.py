@@ -30,6 +30,7 @@ pytestmark = [
 ]
 
 G, T, TEMPERATURE = 3, 6, 0.7
+LIMIT = T + 2  # of an answer's length: above the longest, so that dividing by the wrong one shows
 LENGTHS, REWARDS = (6, 2, 4, 1, 5, 6), (0.1, 0.9, 0.4, 0.0, 0.0, 1.5)
 LOSSES: dict[str, Any] = {"dapo": "token_mean", "bnpo": "token_mean", "grpo": "seq_mean", "dr_grpo": "constant"}
 PROCESSORS = {"qwen2_5_vl": "Qwen2_5_VLProcessor", "qwen3_vl": "Qwen3VLProcessor"}
@@ -68,7 +69,7 @@ def gradients(model: nn.Module) -> Gradients:
 
 
 def ours(policy: Policy, rollout: Rollout, loss: str, beta: float) -> tuple[Tensor, Gradients]:
-    objective = ClippedObjective(c2=0.0, c3=0.0, aggregation=LOSSES[loss], max_length=T)
+    objective = ClippedObjective(c2=0.0, c3=0.0, aggregation=LOSSES[loss], max_length=LIMIT)
     objective.kl = Kl(beta, "k3", "loss")
     found, _ = objective(policy, rollout, total_weight(rollout.mask_BT, objective.aggregation))
     found.backward()
@@ -99,7 +100,7 @@ def their_trainer(tiny: parity.Tiny, out: Path, adapter: Path | None = None, **o
         model = PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
     rewards = options.pop("rewards", REWARDS)
     settings = {
-        "output_dir": str(out), "num_generations": G, "max_completion_length": T, "temperature": TEMPERATURE,
+        "output_dir": str(out), "num_generations": G, "max_completion_length": LIMIT, "temperature": TEMPERATURE,
         "per_device_train_batch_size": len(rewards), "gradient_accumulation_steps": 1, "gradient_checkpointing": False,
         "bf16": False, "use_cpu": True, "report_to": [], "epsilon": 0.2,
         "use_bias_correction_kl": False,  # ours: the plain estimate of the equation

@@ -12,7 +12,7 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return parity.Tiny(request.param, tmp_path_factory.mktemp(request.param))
 
 
-NEEDED = ("log-probs", "attention", "patch map", "looks", "codec")  # of every family, every time
+NEEDED = ("log-probs", "attention", "patch map", "codec")  # of every family, every time
 LATER = [c for c in parity.CHECKS if c not in NEEDED]
 
 

@@ -19,6 +19,7 @@ from umed.models.policy import Policy
 from umed.models.sight import encode
 from umed.tasks import parity_checks as parity
 
+pytestmark = pytest.mark.slow  # each family has a file of its own that runs always
 FAMILIES = ("idefics3", "llava_next", "gemma3")
 Prompts = Callable[..., list[Prompt]]
 
