@@ -29,9 +29,11 @@ GROUPS = [
         "task",
     ),
     "data/split",
+    "data/protocol",
+    "data/synonyms",
 ]
 CHOICES = [(g, p.stem) for g in GROUPS for p in sorted((CONF / g).glob("*.yaml")) if p.stem != "base"]
-MULTI = [(g, p.stem) for g in ("reward", "data/source") for p in sorted((CONF / g).glob("*.yaml"))]
+MULTI = [(g, p.stem) for g in ("reward", "data/source", "data/benchmark") for p in sorted((CONF / g).glob("*.yaml"))]
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
 
 

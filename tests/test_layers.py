@@ -8,7 +8,7 @@ import umed
 PACKAGE = Path(umed.__file__).parent
 LAYERS = (
     {"errors", "boxes", "config", "dicom"},
-    {"records", "chat"},
+    {"records", "chat", "questions"},
     {"rollout", "pictures", "figures"},
     {"data", "models", "metrics"},
     {"annotate", "judges", "rewards"},

@@ -1,12 +1,13 @@
 """MAU metrics on prediction lines: accuracy, IoU, acc@0.5 and unparsed, per source and on average."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from umed.boxes import Box, BoxError, iou_union
 from umed.chat import Processor, Prompt
-from umed.metrics.mentions import named
+from umed.metrics import mentions
+from umed.metrics.mentions import NO_ALIASES
 from umed.rollout import Answers
 
 Line = dict[str, Any]
@@ -52,26 +53,68 @@ def said_boxes(line: Line) -> list[Box] | None:
     return _boxes(line, "boxes") if isinstance(line["boxes"], list) else None
 
 
-def verdicts(line: Line) -> dict[str, float]:
-    """The rules of one line: `accuracy` names the gold category and no other of its source; `iou` is r_loc (5)."""
+def verdicts(line: Line, synonyms: Mapping[str, Sequence[str]] = NO_ALIASES, named: bool = False) -> dict[str, float]:
+    """The rules of one line: `accuracy` names the gold category and no other of its source; `iou` is r_loc (5).
+
+    Args:
+        line: its `categories` are those of the source.
+        synonyms: category -> other names that count as naming it.
+        named: whether other categories may be named too.
+    """
     iou = iou_union(said_boxes(line) or [], _boxes(line, "gold_boxes"))
+    said = mentions.named(line["output"], line["categories"], synonyms)
     return {
-        "accuracy": float(named(line["output"], line["categories"]) == {line["category"]}),
+        "accuracy": float(line["category"] in said and (named or len(said) == 1)),
         "iou": iou,
         "acc@0.5": float(iou >= 0.5),
         "unparsed": float(line["boxes"] is None),
     }
 
 
-def mau_metrics(lines: Sequence[Line], rules: Sequence[str] = ("accuracy", "iou", "acc@0.5", "unparsed")) -> dict:
-    """`mau/<rule>/<source>` and `mau/<rule>/avg`, the plain mean of the sources."""
-    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for line in lines:
-        for rule, value in verdicts(line).items():
-            found[rule][line["source"]].append(value)
+RULES = ("accuracy", "iou", "acc@0.5", "unparsed")
+
+
+def mau_metrics(
+    lines: Sequence[Line], rules: Sequence[str] = RULES, synonyms: Mapping[str, Sequence[str]] = NO_ALIASES
+) -> dict[str, float]:
+    """`mau/<rule>/<source>` and `mau/<rule>/avg`, the plain mean of the sources; see `averages`."""
+    return averages(lines, [verdicts(line, synonyms) for line in lines], rules)
+
+
+def averages(
+    lines: Sequence[Line], found: Sequence[Mapping[str, Any]], rules: Sequence[str] = RULES
+) -> dict[str, float]:
+    """Means of the verdicts `found`: `mau/<rule>/<source>`, `/avg` and `mau/accuracy_multiclass/avg`.
+
+    The last leaves out the sources with one category, whose accuracy says only that the model knows that word.
+    """
+    by_source: dict[str, list[int]] = defaultdict(list)
+    for number, line in enumerate(lines):
+        by_source[line["source"]].append(number)
+    several = {s for s, own in by_source.items() if len({c for n in own for c in lines[n]["categories"]}) > 1}
     metrics: dict[str, float] = {}
     for rule in rules:
-        means = {source: sum(v) / len(v) for source, v in sorted(found[rule].items())}
+        means = {s: sum(float(found[n][rule]) for n in own) / len(own) for s, own in sorted(by_source.items())}
+        metrics |= {f"mau/{rule}/{source}": mean for source, mean in means.items()}
+        if means:
+            metrics[f"mau/{rule}/avg"] = sum(means.values()) / len(means)
+        if rule == "accuracy" and several:
+            metrics["mau/accuracy_multiclass/avg"] = sum(means[s] for s in several) / len(several)
+    return metrics
+
+
+def false_positives(lines: Sequence[Line], synonyms: Mapping[str, Sequence[str]] = NO_ALIASES) -> dict[str, float]:
+    """On pictures known to be normal: `mau/false_positives/<source>`, answers that name a category of the source, and
+    `mau/false_boxes/<source>`, answers with a box; the plain means of the sources under `/avg`.
+    """
+    found: dict[str, dict[str, list[bool]]] = {"false_positives": defaultdict(list), "false_boxes": defaultdict(list)}
+    for line in lines:
+        said = mentions.named(line["output"], line["categories"], synonyms)
+        found["false_positives"][line["source"]].append(bool(said))
+        found["false_boxes"][line["source"]].append(bool(line["boxes"]))
+    metrics: dict[str, float] = {}
+    for rule, sources in found.items():
+        means = {source: sum(v) / len(v) for source, v in sorted(sources.items())}
         metrics |= {f"mau/{rule}/{source}": mean for source, mean in means.items()}
         if means:
             metrics[f"mau/{rule}/avg"] = sum(means.values()) / len(means)

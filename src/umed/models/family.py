@@ -187,7 +187,7 @@ class FamilyProcessor(ABC):
                     "the whole picture, as model.processor.fit=pad"
                 ) from None
             said = say_region(record.diagnosis, region)
-            answer = torch.tensor(self.tokenizer(said, add_special_tokens=False)["input_ids"] + [self.eos_ids[0]])
+            answer = torch.tensor([*self.encode(said), self.eos_ids[0]])
         return Prompt(record, look.view, inputs, answer, without_region(record.diagnosis), others)
 
     def _too_long(self, record: Record, length: int, pictures: int) -> str:
@@ -221,6 +221,10 @@ class FamilyProcessor(ABC):
             else:
                 batch[name] = torch.cat(parts)
         return batch
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of an answer, without its end."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -1,0 +1,45 @@
+"""How likely a model finds each of several answers: scores of classes and choices from a model that writes text."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from umed.chat import Prompt
+from umed.errors import InputError
+from umed.models.modes import generating
+from umed.models.policy import Policy
+
+
+@torch.no_grad()
+def class_probabilities(
+    policy: Policy, prompts: Sequence[Prompt], candidates: Sequence[Mapping[str, str]]
+) -> list[dict[str, float]]:
+    """softmax over the labels of the mean log-probability of an answer token, its end left out.
+
+    All labels of all prompts are one batch; each prompt is read, and its picture encoded, once.
+
+    Args:
+        candidates: of each prompt, label -> answer text; as many for each.
+
+    Returns:
+        Of each prompt, label -> probability.
+    """
+    count = len(candidates[0])
+    assert {len(c) for c in candidates} == {count} and len(candidates) == len(prompts)
+    rows = [policy.processor.encode(text) for c in candidates for text in c.values()]
+    if not all(rows):
+        raise InputError("data.protocol: a label's answer text is empty: nothing is there to be likely")
+    ids, mask = _right_padded(rows, policy.processor.pad_id, policy.device)
+    with generating(policy):
+        logp_BT = policy.score(prompts, ids, mask, values=False).logp_BT
+    mean_B = (logp_BT * mask).sum(1) / mask.sum(1)
+    shares_QL = mean_B.view(-1, count).softmax(-1).double().cpu()
+    return [dict(zip(c, row, strict=True)) for c, row in zip(candidates, shares_QL.tolist(), strict=True)]
+
+
+def _right_padded(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token rows as (B, T) ids and the mask of what is said."""
+    width = max(map(len, rows))
+    lengths = torch.tensor([len(row) for row in rows])
+    ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows])
+    return ids.to(device), (torch.arange(width) < lengths[:, None]).to(device)
