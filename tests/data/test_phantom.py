@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from umed.data.phantom import PARTS, draw
+from umed.data.phantom import PARTS, draw, draw_control
 from umed.data.sources.phantom import PhantomSource
 from umed.errors import InputError
 from umed.pictures import picture_of
-from umed.records import Record
+from umed.records import Dropped, Record
 
 CATEGORIES = {
     "phantom_deeplesion": {"liver", "lung", "kidney", "bone"},
@@ -73,7 +73,8 @@ def test_a_picture_depends_on_seed_part_and_number_only(tmp_path: Path, root: Pa
     list(PhantomSource(str(tmp_path / "other"), num_images=12, seed=4).read({}))
     for part in PARTS:
         pictures = [p.relative_to(root) for p in (root / part).rglob("*") if p.suffix in (".png", ".jpg")]
-        assert len(pictures) == (24 if part == "phantom_kvasir" else 12), "endoscopy has masks"
+        expected = {"phantom_kvasir": 24, "phantom_tbx11k": 15}  # endoscopy has masks, a film set has healthy ones
+        assert len(pictures) == expected.get(part, 12)
         here = {name: (root / name).read_bytes() for name in pictures}
         assert here == {name: (tmp_path / "more" / name).read_bytes() for name in pictures}
         other = {p.read_bytes() for p in (tmp_path / "other" / part).rglob("*") if p.suffix in (".png", ".jpg")}
@@ -87,8 +88,19 @@ def test_groups_have_one_to_three_pictures() -> None:
 
 def test_the_parsers_read_back_every_picture_and_box(root: Path) -> None:
     items = list(PhantomSource(str(root), num_images=12, seed=3).read({}))
-    assert all(isinstance(i, Record) for i in items)
-    records = [i for i in items if isinstance(i, Record)]
+    assert [i.reason for i in items if isinstance(i, Dropped)] == ["unlabeled"] * 3
+    found = [i for i in items if isinstance(i, Record)]
+    controls, records = [r for r in found if not r.boxes], [r for r in found if r.boxes]
+    assert len(items) == len(found) + 3 and {r.source for r in controls} == {"phantom_tbx11k"} and len(controls) == 3
+    for i, control in enumerate(controls):
+        normal, none = draw_control("phantom_tbx11k", 3, i)
+        assert (
+            none == []
+            and (
+                np.asarray(picture_of(control, {control.source: root / control.source}))
+                == np.asarray(normal.convert("RGB"))
+            ).all()
+        )
     assert {r.source: r.modality for r in records} == {name: modality for name, (modality, _) in PARTS.items()}
     assert len({r.id for r in records}) == len(records)
     for part in PARTS:

@@ -214,7 +214,8 @@ def test_the_task_reads_its_config(tmp_path: Path) -> None:
     assert rebuilt == records
     files = {p.name for p in (tmp_path / "again").iterdir()}
     assert files == {
-        "records.jsonl", "dropped.jsonl", "manifest.json", "sources.json", "metrics.json", "data_card.md", "figures"
+        "records.jsonl", "controls.jsonl", "dropped.jsonl", "manifest.json", "sources.json", "metrics.json",
+        "data_card.md", "figures"
     }  # fmt: skip
     assert len(list((tmp_path / "run" / "figures").glob("data_phantom_*.png"))) == 5
     cfg.data.source = {}

@@ -11,7 +11,7 @@ import numpy as np
 from umed.data.phantom.canvas import Drawing, Generator
 from umed.data.phantom.ct import deeplesion, kidney_stone
 from umed.data.phantom.endoscopy import kvasir
-from umed.data.phantom.film import nih_chest, tbx11k
+from umed.data.phantom.film import healthy, nih_chest, tbx11k
 
 PARTS: dict[str, tuple[str, Callable[[Generator, Generator], Drawing]]] = {
     "phantom_deeplesion": ("CT", deeplesion),
@@ -20,6 +20,15 @@ PARTS: dict[str, tuple[str, Callable[[Generator, Generator], Drawing]]] = {
     "phantom_tbx11k": ("X-ray", tbx11k),
     "phantom_kvasir": ("Endoscopy", kvasir),
 }
+
+CONTROLS = {"phantom_tbx11k": healthy}  # parts that have pictures without a finding too
+
+
+def draw_control(part: str, seed: int, index: int) -> Drawing:
+    """Normal picture `index` of a part, of a patient of its own."""
+    number = list(PARTS).index(part)
+    own, rng = (np.random.default_rng([seed, number, k, index]) for k in (3, 4))
+    return CONTROLS[part](own, rng)
 
 
 def draw(part: str, seed: int, index: int) -> tuple[Drawing, int]:

@@ -116,6 +116,14 @@ def nih_chest(patient: Generator, rng: Generator) -> Drawing:
     return c.finish(rng.uniform(4, 10)), lesions
 
 
+def healthy(patient: Generator, rng: Generator) -> Drawing:
+    """A chest film without a finding."""
+    c = Canvas(rng, *picture_size(rng))
+    _film(c, patient, rng, rng.uniform(0.26, 0.37))
+    _clutter(c)
+    return c.finish(rng.uniform(4, 10)), []
+
+
 def tbx11k(patient: Generator, rng: Generator) -> Drawing:
     """A chest film: fluffy patches are active tuberculosis, hard bright spots are latent tuberculosis."""
     c = Canvas(rng, *picture_size(rng))

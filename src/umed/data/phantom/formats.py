@@ -90,14 +90,18 @@ def nih_chest(folder: Path, drawn: Drawn) -> None:
 
 
 def tbx11k(folder: Path, drawn: Drawn) -> None:
-    """PNG and COCO JSON, a part of it for training and a part for validation."""
-    (folder / "imgs" / "tb").mkdir(parents=True)
+    """PNG and COCO JSON, a part of it for training and a part for validation; healthy films in a folder."""
+    for name in ("tb", "health"):
+        (folder / "imgs" / name).mkdir(parents=True)
     (folder / "annotations" / "json").mkdir(parents=True)
     (folder / "lists").mkdir()
     names = ("ActiveTuberculosis", "ObsoletePulmonaryTuberculosis", "PulmonaryTuberculosis")
     kinds = [{"id": k, "name": name, "supercategory": "Tuberculosis"} for k, name in enumerate(names, 1)]
     parts: dict[str, tuple[list[dict], list[dict]]] = {"train": ([], []), "val": ([], [])}
     for number, _, (picture, lesions) in drawn:
+        if not lesions:
+            picture.save(folder / "imgs" / "health" / f"h{number + 1:04d}.png", compress_level=1)
+            continue
         images, annotations = parts["val" if number % 5 == 4 else "train"]
         size = {"width": picture.width, "height": picture.height}
         name = f"tb/tb{number + 1:04d}.png"

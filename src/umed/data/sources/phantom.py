@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from umed.data.phantom import PARTS, draw
+from umed.data.phantom import CONTROLS, PARTS, draw, draw_control
 from umed.data.phantom.formats import FORMATS, Drawn
 from umed.data.sources.base import Item, PictureSource, Seen
 from umed.data.sources.deeplesion import DeepLesionSource
@@ -18,7 +18,7 @@ from umed.data.sources.nih_chest import NihChestSource
 from umed.data.sources.tbx11k import Tbx11kSource
 from umed.errors import InputError
 
-VERSION = 3  # raised when the same seed would write other files
+VERSION = 4  # raised when the same seed would write other files
 NOTE = "SYNTHETIC pictures, drawn by a program in the manner of"
 PARSERS: dict[str, type[PictureSource]] = {
     "phantom_deeplesion": DeepLesionSource,
@@ -34,7 +34,7 @@ class PhantomSource:
 
     Args:
         root: folder of the five parts.
-        num_images: per part.
+        num_images: per part; a fourth as many normal films come to `phantom_tbx11k`, as controls.
         seed: picture i of a part depends on the seed and i only.
     """
 
@@ -97,3 +97,5 @@ class PhantomSource:
         for i in tqdm(numbers, desc=f"drawing {part} (synthetic)", unit="picture", leave=False, disable=None):
             drawing, patient = draw(part, self.seed, i)
             yield i, patient, drawing
+        for i in range(self.num_images // 4 if part in CONTROLS else 0):
+            yield i, i, draw_control(part, self.seed, i)
