@@ -20,7 +20,8 @@ from umed.chat import Prompt
 from umed.errors import InputError
 from umed.figures import curves, draw_answer, heat_overlay, picture_grid, short, synthetic
 from umed.metrics.files import read_metrics
-from umed.metrics.mau import Line, answer_lines, said_boxes, verdicts
+from umed.metrics.lines import answer_lines
+from umed.metrics.mau import Line, said_boxes, verdicts
 from umed.metrics.mentions import find_mentions
 from umed.models.load import load_policy
 from umed.models.policy import Policy

@@ -55,14 +55,17 @@ class Record:
         return line
 
     @classmethod
-    def from_json(cls, line: dict[str, Any]) -> Self:
+    def from_json(cls, line: dict[str, Any], control: bool = False) -> Self:
         """The record of a line of `records.jsonl`; keys that are no field are left out.
+
+        Args:
+            control: the line is of `controls.jsonl`: a picture known to be normal, without boxes.
 
         Raises:
             ValueError: a field is missing, of the wrong type or empty where it may not be; a box is no box.
             OverflowError: a number that no float can hold.
         """
-        _check(line)
+        _check(line, control)
         boxes = tuple(Box.from_xyxy(b, line["width"], line["height"]) for b in line["boxes"])
         return cls(**{name: line[name] for name in cls.__slots__ if name in line and name != "boxes"}, boxes=boxes)
 
@@ -119,12 +122,12 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         yield line
 
 
-def read_records(path: Path) -> list[Record]:
-    """Read `records.jsonl`; a line that is no record ends with its number in an `InputError`."""
+def read_records(path: Path, controls: bool = False) -> list[Record]:
+    """Read `records.jsonl` or `controls.jsonl`; a line that is no record ends with its number in an `InputError`."""
     records = []
     for number, line in _numbered(path):
         try:
-            records.append(Record.from_json(line))
+            records.append(Record.from_json(line, controls))
         except (ValueError, OverflowError) as error:
             raise InputError(
                 f"{path}:{number}: not a record ({error}): correct the line or write the file anew with task=prepare"
@@ -160,7 +163,7 @@ def _numbered(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, line
 
 
-def _check(line: dict[str, Any]) -> None:
+def _check(line: dict[str, Any], control: bool) -> None:
     """Raise ValueError unless the line has the fields of a record, each of its type."""
     for f in fields(Record):
         if f.name not in line:
@@ -181,8 +184,10 @@ def _check(line: dict[str, Any]) -> None:
     window = line.get("provenance", {}).get("window")
     if window is not None and not _is_window(window):
         raise ValueError(f"provenance.window is {window!r}: low, high, offset with low < high are expected")
-    if not line["boxes"]:
+    if not line["boxes"] and not control:
         raise ValueError("boxes is empty: at least one is expected")
+    if line["boxes"] and control:
+        raise ValueError("a control has boxes: none are expected")
     for box in line["boxes"]:
         if not isinstance(box, list) or [type(v) in (int, float) for v in box] != [True] * 4:
             raise ValueError(f"a box is {box!r}: four numbers are expected")

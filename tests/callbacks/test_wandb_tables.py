@@ -111,12 +111,21 @@ def test_an_evaluation_joins_the_run_of_its_stage(tmp_path: Path) -> None:
     run = tmp_path / "run"
     StageWandb("aar", run, project="test").finalize("success")
     kept = (run / "logs" / "aar" / "wandb_id").read_text()
-    log_evaluation(StageWandb("aar", run, project="test"), {"mau/iou/avg": 0.5}, [line], Figure())
+    other = {"id": "1", "question": "Is it?", "answer": 2, "output": "yes"}
+    lines, found = (
+        {"mau": [line], "slake": [other]},
+        {"mau": [{"accuracy": True, "iou": 0.5}], "slake": [{"open_exact": None}]},
+    )
+    log_evaluation(StageWandb("aar", run, project="test"), {"mau/iou/avg": 0.5}, lines, found, Figure())
     records = read_back(run)
     assert {r["run"]["run_id"] for r in records if r["type"] == "run"} == {kept}
     (item,) = [r["history"]["item"] for r in records if r["type"] == "history"]
     assert item["test/mau/iou/avg"] == 0.5
-    (path,) = run.glob("wandb/offline-run-*/files/media/table/predictions_*.json")
+    one, two = sorted(
+        run.glob("wandb/offline-run-*/files/media/table/predictions_*.json"), key=lambda p: "slake" in p.name
+    )
+    assert json.loads(two.read_text())["data"] == [["1", "Is it?", "2", "yes", None]]
+    path = one
     assert json.loads(path.read_text())["data"] == [["a/1", "What?", "A stone.", "It is a stone.", 1.0, 0.5]]
     assert list(run.glob("wandb/offline-run-*/files/media/images/examples_*.png"))
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from umed.boxes import Box
 from umed.chat import Prompt
-from umed.metrics.mau import answer_line, answer_lines, mau_metrics, said_boxes, verdicts
+from umed.metrics.lines import answer_line, answer_lines
+from umed.metrics.mau import mau_metrics, said_boxes, verdicts
 from umed.models.family import FamilyProcessor
 from umed.rollout import Answers
 

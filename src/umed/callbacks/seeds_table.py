@@ -39,7 +39,7 @@ GAINS = (("sft", "base"), ("ppo", "sft"), ("aar", "sft"), ("aar", "ppo"))
 
 def seeds_table(runs: list[Path]) -> dict[str, list[float]]:
     """`<stage>/<rule>` and `<stage>-<stage>/<rule>` -> mean, low, high."""
-    from umed.metrics.bootstrap import difference, interval
+    from umed.metrics.intervals import difference, interval
     from umed.records import read_records
 
     groups = {r.id: r.group for r in read_records(runs[0] / "records.jsonl")}

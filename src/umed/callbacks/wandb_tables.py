@@ -1,5 +1,6 @@
 """What a reader of W&B sees: the first batch before anything is learned, then tables of answers with their rewards."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import Image
 from umed.chat import Prompt
 from umed.data.augment import as_flipped
 from umed.figures import TRUE, draw_answer, heat_overlay, synthetic
-from umed.metrics.mau import Line, verdicts
+from umed.metrics.mau import Line
 from umed.pictures import contact_sheet, draw_boxes, picture_of
 from umed.records import Record
 from umed.rewards.total import Scored
@@ -71,17 +72,36 @@ class RolloutTables(L.Callback):
 
 
 def log_evaluation(
-    logger: WandbLogger, metrics: Mapping[str, float], lines: Sequence[Line], figure: Figure, rows: int = 100
+    logger: WandbLogger,
+    metrics: Mapping[str, float],
+    lines: Mapping[str, Sequence[Line]],
+    found: Mapping[str, Sequence[Mapping[str, Any]]],
+    figure: Figure | None,
+    rows: int = 100,
 ) -> None:
-    """Test metrics, example pictures and the first answers of each source, into the W&B run of the stage; ends it."""
-    table = wandb.Table(columns=[*PREDICTED, "accuracy", "iou"])
-    sources = sorted({line["source"] for line in lines})
-    for source in sources:
-        for line in [line for line in lines if line["source"] == source][: rows // len(sources)]:
-            found = verdicts(line)
-            table.add_data(*(line[name] for name in PREDICTED), found["accuracy"], found["iou"])
-    run = logger.experiment
-    run.log({**{f"test/{k}": v for k, v in metrics.items()}, "predictions": table, "examples": wandb.Image(figure)})
+    """Test metrics, example pictures and the first answers of each data set, into the W&B run of the stage; ends it.
+
+    Args:
+        lines: by data set; of MAU as many of each source.
+        found: their verdicts.
+        figure: the example pictures, if there are any.
+    """
+    logged: dict[str, Any] = {f"test/{name}": value for name, value in metrics.items()}
+    for dataset, own in lines.items():
+        parts: dict[str, list[int]] = defaultdict(list)
+        for number, line in enumerate(own):
+            parts[line.get("source", dataset)].append(number)
+        rules = list(found[dataset][0])
+        table = wandb.Table(columns=[*PREDICTED, *rules])
+        for number in (n for part in parts.values() for n in part[: max(1, rows // len(parts))]):
+            said = [
+                None if found[dataset][number][rule] is None else float(found[dataset][number][rule]) for rule in rules
+            ]
+            table.add_data(*(str(own[number][name]) for name in PREDICTED), *said)
+        logged["predictions" if dataset == "mau" else f"predictions_{dataset}"] = table
+    if figure is not None:
+        logged["examples"] = wandb.Image(figure)
+    logger.experiment.log(logged)
     logger.finalize("success")
 
 

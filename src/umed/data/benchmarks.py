@@ -101,8 +101,11 @@ class BenchmarkDataModule(L.LightningDataModule):
 
     def train(self, dataset: str) -> list[Question]:
         """The data set's own training questions, as far as they are at hand."""
-        [owner] = [b for b in self.benchmarks.values() if dataset in b.splits]
-        return [q for q in owner.train() if q.dataset == dataset]
+        return [q for q in self.owner(dataset).train() if q.dataset == dataset]
+
+    def owner(self, dataset: str) -> Benchmark:
+        """The benchmark that gives a data set."""
+        return next(b for b in self.benchmarks.values() if dataset in b.splits)
 
     def predict_dataloader(self) -> DataLoader:
         return self.loader()

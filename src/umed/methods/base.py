@@ -12,7 +12,8 @@ from transformers import SchedulerType, get_scheduler
 
 from umed.chat import Prompt
 from umed.errors import InputError, positive
-from umed.metrics.mau import answer_lines, mau_metrics
+from umed.metrics.lines import answer_lines
+from umed.metrics.mau import mau_metrics
 from umed.models.policy import Policy
 
 SCHEDULES = tuple(s.value for s in SchedulerType)

@@ -5,47 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from umed.boxes import Box, BoxError, iou_union
-from umed.chat import Processor, Prompt
 from umed.metrics import mentions
 from umed.metrics.mentions import NO_ALIASES
-from umed.rollout import Answers
 
 Line = dict[str, Any]
-
-
-def answer_lines(processor: Processor, prompts: Sequence[Prompt], answers: Answers) -> list[Line]:
-    """One prediction line an answer, in the format of `predictions/<stage>/mau.jsonl`."""
-    per_query = len(answers.ids_BT) // len(prompts)
-    rows = zip(answers.ids_BT.cpu(), answers.mask_BT.cpu(), strict=True)
-    return [
-        answer_line(processor, prompts[b // per_query], processor.decode(ids[mask].tolist()))
-        for b, (ids, mask) in enumerate(rows)
-    ]
-
-
-def answer_line(processor: Processor, prompt: Prompt, text: str) -> Line:
-    """The prediction line of one answer; boxes are written in full, since rounding could make a thin one empty."""
-    record, boxes = prompt.record, processor.read_boxes(text, prompt.view)
-    size = (record.width, record.height)
-    return {
-        "id": record.id,
-        "dataset": "mau",
-        "split_file": "records.jsonl",
-        "question": record.query,
-        "answer": prompt.gold,
-        "answer_type": "diagnosis",
-        "choices": None,
-        "output": text,
-        "boxes": None if boxes is None else [list(box.to_xyxy(*size)) for box in boxes],
-        "scores": None,
-        "image": record.image,
-        "source": record.source,
-        "category": record.category,
-        "gold_boxes": [list(box.to_xyxy(*size)) for box in record.boxes],
-        "width": record.width,
-        "height": record.height,
-        "categories": sorted({record.category, *prompt.others}),
-    }
 
 
 def said_boxes(line: Line) -> list[Box] | None:
@@ -81,6 +44,14 @@ def mau_metrics(
     return averages(lines, [verdicts(line, synonyms) for line in lines], rules)
 
 
+def categories(lines: Sequence[Line]) -> dict[str, list[str]]:
+    """The categories of each source: those that its lines name as such, and all that are gold."""
+    known: dict[str, set[str]] = defaultdict(set)
+    for line in lines:
+        known[line["source"]] |= {line["category"], *line.get("categories", ())}
+    return {source: sorted(names) for source, names in known.items()}
+
+
 def averages(
     lines: Sequence[Line], found: Sequence[Mapping[str, Any]], rules: Sequence[str] = RULES
 ) -> dict[str, float]:
@@ -91,7 +62,7 @@ def averages(
     by_source: dict[str, list[int]] = defaultdict(list)
     for number, line in enumerate(lines):
         by_source[line["source"]].append(number)
-    several = {s for s, own in by_source.items() if len({c for n in own for c in lines[n]["categories"]}) > 1}
+    several = {source for source, names in categories(lines).items() if len(names) > 1}
     metrics: dict[str, float] = {}
     for rule in rules:
         means = {s: sum(float(found[n][rule]) for n in own) / len(own) for s, own in sorted(by_source.items())}

@@ -18,13 +18,14 @@ from umed.errors import InputError
 
 def run(cfg: DictConfig) -> None:
     """Run the chosen task; wrong input ends with one plain line and exit code 1."""
-    quiet()
     try:
         if cfg.resume:
             cfg = config.resumed(cfg, list(HydraConfig.get().overrides.task))
         else:
             config.store(cfg, Path(cfg.paths.run_dir))
-        get_method(cfg.task._target_)(cfg)
+        task = get_method(cfg.task._target_)
+        quiet()
+        task(cfg)
     except Exception as error:
         told = plain(error)
         if told is None:
@@ -51,12 +52,15 @@ def plain(error: BaseException | None) -> str | None:
 
 
 def quiet() -> None:
-    """Keep libraries' chatter off the screen: what remains is ours, and what is wrong."""
-    import lightning.pytorch  # noqa: F401  it sets its log level when it is imported
-    from transformers.utils import logging as transformers_logging
+    """Keep libraries' chatter off the screen: what remains is ours, and what is wrong.
 
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    A task that has imported none of them starts sooner; Lightning sets its log level when it is imported.
+    """
+    if "transformers" in sys.modules:
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(lightning|torch|transformers|peft|typing_extensions)(\.|$)")

@@ -2,15 +2,19 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from tqdm import tqdm
 
 from umed.data.benchmarks import Asked, BenchmarkDataModule
-from umed.data.mau import MauDataModule
-from umed.metrics.mau import Line, answer_lines
+from umed.data.mau import MauDataModule, other_categories
+from umed.metrics.lines import answer_lines
+from umed.metrics.mau import Line
 from umed.models.likelihood import class_probabilities
 from umed.models.policy import Policy
+from umed.pictures import picture_of
+from umed.records import Record
 
 
 def answer_mau(
@@ -39,6 +43,46 @@ def answer_mau(
                 sampled += answer_lines(policy.processor, batch, said)
             bar.update(len(batch))
     return greedy, sampled
+
+
+def answer_controls(
+    policy: Policy,
+    data: MauDataModule,
+    controls: Sequence[Record],
+    split: str,
+    title: str,
+    *,
+    max_new_tokens: int,
+    at_most: int | None = None,
+    batch_size: int = 64,
+) -> list[Line]:
+    """Greedy lines of pictures known to be normal, asked as the abnormal ones of their source are.
+
+    Their queries take turns; `categories` are those of the source. Controls of a source without records are left out.
+    """
+    queries: dict[str, list[str]] = defaultdict(list)
+    for record in data.records:
+        if record.query not in queries[record.source]:
+            queries[record.source].append(record.query)
+    asked = []
+    for number, control in enumerate(c for c in controls if c.split == split):
+        source = control.source if control.source in queries else control.source.removesuffix("_controls")
+        if own := queries.get(source):
+            asked.append((source, replace(control, query=own[number % len(own)])))
+    known = other_categories(data.records)
+    lines: list[Line] = []
+    pictures = [(source, record) for source, record in asked[:at_most]]
+    with tqdm(total=len(pictures), desc=f"{title}: controls", unit="query", leave=False, disable=None) as bar:
+        for start in range(0, len(pictures), batch_size):
+            part = pictures[start : start + batch_size]
+            prompts = [
+                data.processor.prompt(picture_of(record, data.roots), record, known[source]) for source, record in part
+            ]
+            said = policy.sample(prompts, 1, max_new_tokens, greedy=True)
+            for (source, _), line in zip(part, answer_lines(policy.processor, prompts, said), strict=True):
+                lines.append({**line, "dataset": "mau_controls", "source": source, "categories": list(known[source])})
+            bar.update(len(part))
+    return lines
 
 
 def answer_questions(

@@ -1,94 +1,192 @@
-"""`task=evaluate`: answer the test split and measure: greedy answers for every rule, sampled ones for `iou_sampled`."""
+"""`task=evaluate`: answer MAU's test split and the benchmarks, and measure, the sanity rows beside each result."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig
-from tqdm import tqdm
 
 from umed.analysis import open_run
 from umed.callbacks.wandb_tables import log_evaluation
-from umed.data.mau import MauDataModule
+from umed.data.benchmarks import BenchmarkDataModule
+from umed.errors import InputError, chosen
+from umed.metrics import rules
 from umed.metrics.files import update_metrics
-from umed.metrics.mau import Line, answer_lines, mau_metrics
+from umed.metrics.mau import Line, false_positives, mau_metrics
+from umed.metrics.results import results
+from umed.metrics.sanity import majority, question_prior
 from umed.models.policy import Policy
-from umed.records import write_jsonl
+from umed.records import Record, read_records, write_jsonl
 from umed.tasks.annotate import annotated
+from umed.tasks.answer import answer_controls, answer_mau, answer_questions
 from umed.tasks.fit import Data, build_policy, datamodule_of
-from umed.tasks.table import print_table
+from umed.tasks.leaks import leaked_items
+from umed.tasks.table import print_results, print_table
+
+ROWS = ("majority", "question_prior", "black", "shuffled")
+
+
+@dataclass
+class Answered:
+    """Prediction lines by data set; `rows`: sanity row -> the same; `sampled` and `controls` are MAU's."""
+
+    lines: dict[str, list[Line]] = field(default_factory=dict)
+    rows: dict[str, dict[str, list[Line]]] = field(default_factory=dict)
+    sampled: list[Line] = field(default_factory=list)
+    controls: list[Line] = field(default_factory=list)
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Evaluate a model (`model=...`) or a run (`init_from=...`) on the test split."""
+    """Evaluate a model (`model=...`) or a run (`init_from=...`)."""
     stage = "base" if cfg.init_from is None else "init_from"
-    metrics = evaluate_stage(cfg, annotated(cfg), stage, cfg.init_from, Path(cfg.paths.run_dir))
-    print_table(metrics, [stage], title=f"MAU {cfg.data.evaluate.split}, {cfg.init_from or cfg.model.path}")
+    data = annotated(cfg) if asks_mau(cfg) else None
+    metrics = evaluate_stage(cfg, data, stage, cfg.init_from, Path(cfg.paths.run_dir))
+    title = cfg.init_from or cfg.model.path
+    if data is not None:
+        print_table(metrics, [stage], title=f"MAU {cfg.data.evaluate.split}, {title}")
+    print_results(metrics, [stage], title=f"{title}, protocol {cfg.data.protocol.name}")
 
 
-def evaluate_stage(cfg: DictConfig, data: Data, stage: str, adapter: str | Path | None, run: Path) -> dict[str, float]:
-    """Predictions to `predictions/<stage>/mau.jsonl`, metrics to `metrics.json` under `<stage>/`.
+def asks_mau(cfg: DictConfig) -> bool:
+    """Whether MAU is among what is asked.
 
-    Sampling is seeded: a second call writes the same. The stage's W&B run gets metrics, examples and answers.
+    Raises:
+        InputError: a sanity row that is not known, or nothing at all is asked.
     """
-    path = run / "predictions" / stage / "mau.jsonl"
-    options = cfg.data.evaluate
+    for row in cfg.data.evaluate.sanity:
+        chosen("data.evaluate.sanity", row, *ROWS)
+    if not cfg.data.evaluate.mau and not cfg.data.get("benchmark"):
+        raise InputError(
+            "nothing to evaluate: set data.evaluate.mau=true or choose benchmarks, 'data/benchmark=[slake]'"
+        )
+    return bool(cfg.data.evaluate.mau)
+
+
+def evaluate_stage(
+    cfg: DictConfig, data: Data | None, stage: str, adapter: str | Path | None, run: Path
+) -> dict[str, float]:
+    """Predictions to `predictions/<stage>/<dataset>.jsonl`, metrics to `metrics.json` under `<stage>/`.
+
+    Sanity rows go to `predictions/<stage>/sanity/<dataset>.<row>.jsonl`, answers to normal pictures to
+    `sanity/mau.controls.jsonl`. Sampling is seeded: a second call writes the same. The stage's W&B run gets metrics,
+    examples and answers.
+
+    Args:
+        data: MAU's records; None leaves MAU out.
+    """
+    module = benchmarks_of(cfg)
+    leaked = leaked_items(cfg, data, module, run) if cfg.data.evaluate.leaks else {}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     policy = build_policy(cfg, str(adapter) if adapter else None, 0.0, device)
-    greedy, sampled = answer(
-        policy,
-        datamodule_of(cfg, data),
-        options.split,
-        stage,
-        max_new_tokens=cfg.method.max_new_tokens,
-        at_most=cfg.limits.eval_samples or options.at_most,
-        samples=options.samples,
-        seed=cfg.seed,
-        batch_size=options.batch_size,
-    )
-    write_jsonl(path, greedy)
-    write_jsonl(path.with_name("mau_sampled.jsonl"), sampled)
-    found = measure(greedy, sampled)
-    metrics = {f"{stage}/{name}": value for name, value in found.items()}
-    update_metrics(run / "metrics.json", metrics)
+    answered = Answered()
+    if data is not None:
+        _ask_mau(cfg, policy, data, stage, run, answered)
+    if module is not None:
+        _ask_benchmarks(cfg, policy, module, stage, answered)
+    folder = run / "predictions" / stage
+    _write(folder, answered)
+    found = {dataset: rules.verdicts(own, synonyms=cfg.data.synonyms) for dataset, own in answered.lines.items()}
+    values = measured(cfg, answered, found, leaked)
+    metrics = {f"{stage}/{name}": value for name, value in values.items()}
+    update_metrics(run / "metrics.json", metrics, instead_of=f"{stage}/")
     for make in instantiate(cfg.logger).values():
         logger = make(stage=stage, run=run)
         if isinstance(logger, WandbLogger):
-            log_evaluation(logger, found, greedy, open_run(run).examples(stages=[stage]))
+            figure = open_run(run).examples(stages=[stage]) if data is not None else None
+            log_evaluation(logger, values, answered.lines, found, figure)
     return metrics
 
 
-def answer(
-    policy: Policy,
-    data: MauDataModule,
-    split: str,
-    title: str,
-    *,
-    max_new_tokens: int,
-    at_most: int | None = None,
-    samples: int = 0,
-    seed: int = 0,
-    batch_size: int = 64,
-) -> tuple[list[Line], list[Line]]:
-    """Greedy lines and, for `samples` > 0, that many sampled lines a query (temperature 1), of a split."""
-    greedy: list[Line] = []
-    sampled: list[Line] = []
-    prompts = data.split(split, at_most)
-    with tqdm(total=len(prompts), desc=f"{title}: answering {split}", unit="query", leave=False, disable=None) as bar:
-        for number, batch in enumerate(data.loader(prompts, batch_size)):
-            greedy += answer_lines(policy.processor, batch, policy.sample(batch, 1, max_new_tokens, greedy=True))
-            if samples:
-                generator = torch.Generator(policy.device).manual_seed(seed * 1_000_003 + number)
-                said = policy.sample(batch, samples, max_new_tokens, generator=generator)
-                sampled += answer_lines(policy.processor, batch, said)
-            bar.update(len(batch))
-    return greedy, sampled
+def benchmarks_of(cfg: DictConfig) -> BenchmarkDataModule | None:
+    """The chosen benchmarks; None if there are none."""
+    chosen_ones = cfg.data.get("benchmark") or {}
+    if not chosen_ones:
+        return None
+    return BenchmarkDataModule(
+        {str(name): instantiate(benchmark) for name, benchmark in chosen_ones.items()},
+        instantiate(cfg.model.processor),
+        instantiate(cfg.data.protocol),
+        batch_size=cfg.data.evaluate.batch_size,
+        at_most=cfg.limits.eval_samples or cfg.data.evaluate.at_most,
+        num_workers=cfg.data.num_workers,
+    )
 
 
-def measure(greedy: list[Line], sampled: list[Line]) -> dict[str, float]:
-    """All rules on the greedy answers, and `mau/iou_sampled` on the sampled ones."""
-    metrics = mau_metrics(greedy)
-    if sampled:
-        metrics |= {k.replace("mau/iou", "mau/iou_sampled"): v for k, v in mau_metrics(sampled, ["iou"]).items()}
-    return metrics
+def controls_of(cfg: DictConfig, data: Data, run: Path) -> list[Record]:
+    """Pictures known to be normal, of the file beside the records; none where there is no such file.
+
+    Raises:
+        InputError: the folder of their pictures is not known.
+    """
+    near = [run, *([Path(cfg.records).parent] if cfg.records else [])]
+    path = next((p / "controls.jsonl" for p in near if (p / "controls.jsonl").is_file()), None)
+    controls = read_records(path, controls=True) if path else []
+    if lost := sorted({c.source for c in controls} - data.roots.keys()):
+        raise InputError(f"{path}: no folder is known for {', '.join(lost)}: keep sources.json beside it or remove it")
+    return controls
+
+
+def _ask_mau(cfg: DictConfig, policy: Policy, data: Data, stage: str, run: Path, answered: Answered) -> None:
+    options, module = cfg.data.evaluate, datamodule_of(cfg, data)
+    asked = {
+        "max_new_tokens": cfg.method.max_new_tokens,
+        "at_most": cfg.limits.eval_samples or options.at_most,
+        "batch_size": options.batch_size,
+    }
+    greedy, answered.sampled = answer_mau(
+        policy, module, options.split, stage, samples=options.samples, seed=cfg.seed, **asked
+    )
+    answered.lines["mau"] = greedy
+    for look in ("black", "shuffled"):
+        if look in options.sanity:
+            said, _ = answer_mau(policy, module, options.split, f"{stage}, {look}", look=look, **asked)
+            answered.rows.setdefault(look, {})["mau"] = said
+    if "majority" in options.sanity:
+        answered.rows.setdefault("majority", {})["mau"] = majority(greedy)
+    answered.controls = answer_controls(policy, module, controls_of(cfg, data, run), options.split, stage, **asked)
+
+
+def _ask_benchmarks(
+    cfg: DictConfig, policy: Policy, module: BenchmarkDataModule, stage: str, answered: Answered
+) -> None:
+    sanity, length = cfg.data.evaluate.sanity, cfg.method.max_new_tokens
+    lines = answer_questions(policy, module, stage, max_new_tokens=length)
+    answered.lines |= lines
+    for look in ("black", "shuffled"):
+        if look in sanity:
+            said = answer_questions(policy, module, f"{stage}, {look}", max_new_tokens=length, look=look)
+            answered.rows.setdefault(look, {}).update(said)
+    for dataset, own in lines.items():
+        if "majority" in sanity:
+            answered.rows.setdefault("majority", {})[dataset] = majority(own)
+        if "question_prior" in sanity and (train := module.train(dataset)):
+            answered.rows.setdefault("question_prior", {})[dataset] = question_prior(own, train)
+
+
+def _write(folder: Path, answered: Answered) -> None:
+    for dataset, lines in answered.lines.items():
+        write_jsonl(folder / f"{dataset}.jsonl", lines)
+    for row, of in answered.rows.items():
+        for dataset, lines in of.items():
+            write_jsonl(folder / "sanity" / f"{dataset}.{row}.jsonl", lines)
+    if answered.sampled:
+        write_jsonl(folder / "mau_sampled.jsonl", answered.sampled)
+    if answered.controls:
+        write_jsonl(folder / "sanity" / "mau.controls.jsonl", answered.controls)
+
+
+def measured(
+    cfg: DictConfig, answered: Answered, found: Mapping[str, list[rules.Verdict]], leaked: Mapping[str, set[str]]
+) -> dict[str, float]:
+    """All rules, intervals and sanity rows; `mau/iou_sampled` and false positives where they were asked for."""
+    lines = [line for own in answered.lines.values() for line in own]
+    judged = [verdict for own in found.values() for verdict in own]
+    rows = {row: [line for said in of.values() for line in said] for row, of in answered.rows.items()}
+    metrics = results(lines, judged, rows, leaked, synonyms=cfg.data.synonyms)
+    if answered.sampled:
+        sampled = mau_metrics(answered.sampled, ["iou"])
+        metrics |= {name.replace("mau/iou", "mau/iou_sampled"): value for name, value in sampled.items()}
+    return {**metrics, **false_positives(answered.controls, cfg.data.synonyms)}

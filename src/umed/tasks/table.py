@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
+from umed.metrics.results import ROWS
+
 
 def print_table(metrics: Mapping[str, float], stages: Sequence[str], title: str) -> None:
     """Print accuracy / IoU per source and on average, and the mean IoU of sampled answers."""
@@ -26,3 +28,37 @@ def print_table(metrics: Mapping[str, float], stages: Sequence[str], title: str)
         pairs = [f"{of('accuracy', s)} / {of('iou', s)}" for s in (*sources, "avg")]
         table.add_row(stage, *pairs, of("iou_sampled", "avg"), of("unparsed", "avg"))
     Console(width=max(80, 24 + 14 * (len(sources) + 3))).print(table)
+
+
+def print_results(metrics: Mapping[str, float], stages: Sequence[str], title: str) -> None:
+    """Print every rule of every data set: value, 95 % interval, n and, beside it, the sanity rows.
+
+    Args:
+        metrics: `<stage>/<dataset>/<rule>` and below it `/n`, `/low`, `/high` and the rows.
+        stages: "" = no stage in the names.
+    """
+    shown = [row for row in ROWS if any(name.endswith(f"/{row}") for name in metrics)]
+    synthetic = " (phantom_: SYNTHETIC pictures)" if any("phantom_" in name for name in metrics) else ""
+    table = Table(title=f"{title}{synthetic}", title_justify="left")
+    for column in ("stage",) if any(stages) else ():
+        table.add_column(column)
+    for column in ("data set", "rule"):
+        table.add_column(column, no_wrap=True)
+    for column in ("value", "95 %", "n", *(row.replace("_", " ") for row in shown)):
+        table.add_column(column, justify="right")
+    for stage in stages:
+        prefix = f"{stage}/" if stage else ""
+        rules = [
+            n.removeprefix(prefix).removesuffix("/n") for n in metrics if n.startswith(prefix) and n.endswith("/n")
+        ]
+        for rule in rules:
+
+            def of(part: str = "", name: str = prefix + rule) -> str:
+                value = metrics.get(f"{name}/{part}" if part else name)
+                return "-" if value is None else f"{value:.3f}"
+
+            low, high = of("low"), of("high")
+            interval = "-" if low == "-" else f"{low} - {high}"
+            cells = [*rule.split("/", 1), of(), interval, f"{metrics[f'{prefix}{rule}/n']:.0f}", *map(of, shown)]
+            table.add_row(*([stage] if any(stages) else []), *cells)
+    Console(width=max(100, 84 + 12 * len(shown))).print(table)

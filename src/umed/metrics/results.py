@@ -1,0 +1,90 @@
+"""A data set's result: the rules' values with their intervals, and the sanity rows beside them."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from umed.metrics import rules
+from umed.metrics.intervals import grouped_intervals
+from umed.metrics.labels import LABELS
+from umed.metrics.mentions import NO_ALIASES
+from umed.questions import kind
+
+Line = dict[str, Any]
+Verdict = Mapping[str, bool | float | None]
+ROWS = ("majority", "chance", "question_prior", "black", "shuffled", "disjoint")
+
+
+def results(
+    lines: Sequence[Line],
+    found: Sequence[Verdict],
+    rows: Mapping[str, Sequence[Line]] | None = None,
+    leaked: Mapping[str, Collection[str]] | None = None,
+    *,
+    compat: Sequence[str] = (),
+    synonyms: Mapping[str, Sequence[str]] = NO_ALIASES,
+    named: bool = False,
+    draws: int = 2000,
+) -> dict[str, float]:
+    """Everything that stands in `metrics.json`, without a stage.
+
+    Args:
+        lines: of any data sets.
+        found: their verdicts.
+        rows: sanity row -> its lines, answers to the same items.
+        leaked: data set -> ids of items whose picture lies in the data set's own training part.
+        compat, synonyms, named: see `rules.verdicts`.
+        draws: of the bootstrap; 0 = no intervals.
+
+    Returns:
+        `<dataset>/<rule>`, `/n`, `/low` and `/high` (95 %, pictures drawn anew), `/<row>` for each sanity row,
+        `/chance` and, where some items leak, `/disjoint`: the value without them.
+    """
+    metrics = {**rules.metrics(lines, found), **_chance(lines)}
+    for dataset, numbers in _parts(lines).items() if draws else ():
+        own, verdicts = [lines[n] for n in numbers], [found[n] for n in numbers]
+        names = [rule for rule in verdicts[0] if any(v[rule] is not None for v in verdicts)]
+        values_NR = np.array([[v[rule] for rule in names] for v in verdicts], float).reshape(len(own), -1)
+        for rule, (low, high) in zip(names, grouped_intervals(values_NR, pictures(own), draws), strict=True):
+            if not np.isnan(low):
+                metrics |= {f"{dataset}/{rule}/low": float(low), f"{dataset}/{rule}/high": float(high)}
+    for row, said in (rows or {}).items():
+        metrics |= _row(said, rules.verdicts(said, compat, synonyms, named), row)
+    for dataset, ids in (leaked or {}).items():
+        kept = [n for n, line in enumerate(lines) if line["dataset"] == dataset and line["id"] not in ids]
+        if ids and kept:
+            metrics |= _row([lines[n] for n in kept], [found[n] for n in kept], "disjoint")
+    return metrics
+
+
+def pictures(lines: Sequence[Line]) -> list[str]:
+    """The group of each line for a bootstrap: its picture; the item itself where the line names none."""
+    return [f"{line.get('source', '')}/{line['image']}" if line["image"] else f"id {line['id']}" for line in lines]
+
+
+def _parts(lines: Sequence[Line]) -> dict[str, list[int]]:
+    parts: dict[str, list[int]] = defaultdict(list)
+    for number, line in enumerate(lines):
+        parts[line["dataset"]].append(number)
+    return parts
+
+
+def _row(lines: Sequence[Line], found: Sequence[Verdict], row: str) -> dict[str, float]:
+    """`<dataset>/<rule>` alone, as `<dataset>/<rule>/<row>`."""
+    plain = {name: value for name, value in rules.metrics(lines, found).items() if name.count("/") == 1}
+    return {f"{name}/{row}": value for name, value in plain.items()}
+
+
+def _chance(lines: Sequence[Line]) -> dict[str, float]:
+    """What guessing among the choices or labels gives."""
+    chance: dict[str, float] = {}
+    for dataset in _parts(lines):
+        if kind(dataset) == "pmc_vqa":
+            types = {line["answer_type"] for line in lines if line["dataset"] == dataset}
+            of = {"choice": ("choice_letter", "choice_nearest"), "blank": ("blank_nearest",)}
+            chance |= {f"{dataset}/{rule}/chance": 0.25 for t in types for rule in of[t]}
+        elif kind(dataset) in LABELS:
+            chance |= {f"{dataset}/acc/chance": 1 / len(LABELS[kind(dataset)]), f"{dataset}/auc/chance": 0.5}
+    return chance

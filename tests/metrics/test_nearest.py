@@ -1,0 +1,74 @@
+"""The nearest candidate is difflib's, whatever it takes to find it sooner."""
+
+from difflib import SequenceMatcher
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from umed.metrics.nearest import are_nearest, nearest
+
+DIFFUSE = (" A: Diffuse uptake pattern in the breast", " B: Abscess", " C: Carcinoma", " D: Dilated duct")
+AXIAL = (" A: Axial T1-weighted magnetic resonance image", " B: CT", " C: A MRI", " D: X")
+FIRST = (" A:Diffuse uptake pattern ", " B:Focal uptake pattern ", " C:No uptake pattern ",
+         " D:Cannot determine from the information given ")  # fmt: skip
+PARTS = ("left lung", "right lung", "liver", "heart")
+
+
+def plain(output: str, candidates: list[str]) -> int | None:
+    best, place = 0.0, None
+    for k, candidate in enumerate(candidates):
+        ratio = SequenceMatcher(None, candidate, output).ratio()
+        if ratio > best:
+            best, place = ratio, k
+    return place
+
+
+@pytest.mark.parametrize(
+    ("candidates", "outputs", "places"),
+    [
+        (DIFFUSE, "ABCD", [1, 1, 2, 3]),  # "A" is compared with whole strings: the bug of the published script
+        (AXIAL, "ABCD", [2, 1, 1, 3]),
+        (FIRST, "ABCD", [0, 1, 2, 0]),
+        (list("ABCD"), ["B", "b", "B:", "the answer is B", "A or B", "", "Because"], [1, None, 1, 1, 0, None, 1]),
+        (("yes", "no"), ["No evidence of disease"], [1]),
+        (PARTS, ["left", "lung", "Liver", "hepatic", "xyz"], [0, 0, 2, 3, None]),
+        ((), ["a"], [None]),
+        (("", "a"), ["", "a"], [0, 1]),
+    ],
+)
+def test_published_vectors(candidates: tuple[str, ...], outputs: list[str], places: list[int | None]) -> None:
+    assert [nearest(output, candidates) for output in outputs] == places
+
+
+def test_the_order_of_the_arguments_counts() -> None:
+    """ratio("tide", "diet") = .25, ratio("diet", "tide") = .5: the candidate comes first."""
+    assert nearest("diet", ["tidx", "tide"]) == plain("diet", ["tidx", "tide"])
+    assert nearest("tide", ["diet", "tixx"]) == 0 == plain("tide", ["diet", "tixx"])
+    assert nearest("diet", ["tide", "dixx"]) == 1 == plain("diet", ["tide", "dixx"])
+
+
+def test_a_long_answer_loses_its_frequent_letters() -> None:
+    """From 200 characters on a letter that fills more than 1 % is ignored: even the gold text is not found."""
+    short, long = "x" + "left lung " * 19, "x" + "left lung " * 20
+    assert (len(short), len(long)) == (191, 201)
+    assert nearest(short, ["left lung"]) == 0 and nearest(long, ["left lung"]) is None
+    assert are_nearest([short, long], ["left lung"] * 2, ["left lung"]) == [True, False]
+
+
+TEXT = st.one_of(
+    st.text("ab", max_size=9),
+    st.text("abc ", max_size=30),
+    st.text("left ungæ中", max_size=12),
+    st.builds(lambda t, n: t * n, st.text("abcdefgh ", min_size=1, max_size=40), st.integers(1, 12)),
+)
+
+
+@given(st.lists(TEXT, max_size=8), st.lists(TEXT, min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_the_verdict_is_difflibs(candidates: list[str], outputs: list[str], random) -> None:
+    outputs = [*outputs, *candidates[:1]]
+    golds = [random.choice([*candidates, "zz"]) for _ in outputs]
+    places = [plain(output, candidates) for output in outputs]
+    assert [nearest(output, candidates) for output in outputs] == places
+    expected = [p is not None and candidates[p] == gold for p, gold in zip(places, golds, strict=True)]
+    assert are_nearest(outputs, golds, candidates) == expected
