@@ -14,7 +14,9 @@ from umed.questions import kind
 
 Line = dict[str, Any]
 Verdict = Mapping[str, bool | float | None]
+BOXES = tuple(f"mau/{rule}" for rule in ("iou", "acc@0.5", "unparsed"))
 ROWS = ("majority", "chance", "question_prior", "black", "shuffled", "disjoint")
+BESIDE = ("n", "low", "high", *ROWS)  # what stands below a rule besides MAU's sources
 
 
 def results(
@@ -51,7 +53,9 @@ def results(
             if not np.isnan(low):
                 metrics |= {f"{dataset}/{rule}/low": float(low), f"{dataset}/{rule}/high": float(high)}
     for row, said in (rows or {}).items():
-        metrics |= _row(said, rules.verdicts(said, compat, synonyms, named), row)
+        found_row = _row(said, rules.verdicts(said, compat, synonyms, named), row)
+        no_box = row in ("majority", "question_prior")
+        metrics |= {n: v for n, v in found_row.items() if not (no_box and n.startswith(BOXES))}
     for dataset, ids in (leaked or {}).items():
         kept = [n for n, line in enumerate(lines) if line["dataset"] == dataset and line["id"] not in ids]
         if ids and kept:

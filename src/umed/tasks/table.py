@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from umed.metrics.results import ROWS
+from umed.metrics.results import BESIDE, ROWS
 
 
 def print_table(metrics: Mapping[str, float], stages: Sequence[str], title: str) -> None:
     """Print accuracy / IoU per source and on average, and the mean IoU of sampled answers."""
     prefix = f"{stages[0]}/mau/accuracy/"
-    sources = [name.removeprefix(prefix) for name in metrics if name.startswith(prefix) and not name.endswith("/avg")]
+    below = [name.removeprefix(prefix) for name in metrics if name.startswith(prefix)]
+    sources = [name for name in below if name not in ("avg", *BESIDE)]
     synthetic = " (SYNTHETIC pictures)" if any(s.startswith("phantom") for s in sources) else ""
     table = Table(title=f"{title}{synthetic}: accuracy / IoU", title_justify="left")
     table.add_column("stage")
@@ -30,6 +31,14 @@ def print_table(metrics: Mapping[str, float], stages: Sequence[str], title: str)
     Console(width=max(80, 24 + 14 * (len(sources) + 3))).print(table)
 
 
+HEADS = {
+    "question_prior": "question\nalone",
+    "black": "black\npicture",
+    "shuffled": "another\npicture",
+    "disjoint": "not in\ntraining",
+}
+
+
 def print_results(metrics: Mapping[str, float], stages: Sequence[str], title: str) -> None:
     """Print every rule of every data set: value, 95 % interval, n and, beside it, the sanity rows.
 
@@ -44,7 +53,7 @@ def print_results(metrics: Mapping[str, float], stages: Sequence[str], title: st
         table.add_column(column)
     for column in ("data set", "rule"):
         table.add_column(column, no_wrap=True)
-    for column in ("value", "95 %", "n", *(row.replace("_", " ") for row in shown)):
+    for column in ("value", "95 %", "n", *(HEADS.get(row, row) for row in shown)):
         table.add_column(column, justify="right")
     for stage in stages:
         prefix = f"{stage}/" if stage else ""
@@ -61,4 +70,4 @@ def print_results(metrics: Mapping[str, float], stages: Sequence[str], title: st
             interval = "-" if low == "-" else f"{low} - {high}"
             cells = [*rule.split("/", 1), of(), interval, f"{metrics[f'{prefix}{rule}/n']:.0f}", *map(of, shown)]
             table.add_row(*([stage] if any(stages) else []), *cells)
-    Console(width=max(100, 84 + 12 * len(shown))).print(table)
+    Console(width=max(100, 84 + 11 * len(shown))).print(table)
