@@ -67,16 +67,19 @@ def read_predictions(path: Path, dataset: str | None = None) -> list[Line]:
 
 
 def _parsed(text: bytes) -> Line:
+    cut = "the last line is cut off: the program that wrote it was stopped; finish it or remove the line"
     try:
         line = json.loads(text, object_pairs_hook=_unique)
+        if b"\\u" in text:  # an escape can name half of a character
+            json.dumps(line, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("it has a text with half a character in it, which no file can hold: correct it") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 ({error.reason}): save the file as UTF-8") from None
+        told = f"not UTF-8 ({error.reason}): save the file as UTF-8" if text.endswith(b"\n") else cut
+        raise ValueError(told) from None
     except json.JSONDecodeError as error:
-        if not text.endswith(b"\n"):
-            raise ValueError(
-                "the last line is cut off: the program that wrote it was stopped; finish it or remove the line"
-            ) from None
-        raise ValueError(f"not JSON ({error.msg}): one object a line is expected") from None
+        told = f"not JSON ({error.msg}): one object a line is expected" if text.endswith(b"\n") else cut
+        raise ValueError(told) from None
     if not isinstance(line, dict):
         raise ValueError(f"a JSON object is expected, found {type(line).__name__}")
     return line
