@@ -59,7 +59,7 @@ def test_the_prior_answers_from_the_question_alone() -> None:
     ]
     train = [*where, asked("Is it?", "No", "closed"), asked("Which?", "CT"), asked("What?", "CT"), asked("Who?", "CT")]
     lines = [line(0, ""), line(1, "", question="New?"), line(2, "", "closed", "Is it?"), line(3, "", "blank")]
-    assert [x["output"] for x in question_prior(lines, train)] == ["lung", "lung", "No", ""]
+    assert [x["output"] for x in question_prior(lines, train)] == ["lung", "CT", "No", ""]
 
 
 def test_rows_stand_beside_the_result() -> None:
