@@ -1,8 +1,10 @@
 """Pictures of what was said and where it looked, for W&B, notebooks and run folders; matplotlib without a display."""
 
+import itertools
+import math
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -88,3 +90,36 @@ def curves(axis: Axes, lines: dict[str, tuple[Sequence[float], Sequence[float]]]
         axis.grid(alpha=0.3)
     else:
         axis.text(0.5, 0.5, "nothing logged", ha="center", va="center", transform=axis.transAxes)
+
+
+def shares_by_bin(counts: Mapping[str, Sequence[tuple[int, int]]], edges: Sequence[float], title: str) -> Figure:
+    """Share of right items by bin of IoU, one line a stage, with Wilson's 95 % interval and the items of each bin.
+
+    Args:
+        counts: stage -> items and right ones of each bin; an empty bin has no point.
+    """
+    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+    axis = figure.subplots()
+    middles = [(a + b) / 2 for a, b in itertools.pairwise(edges)]
+    for number, (stage, bins) in enumerate(counts.items()):
+        shift = (number - (len(counts) - 1) / 2) * 0.015  # side by side, so that no bar hides another
+        known = [(x + shift, right / n, *wilson(right, n)) for x, (n, right) in zip(middles, bins, strict=True) if n]
+        if known:
+            x, y, low, high = map(np.array, zip(*known, strict=True))
+            axis.errorbar(x, y, np.clip([y - low, high - y], 0, None), marker="o", capsize=3, label=stage)
+    told = [f"{stage}: {' '.join(str(n) for n, _ in bins)}" for stage, bins in counts.items()]
+    label = "IoU of said and true boxes\nitems of each bin, from the left: " + textwrap.fill("; ".join(told), 90)
+    axis.set(xlabel=label, ylabel="share of right diagnoses", xlim=(0, 1), ylim=(-0.03, 1.03), xticks=edges)
+    axis.grid(alpha=0.3)
+    if counts:
+        axis.legend(fontsize=8)
+    axis.set_title(textwrap.fill(title, 80), fontsize=10)
+    return figure
+
+
+def wilson(right: int, items: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's interval of a share."""
+    share, weight = right / items, z * z / items
+    middle = (share + weight / 2) / (1 + weight)
+    half = z * math.sqrt(share * (1 - share) / items + weight / (4 * items)) / (1 + weight)
+    return middle - half, middle + half

@@ -4,23 +4,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from answers import ROOT, line, run, written
 
 from umed.errors import InputError
 from umed.metrics.rules import verdicts
 from umed.records import read_jsonl
 from umed.tasks.compare import differences, paired
 
-ROOT = Path(__file__).parents[2]
 CHOICES = [" A:cyst", " B:mass", " C:stone", " D:polyp"]
-
-
-def line(number: int, dataset: str, kind: str, answer: Any, output: str, **more: Any) -> dict:
-    base = {"id": f"item {number}", "dataset": dataset, "split_file": "test.json", "question": "What?"}
-    own = {"answer": answer, "answer_type": kind, "output": output, "image": f"{number // 2}.jpg"}
-    return {**base, **own, "choices": None, "boxes": None, "scores": None, **more}
 
 
 LINES = [
@@ -31,22 +24,6 @@ LINES = [
     line(4, "pmc_vqa", "choice", "C", "C", choices=CHOICES),
     line(5, "slake", "open", 2, "two"),
 ]
-
-
-def run(*words: str, fails: bool = False) -> str:
-    done = subprocess.run(
-        [sys.executable, "run.py", *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == int(fails), done.stderr[-2000:]
-    if fails:
-        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
-        return done.stderr
-    return done.stdout
-
-
-def written(path: Path, lines: list[dict]) -> Path:
-    path.write_text("".join(json.dumps(x) + "\n" for x in lines))
-    return path
 
 
 def test_a_file_is_scored_item_by_item_without_a_model(tmp_path: Path) -> None:

@@ -74,6 +74,16 @@ def averages(
     return metrics
 
 
+def accuracy_by_iou(found: Sequence[Mapping[str, Any]], edges: Sequence[float]) -> list[tuple[int, int]]:
+    """Items and right ones of each bin of IoU, from edge to edge; the last bin holds its upper edge too."""
+    counts = [[0, 0] for _ in edges[1:]]
+    for verdict in found:
+        place = max(k for k, low in enumerate(edges[:-1]) if float(verdict["iou"]) >= low)
+        counts[place][0] += 1
+        counts[place][1] += bool(verdict["accuracy"])
+    return [(items, right) for items, right in counts]
+
+
 def false_positives(lines: Sequence[Line], synonyms: Mapping[str, Sequence[str]] = NO_ALIASES) -> dict[str, float]:
     """On pictures known to be normal: `mau/false_positives/<source>`, answers that name a category of the source, and
     `mau/false_boxes/<source>`, answers with a box; the plain means of the sources under `/avg`.

@@ -1,0 +1,190 @@
+"""`task=report`: a run in the paper's tables, its published rows beside ours: text, CSV, LaTeX, one HTML page, W&B."""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import wandb
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import WandbLogger
+from matplotlib.figure import Figure
+from omegaconf import DictConfig, OmegaConf
+
+from umed.errors import InputError, number
+from umed.figures import shares_by_bin, synthetic
+from umed.metrics import rules
+from umed.metrics.files import read_metrics
+from umed.metrics.mau import accuracy_by_iou, false_positives, mau_metrics
+from umed.metrics.paper_tables import PaperTable, detail_table, external_table, mau_table
+from umed.metrics.predictions import Line, read_predictions
+from umed.metrics.render import FIELDS, as_csv, as_html, as_latex, as_lines, as_text
+from umed.metrics.results import ROWS, results
+from umed.records import read_jsonl, write_whole
+
+STAGES = ("base", "sft", "ppo", "aar")
+EDGES = [k / 10 for k in range(11)]
+STYLE = (
+    "body{font:15px/1.5 sans-serif;margin:2em auto;max-width:75em;padding:0 1em}table{border-collapse:collapse}"
+    "td,th{padding:.2em .7em;border-bottom:1px solid #ddd;text-align:right}th:first-child{text-align:left}"
+    ".published{color:#666}.sanity{color:#888;font-size:90%}.ours{font-weight:bold}img{max-width:100%}li{font-size:90%}"
+)
+
+
+def report(cfg: DictConfig) -> None:
+    """Score all predictions of `predictions=RUN` again and write the report into the run folder of this call.
+
+    Raises:
+        InputError: no predictions there, or a file that cannot be scored.
+    """
+    number("task.draws", cfg.task.draws, at_least=0)
+    if not isinstance(cfg.predictions, str):
+        raise InputError("predictions is not set: give a run folder, predictions=RUN")
+    given, out = Path(cfg.predictions), Path(cfg.paths.run_dir)
+    stages = stages_of(given)
+    answers = {stage: read_predictions(path) for stage, path in stages.items()}
+    metrics = {stage: _metrics(cfg, stages[stage], lines, given) for stage, lines in answers.items()}
+    files = {x["dataset"]: x["split_file"] or "not told" for lines in answers.values() for x in lines}
+    published = OmegaConf.to_container(cfg.task.published)
+    assert isinstance(published, dict)
+    tables = [mau_table(metrics, published["mau"]), detail_table(metrics)]
+    tables.append(external_table(metrics, files, published["external"]))
+    tables = [table for table in tables if any(row.origin == "ours" for row in table.rows)]
+    figure = _saturation(cfg, answers)
+    write_whole(out / "report" / "table.txt", "\n".join(map(as_text, tables)))
+    write_whole(out / "report" / "table.csv", as_csv(tables))
+    write_whole(out / "report" / "table.tex", "\n".join(map(as_latex, tables)))
+    pictures = {"accuracy by IoU": _png(figure)} if figure else {}
+    if figure:
+        figure.savefig(out / "report" / "accuracy_by_iou.png", dpi=110)
+    pictures |= {path.stem: path.read_bytes() for path in sorted(given.glob("figures/*.png"))}
+    write_whole(out / "report" / "report.html", page(given, tables, pictures, _leaks(given)))
+    _log(cfg, tables, figure, out)
+    print("\n".join(map(as_text, tables)))
+    print(f"-> {out / 'report'}: report.html, table.txt, table.csv, table.tex")
+
+
+def stages_of(given: Path) -> dict[str, Path]:
+    """Stage -> the folder or file of its predictions, in the order of training.
+
+    Raises:
+        InputError: there are none.
+    """
+    if given.is_file():
+        return {given.stem: given}
+    folder = given / "predictions"
+    if not folder.is_dir():
+        if any(given.glob("*.jsonl")):
+            return {given.name: given}
+        raise InputError(f"{given}: no predictions/ there: give a run folder, one of its stages or a file")
+    found = [path for path in folder.iterdir() if any(path.glob("*.jsonl"))]
+    if not found:
+        raise InputError(f"{folder}: no stage with predictions there: evaluate the run first")
+    known = {stage: k for k, stage in enumerate(STAGES)}
+    return {path.name: path for path in sorted(found, key=lambda p: (known.get(p.name, len(known)), p.name))}
+
+
+def _metrics(cfg: DictConfig, path: Path, lines: Sequence[Line], run: Path) -> dict[str, float]:
+    """All numbers of a stage, from its answers alone."""
+    options = {"synonyms": cfg.data.synonyms, "named": cfg.task.named}
+    rows: dict[str, list[Line]] = {}
+    for row in ROWS:
+        for file in sorted(path.glob(f"sanity/*.{row}.jsonl")) if path.is_dir() else ():
+            rows.setdefault(row, []).extend(read_predictions(file))
+    leaked: dict[str, set[str]] = {}
+    if (run / "leaks.jsonl").is_file():
+        for line in read_jsonl(run / "leaks.jsonl"):
+            if line["where"] == "own_train":
+                leaked.setdefault(line["dataset"], set()).add(line["id"])
+    found = rules.verdicts(lines, **options)
+    metrics = results(lines, found, rows, leaked, draws=cfg.task.draws, **options)
+    for line in lines:
+        if "source" in line:
+            name = f"mau/n/{line['source']}"
+            metrics[name] = metrics.get(name, 0) + 1
+    if (path / "mau_sampled.jsonl").is_file():
+        sampled = mau_metrics(list(read_jsonl(path / "mau_sampled.jsonl")), ["iou"])
+        metrics |= {name.replace("mau/iou", "mau/iou_sampled"): value for name, value in sampled.items()}
+    if (path / "sanity" / "mau.controls.jsonl").is_file():
+        controls = list(read_jsonl(path / "sanity" / "mau.controls.jsonl"))
+        metrics |= {**false_positives(controls, cfg.data.synonyms), "mau/controls/n": len(controls)}
+    return metrics
+
+
+def _saturation(cfg: DictConfig, answers: Mapping[str, Sequence[Line]]) -> Figure | None:
+    """Accuracy as a function of IoU, the paper's saturation plot; None without MAU."""
+    own = {stage: [x for x in lines if x["dataset"] == "mau"] for stage, lines in answers.items()}
+    counts = {
+        stage: accuracy_by_iou(rules.verdicts(lines, synonyms=cfg.data.synonyms, named=cfg.task.named), EDGES)
+        for stage, lines in own.items()
+        if lines
+    }
+    if not counts:
+        return None
+    mark = synthetic(x["source"] for lines in own.values() for x in lines)
+    return shares_by_bin(counts, EDGES, f"{mark}diagnosis accuracy by IoU, 95 % intervals")
+
+
+def _leaks(run: Path) -> dict[str, Any]:
+    path = run / "leaks.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def page(run: Path, tables: Sequence[PaperTable], pictures: Mapping[str, bytes], leaks: Mapping[str, Any]) -> str:
+    """The whole report as one file that needs no other and no network."""
+    parts = [f"<h1>{html.escape(run.name)}</h1>", _what_was_run(run)]
+    parts += map(as_html, tables)
+    if leaks:
+        found = [
+            f"<li>{html.escape(dataset)}: {of[where]['pictures']} of {of['pictures']} test pictures "
+            f"({of[where]['items']} of {of['items']} items) are in {html.escape(where)}</li>"
+            for dataset, of in leaks.items()
+            for where in of
+            if isinstance(of[where], dict)
+        ]
+        parts.append(f"<h2>Test pictures in training, by hash</h2><ul>{''.join(found)}</ul>")
+    for name, content in pictures.items():
+        data = base64.b64encode(content).decode()
+        parts.append(f'<h2>{html.escape(name)}</h2><img alt="{html.escape(name)}" src="data:image/png;base64,{data}">')
+    head = f'<meta charset="utf-8"><title>{html.escape(run.name)}</title><style>{STYLE}</style>'
+    return f"<!doctype html><html><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+
+
+def _what_was_run(run: Path) -> str:
+    """Model, seed and what was chosen on the command line."""
+    path = run / ".hydra" / "config.yaml"
+    if not path.is_file():
+        return ""
+    config, words = OmegaConf.load(path), run / ".hydra" / "overrides.yaml"
+    model = OmegaConf.to_container(config, resolve=False)["model"]["path"]  # type: ignore[call-overload,index]
+    asked = " ".join(OmegaConf.load(words)) if words.is_file() else ""
+    told = f"model {model}, seed {config.seed}; python run.py {asked}"
+    prepared = read_metrics(run) if (run / "metrics.json").is_file() else {}
+    kept = [
+        f"{n.split('/')[1]} {v:.0f}" for n, v in prepared.items() if n.startswith("prepare/") and n.endswith("/kept")
+    ]
+    return f"<p>{html.escape(told)}</p>" + (f"<p>Records: {html.escape(', '.join(kept))}</p>" if kept else "")
+
+
+def _png(figure: Figure) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    return content.getvalue()
+
+
+def _log(cfg: DictConfig, tables: Sequence[PaperTable], figure: Figure | None, run: Path) -> None:
+    """The tables and the figure into a W&B run of their own."""
+    for make in instantiate(cfg.logger).values():
+        logger = make(stage="report", run=run)
+        if isinstance(logger, WandbLogger):
+            logged: dict[str, Any] = {}
+            for table in tables:
+                rows: list[Any] = as_lines(table)
+                logged[f"report/{table.name}"] = wandb.Table(columns=list(FIELDS), data=rows)
+            if figure is not None:
+                logged["report/accuracy_by_iou"] = wandb.Image(figure)
+            logger.experiment.log(logged)
+            logger.finalize("success")

@@ -1,0 +1,144 @@
+"""`task=report`: a run's numbers, computed again from its answers, beside the paper's, in every form."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+from answers import line, run, written
+from PIL import Image
+
+from umed.errors import InputError
+from umed.metrics.results import results
+from umed.metrics.rules import verdicts
+from umed.tasks.report import page, stages_of
+
+BENIGN = ["malignant", "normal, benign"]
+
+
+def diagnosis(number: int, source: str, output: str, boxes: list | None, **more: object) -> dict:
+    own = {"source": source, "category": "cyst", "categories": ["cyst", "stone"], "gold_boxes": [[0, 0, 10, 10]]}
+    base = line(number, "mau", "diagnosis", "A cyst.", output, boxes=boxes, split_file="records.jsonl")
+    return {**base, **own, "width": 20, "height": 20, **more}
+
+
+MAU = [
+    diagnosis(0, "phantom_kvasir", "A cyst.", [[0, 0, 10, 10]]),
+    diagnosis(1, "phantom_kvasir", "A stone.", [[0, 0, 10, 5]]),
+    diagnosis(2, "phantom_kvasir", "A cyst.", None),
+    diagnosis(3, "phantom_tbx11k", "A cyst.", [[15, 15, 20, 20]]),
+]
+SLAKE = [
+    line(10, "slake", "open", "CT", "ct"),
+    line(11, "slake", "open", "MR", "an MRI of the chest", image="other.jpg"),
+    line(12, "slake", "closed", "no", "normal"),
+]
+BREAST = [
+    line(
+        20 + k,
+        "medmnist_breast",
+        "label",
+        BENIGN[k % 2],
+        BENIGN[0],
+        choices=BENIGN,
+        scores={BENIGN[0]: 0.9 - 0.2 * k, BENIGN[1]: 0.1 + 0.2 * k},
+    )
+    for k in range(4)
+]
+
+
+@pytest.fixture
+def evaluated(tmp_path: Path) -> Path:
+    """A run folder with two stages."""
+    for stage in ("aar", "base"):
+        folder = tmp_path / "run" / "predictions" / stage
+        (folder / "sanity").mkdir(parents=True)
+        said = [{**x, "output": "?"} if stage == "base" else x for x in SLAKE]
+        written(folder / "mau.jsonl", MAU)
+        written(folder / "slake.jsonl", said)
+        written(folder / "medmnist_breast.jsonl", BREAST)
+        written(folder / "sanity" / "slake.majority.jsonl", [{**x, "output": "CT"} for x in SLAKE])
+        normal = [{**x, "dataset": "mau_controls", "answer": "", "gold_boxes": []} for x in MAU[:2]]
+        written(folder / "sanity" / "mau.controls.jsonl", normal)
+    found = {"pictures": 3, "items": 3, "own_train": {"pictures": 1, "items": 2}}
+    (tmp_path / "run" / "leaks.json").write_text(json.dumps({"slake": found}))
+    leak = {"dataset": "slake", "id": "item 10", "image": "5.jpg", "where": "own_train", "found": "train 1"}
+    written(tmp_path / "run" / "leaks.jsonl", [leak])
+    return tmp_path / "run"
+
+
+def test_a_run_stands_in_the_papers_tables_in_every_form(evaluated: Path, tmp_path: Path) -> None:
+    shown = run("task=report", f"predictions={evaluated}", f"hydra.run.dir={tmp_path / 'out'}", "task.draws=50")
+    out = tmp_path / "out" / "report"
+    assert (out / "table.txt").read_text() in shown
+    cells = {
+        (c["table"], c["row"], c["column"]): c for c in csv.DictReader((out / "table.csv").read_text().splitlines())
+    }
+
+    own = cells["external", "aar, nearest rules", "SLAKE open"]
+    expected = results(SLAKE, verdicts(SLAKE), draws=50)
+    assert float(own["value"]) == 100 * expected["slake/open_nearest"]
+    assert float(own["low"]) == 100 * expected["slake/open_nearest/low"]
+    assert (own["rule"], own["split_file"], own["n"], own["origin"]) == ("open_nearest", "test.json", "2", "ours")
+    assert float(cells["external", "aar, strict rules", "SLAKE open"]["value"]) == 50
+    assert float(cells["external", "base, strict rules", "SLAKE open"]["value"]) == 0
+    assert float(cells["external", "aar, strict rules", "SLAKE closed"]["value"]) == 0
+    assert float(cells["external", "aar, nearest rules", "SLAKE closed"]["value"]) == 100  # "no" is inside "normal"
+    assert float(cells["external", "aar, strict rules: majority", "SLAKE open"]["value"]) == 50
+    assert float(cells["external", "aar, strict rules: disjoint", "SLAKE open"]["value"]) == 0
+    assert float(cells["external", "aar, nearest rules", "Breast ACC"]["value"]) == 75
+    assert float(cells["external", "aar, nearest rules", "Breast AUC"]["value"]) == 75
+    paper = cells["external", "UMed-LVLM (paper)", "SLAKE open"]
+    assert (paper["value"], paper["rule"], paper["n"], paper["origin"]) == ("90.4", "not stated", "", "published")
+
+    kvasir = cells["mau", "aar (SYNTHETIC), accuracy", "KVASIR"]
+    assert float(kvasir["value"]) == pytest.approx(2 / 3) and kvasir["n"] == "3"
+    assert float(cells["mau", "aar (SYNTHETIC), iou", "KVASIR"]["value"]) == pytest.approx(0.5)
+    assert float(cells["mau", "aar (SYNTHETIC), accuracy", "Avg"]["value"]) == pytest.approx(5 / 6)
+    assert float(cells["mau_detail", "aar (SYNTHETIC)", "normal pictures called abnormal"]["value"]) == 1
+    assert float(cells["mau_detail", "aar (SYNTHETIC)", "unparsed"]["value"]) == pytest.approx(1 / 6)
+    assert shown.index("UMed-LVLM (paper)") < shown.index("base (SYNTHETIC), accuracy") < shown.index("aar (SYN")
+
+    with Image.open(out / "accuracy_by_iou.png") as picture:
+        assert picture.width > 400
+    tex = (out / "table.tex").read_text()
+    assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 3
+    for table in tex.split(r"\end{table}")[:-1]:
+        columns = len(re.findall(r"\\begin\{tabular\}\{l(r+)\}", table)[0])
+        rows = [r for r in table.split("\n") if r.endswith(r"\\") and not r.startswith(r"\\")]
+        assert len(rows) > 2 and all(len(re.findall(r"(?<!\\)&", r)) == columns for r in rows)
+    html = (out / "report.html").read_text()
+    assert "1 of 3 test pictures (2 of 3 items) are in own_train" in html
+    assert "open_nearest, test.json, n = 2, 95 %:" in html and "data:image/png;base64," in html
+    assert not re.findall(r'(?:src|href)="(?!data:)', html)  # needs nothing from elsewhere
+    offline = next((tmp_path / "out" / "wandb").glob("offline-run-*"))
+    tables = [p.name for p in offline.rglob("*.table.json")]
+    assert sum("external" in name for name in tables) == 1
+
+
+def test_without_answers_there_is_one_line(tmp_path: Path) -> None:
+    out = f"hydra.run.dir={tmp_path / 'out'}"
+    assert "no predictions/ there" in run("task=report", f"predictions={tmp_path}", out, fails=True)
+    assert "predictions is not set" in run("task=report", out, fails=True)
+    assert not (tmp_path / "out" / "report").exists()
+
+
+def test_stages_stand_in_the_order_of_training(tmp_path: Path) -> None:
+    for stage in ("aar", "zz", "sft", "base", "empty"):
+        (tmp_path / "predictions" / stage).mkdir(parents=True)
+        if stage != "empty":
+            written(tmp_path / "predictions" / stage / "slake.jsonl", SLAKE)
+    assert list(stages_of(tmp_path)) == ["base", "sft", "aar", "zz"]
+    assert list(stages_of(tmp_path / "predictions" / "zz")) == ["zz"]
+    assert list(stages_of(tmp_path / "predictions" / "zz" / "slake.jsonl")) == ["slake"]
+    (tmp_path / "other" / "predictions").mkdir(parents=True)
+    with pytest.raises(InputError, match="evaluate the run first"):
+        stages_of(tmp_path / "other")
+
+
+def test_what_a_file_says_is_no_part_of_the_page(tmp_path: Path) -> None:
+    name = tmp_path / "<script>alert(1)<script>"
+    assert "<script>" not in page(
+        name, [], {"<b>": b""}, {"<i>": {"pictures": 1, "items": 1, "<u>": {"pictures": 1, "items": 1}}}
+    )
