@@ -8,7 +8,7 @@ import lightning as L
 from torch.utils.data import DataLoader, Dataset
 
 from umed.chat import Processor, Prompt
-from umed.data.benchmark.base import Benchmark
+from umed.data.benchmark.base import Benchmark, Split
 from umed.data.looks import exchanged, seen_as
 from umed.data.protocol import Protocol
 from umed.errors import InputError
@@ -103,6 +103,10 @@ class BenchmarkDataModule(L.LightningDataModule):
         """The data set's own training questions, as far as they are at hand."""
         return [q for q in self.owner(dataset).train() if q.dataset == dataset]
 
+    def splits(self) -> dict[str, Split]:
+        """Data set -> the split file that its questions come from, with its hash."""
+        return {dataset: split for benchmark in self.benchmarks.values() for dataset, split in benchmark.splits.items()}
+
     def owner(self, dataset: str) -> Benchmark:
         """The benchmark that gives a data set."""
         return next(b for b in self.benchmarks.values() if dataset in b.splits)
@@ -120,7 +124,7 @@ class BenchmarkDataModule(L.LightningDataModule):
 
 
 def _spread(questions: Sequence[Question], at_most: int | None) -> list[Question]:
-    """At most so many questions of each data set, evenly spread."""
+    """At most so many questions of each data set, evenly spread over its answer types, in their order."""
     if at_most is None:
         return list(questions)
     parts: dict[str, list[Question]] = defaultdict(list)
@@ -128,6 +132,7 @@ def _spread(questions: Sequence[Question], at_most: int | None) -> list[Question
         parts[question.dataset].append(question)
     kept = []
     for part in parts.values():
+        by_type = sorted(range(len(part)), key=lambda n: part[n].answer_type)
         count = min(len(part), at_most)
-        kept += [part[k * len(part) // count] for k in range(count)]
+        kept += [part[n] for n in sorted(by_type[k * len(part) // count] for k in range(count))]
     return kept

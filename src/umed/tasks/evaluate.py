@@ -1,7 +1,8 @@
 """`task=evaluate`: answer MAU's test split and the benchmarks, and measure, the sanity rows beside each result."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,14 +13,15 @@ from omegaconf import DictConfig
 from umed.analysis import open_run
 from umed.callbacks.wandb_tables import log_evaluation
 from umed.data.benchmarks import BenchmarkDataModule
-from umed.errors import InputError, chosen
+from umed.errors import InputError, chosen, number
 from umed.metrics import rules
 from umed.metrics.files import update_metrics
 from umed.metrics.mau import Line, false_positives, mau_metrics
 from umed.metrics.results import results
 from umed.metrics.sanity import majority, question_prior
 from umed.models.policy import Policy
-from umed.records import Record, read_records, write_jsonl
+from umed.records import Record, read_records, write_jsonl, write_whole
+from umed.tasks.alone import batches_against_alone
 from umed.tasks.annotate import annotated
 from umed.tasks.answer import answer_controls, answer_mau, answer_questions
 from umed.tasks.fit import Data, build_policy, datamodule_of
@@ -54,10 +56,11 @@ def asks_mau(cfg: DictConfig) -> bool:
     """Whether MAU is among what is asked.
 
     Raises:
-        InputError: a sanity row that is not known, or nothing at all is asked.
+        InputError: a sanity row or number that is none, or nothing at all is asked.
     """
     for row in cfg.data.evaluate.sanity:
         chosen("data.evaluate.sanity", row, *ROWS)
+    number("data.evaluate.alone", cfg.data.evaluate.alone, at_least=0)
     if not cfg.data.evaluate.mau and not cfg.data.get("benchmark"):
         raise InputError(
             "nothing to evaluate: set data.evaluate.mau=true or choose benchmarks, 'data/benchmark=[slake]'"
@@ -70,6 +73,7 @@ def evaluate_stage(
 ) -> dict[str, float]:
     """Predictions to `predictions/<stage>/<dataset>.jsonl`, metrics to `metrics.json` under `<stage>/`.
 
+    `splits.json` beside them says which split file, with its SHA-256, and protocol each data set was asked by.
     Sanity rows go to `predictions/<stage>/sanity/<dataset>.<row>.jsonl`, answers to normal pictures to
     `sanity/mau.controls.jsonl`. Sampling is seeded: a second call writes the same. The stage's W&B run gets metrics,
     examples and answers.
@@ -88,8 +92,15 @@ def evaluate_stage(
         _ask_benchmarks(cfg, policy, module, stage, answered)
     folder = run / "predictions" / stage
     _write(folder, answered)
+    if module is not None:
+        splits = {
+            name: {**asdict(split), "protocol": cfg.data.protocol.name} for name, split in module.splits().items()
+        }
+        write_whole(folder / "splits.json", json.dumps(splits, indent=1) + "\n")
     found = {dataset: rules.verdicts(own, synonyms=cfg.data.synonyms) for dataset, own in answered.lines.items()}
     values = measured(cfg, answered, found, leaked)
+    if data is not None and cfg.data.evaluate.alone:
+        values |= _speed(cfg, policy, data)
     metrics = {f"{stage}/{name}": value for name, value in values.items()}
     update_metrics(run / "metrics.json", metrics, instead_of=f"{stage}/")
     for make in instantiate(cfg.logger).values():
@@ -147,6 +158,18 @@ def _ask_mau(cfg: DictConfig, policy: Policy, data: Data, stage: str, run: Path,
     if "majority" in options.sanity:
         answered.rows.setdefault("majority", {})["mau"] = majority(greedy)
     answered.controls = answer_controls(policy, module, controls_of(cfg, data, run), options.split, stage, **asked)
+
+
+def _speed(cfg: DictConfig, policy: Policy, data: Data) -> dict[str, float]:
+    options = cfg.data.evaluate
+    asked = {"max_new_tokens": cfg.method.max_new_tokens, "batch_size": options.batch_size}
+    found = batches_against_alone(policy, datamodule_of(cfg, data), options.split, queries=options.alone, **asked)
+    print(
+        f"batches of {options.batch_size}: {found['speed/batched']:.1f} queries/s; generate, one query at a time: "
+        f"{found['speed/alone']:.1f}; {found['speed/ratio']:.1f} times as fast, the same tokens for "
+        f"{found['speed/same']:.1%}"
+    )
+    return found
 
 
 def _ask_benchmarks(

@@ -10,7 +10,7 @@ from umed.metrics.files import read_metrics
 from umed.tasks.annotate import annotated
 from umed.tasks.evaluate import evaluate_stage
 from umed.tasks.fit import Data, fit, made
-from umed.tasks.table import print_table
+from umed.tasks.table import print_results, print_table
 
 STAGES = ("base", "sft", "ppo", "aar")
 
@@ -28,7 +28,10 @@ def pipeline(cfg: DictConfig) -> None:
     trained(cfg, relevance_only(cfg), data, "ppo", sft, run / "adapter" / "ppo")
     trained(cfg, cfg.method, data, "aar", sft, run / "adapter")
     write_figures(run)
-    print_table(read_metrics(run), STAGES, title=f"MAU {cfg.data.evaluate.split}")
+    metrics = read_metrics(run)
+    print_results(metrics, ["aar"], title=f"aar by every rule, protocol {cfg.data.protocol.name}")
+    print_table(metrics, STAGES, title=f"MAU {cfg.data.evaluate.split}")
+    print(f"every stage beside the paper's rows: python run.py task=report predictions={run}")
     print(f"run folder: {run}   pictures: {run / 'figures'}   notebooks: UMED_RUN={run} jupyter lab notebooks")
 
 

@@ -146,6 +146,7 @@ def page(run: Path, tables: Sequence[PaperTable], pictures: Mapping[str, bytes],
             if isinstance(of[where], dict)
         ]
         parts.append(f"<h2>Test pictures in training, by hash</h2><ul>{''.join(found)}</ul>")
+    parts += map(_splits, sorted(run.glob("predictions/*/splits.json")))
     for name, content in pictures.items():
         data = base64.b64encode(content).decode()
         parts.append(f'<h2>{html.escape(name)}</h2><img alt="{html.escape(name)}" src="data:image/png;base64,{data}">')
@@ -167,6 +168,16 @@ def _what_was_run(run: Path) -> str:
         f"{n.split('/')[1]} {v:.0f}" for n, v in prepared.items() if n.startswith("prepare/") and n.endswith("/kept")
     ]
     return f"<p>{html.escape(told)}</p>" + (f"<p>Records: {html.escape(', '.join(kept))}</p>" if kept else "")
+
+
+def _splits(path: Path) -> str:
+    """The split files of a stage with their hashes."""
+    told = "".join(
+        f"<li>{html.escape(name)}: {html.escape(split['file'])}, SHA-256 {html.escape(split['sha256'])}, protocol "
+        f"{html.escape(split['protocol'])}</li>"
+        for name, split in json.loads(path.read_text(encoding="utf-8")).items()
+    )
+    return f"<h2>Split files of {html.escape(path.parent.name)}</h2><ul>{told}</ul>"
 
 
 def _png(figure: Figure) -> bytes:
