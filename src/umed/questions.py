@@ -38,7 +38,11 @@ class Question:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def line(self, output: str, scores: Mapping[str, float] | None = None) -> dict[str, Any]:
-        """The prediction line of an answer; `scores` maps labels to probabilities."""
+        """The prediction line of an answer; `scores` maps labels to probabilities.
+
+        Beyond the common fields `closed_by`, where open and closed have two meanings.
+        """
+        meaning = {"closed_by": self.extra["closed_by"]} if "closed_by" in self.extra else {}
         return {
             "id": self.id,
             "dataset": self.dataset,
@@ -51,11 +55,18 @@ class Question:
             "boxes": None,
             "scores": None if scores is None else dict(scores),
             "image": self.image,
+            **meaning,
         }
 
     def asked(self, query: str, width: int, height: int) -> Record:
         """The question as a record without boxes, for a model's processor."""
         return Record(self.id, self.dataset, self.image, width, height, (), "", "", self.image, query=query)
+
+
+def split_of(line: Mapping[str, Any]) -> str:
+    """What a prediction line says of its split: the file and, where it has one, its meaning of "closed"."""
+    told = line["split_file"] or "not told"
+    return f"{told}, closed by {line['closed_by']}" if line.get("closed_by") else told
 
 
 def kind(dataset: str) -> str:

@@ -23,6 +23,7 @@ from umed.metrics.paper_tables import PaperTable, detail_table, external_table, 
 from umed.metrics.predictions import Line, read_predictions
 from umed.metrics.render import FIELDS, as_csv, as_html, as_latex, as_lines, as_text
 from umed.metrics.results import ROWS, results
+from umed.questions import split_of
 from umed.records import read_jsonl, write_whole
 
 STAGES = ("base", "sft", "ppo", "aar")
@@ -47,7 +48,7 @@ def report(cfg: DictConfig) -> None:
     stages = stages_of(given)
     answers = {stage: read_predictions(path) for stage, path in stages.items()}
     metrics = {stage: _metrics(cfg, stages[stage], lines, given) for stage, lines in answers.items()}
-    files = {x["dataset"]: x["split_file"] or "not told" for lines in answers.values() for x in lines}
+    files = {x["dataset"]: split_of(x) for lines in answers.values() for x in lines}
     published = OmegaConf.to_container(cfg.task.published)
     assert isinstance(published, dict)
     tables = [mau_table(metrics, published["mau"]), detail_table(metrics)]

@@ -15,7 +15,7 @@ from umed.metrics.labels import LABELS
 from umed.metrics.predictions import Line, read_predictions
 from umed.metrics.results import results
 from umed.metrics.sanity import majority
-from umed.questions import kind
+from umed.questions import kind, split_of
 from umed.records import write_jsonl
 from umed.tasks.table import print_results
 
@@ -59,8 +59,8 @@ def predictions_of(given: Any, dataset: str | None = None) -> list[Line]:
 def notes(lines: Sequence[Line], metrics: dict[str, float]) -> list[str]:
     """What a reader of the numbers should know: split files, how they were read, what could not be computed."""
     said = []
-    for dataset, split in sorted({(line["dataset"], line["split_file"] or "not told") for line in lines}):
-        own = [line for line in lines if line["dataset"] == dataset and (line["split_file"] or "not told") == split]
+    for dataset, split in sorted({(line["dataset"], split_of(line)) for line in lines}):
+        own = [line for line in lines if line["dataset"] == dataset and split_of(line) == split]
         types = ", ".join(f"{count} {name}" for name, count in Counter(line["answer_type"] for line in own).items())
         said.append(f"{dataset}: split file {split}, {types}")
     for dataset in sorted({line["dataset"] for line in lines}):
