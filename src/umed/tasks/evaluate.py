@@ -73,8 +73,8 @@ def evaluate_stage(
 ) -> dict[str, float]:
     """Predictions to `predictions/<stage>/<dataset>.jsonl`, metrics to `metrics.json` under `<stage>/`.
 
-    `splits.json` beside them says which split file, with its SHA-256, and protocol each data set was asked by.
-    Sanity rows go to `predictions/<stage>/sanity/<dataset>.<row>.jsonl`, answers to normal pictures to
+    `scores/<dataset>.jsonl` keeps the verdict of every rule, `splits.json` the split file of each data set, its SHA-256
+    and the protocol. Sanity rows go to `sanity/<dataset>.<row>.jsonl`, answers to normal pictures to
     `sanity/mau.controls.jsonl`. Sampling is seeded: a second call writes the same. The stage's W&B run gets metrics,
     examples and answers.
 
@@ -98,6 +98,9 @@ def evaluate_stage(
         }
         write_whole(folder / "splits.json", json.dumps(splits, indent=1) + "\n")
     found = {dataset: rules.verdicts(own, synonyms=cfg.data.synonyms) for dataset, own in answered.lines.items()}
+    for dataset, own in answered.lines.items():
+        judged = ({"id": line["id"], **verdict} for line, verdict in zip(own, found[dataset], strict=True))
+        write_jsonl(folder / "scores" / f"{dataset}.jsonl", judged)
     values = measured(cfg, answered, found, leaked)
     if data is not None and cfg.data.evaluate.alone:
         values |= _speed(cfg, policy, data)

@@ -161,9 +161,8 @@ def _what_was_run(run: Path) -> str:
     if not path.is_file():
         return ""
     config, words = OmegaConf.load(path), run / ".hydra" / "overrides.yaml"
-    model = OmegaConf.to_container(config, resolve=False)["model"]["path"]  # type: ignore[call-overload,index]
     asked = " ".join(OmegaConf.load(words)) if words.is_file() else ""
-    told = f"model {model}, seed {config.seed}; python run.py {asked}"
+    told = f"model {config.model.path}, seed {config.seed}; python run.py {asked}"
     prepared = read_metrics(run) if (run / "metrics.json").is_file() else {}
     kept = [
         f"{n.split('/')[1]} {v:.0f}" for n, v in prepared.items() if n.startswith("prepare/") and n.endswith("/kept")
