@@ -1,6 +1,6 @@
 """Benchmark questions as encoded prompts: any selection of data sets in one pass."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -83,17 +83,14 @@ class BenchmarkDataModule(L.LightningDataModule):
                 if dataset in owners:
                     raise InputError(f"data/benchmark: {owners[dataset]} and {name} both give {dataset}: choose one")
                 owners[dataset] = name
-        self.items = [
-            (question, benchmark)
-            for benchmark in self.benchmarks.values()
-            for question in _spread(benchmark.questions(), at_most)
-        ]
-        seen: set[tuple[str, str]] = set()
-        for question, _ in self.items:
-            key = question.dataset, question.id
-            if key in seen:
-                raise InputError(f"{question.dataset}: id {question.id} occurs twice in {question.split_file}")
-            seen.add(key)
+        self.items: list[tuple[Question, Benchmark]] = []
+        for benchmark in self.benchmarks.values():
+            questions = benchmark.questions()
+            counts = Counter((q.dataset, q.id, q.split_file) for q in questions)
+            for (dataset, item, file), count in counts.items():
+                if count > 1:
+                    raise InputError(f"{dataset}: id {item} occurs twice in {file}")
+            self.items += [(question, benchmark) for question in _spread(questions, at_most)]
 
     @property
     def questions(self) -> list[Question]:

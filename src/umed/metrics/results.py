@@ -44,7 +44,8 @@ def results(
         `<dataset>/<rule>`, `/n`, `/low` and `/high` (95 %, pictures drawn anew), `/<row>` for each sanity row,
         `/chance` and, where some items leak, `/disjoint`: the value without them.
     """
-    metrics = {**rules.metrics(lines, found), **_chance(lines)}
+    metrics = rules.metrics(lines, found)
+    metrics |= {name: value for name, value in _chance(lines).items() if name.removesuffix("/chance") in metrics}
     for dataset, numbers in _parts(lines).items() if draws else ():
         own, verdicts = [lines[n] for n in numbers], [found[n] for n in numbers]
         names = [rule for rule in verdicts[0] if any(v[rule] is not None for v in verdicts)]
@@ -87,8 +88,10 @@ def _chance(lines: Sequence[Line]) -> dict[str, float]:
     for dataset in _parts(lines):
         if kind(dataset) == "pmc_vqa":
             types = {line["answer_type"] for line in lines if line["dataset"] == dataset}
-            of = {"choice": ("choice_letter", "choice_nearest"), "blank": ("blank_nearest",)}
+            of = {"choice": ("choice_letter", "choice_likelihood", "choice_nearest"), "blank": ("blank_nearest",)}
             chance |= {f"{dataset}/{rule}/chance": 0.25 for t in types for rule in of[t]}
         elif kind(dataset) in LABELS:
-            chance |= {f"{dataset}/acc/chance": 1 / len(LABELS[kind(dataset)]), f"{dataset}/auc/chance": 0.5}
+            share = 1 / len(LABELS[kind(dataset)])
+            chance |= {f"{dataset}/{rule}/chance": share for rule in ("acc", "acc_generated")}
+            chance[f"{dataset}/auc/chance"] = 0.5
     return chance

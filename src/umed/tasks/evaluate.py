@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from umed.analysis import open_run
 from umed.callbacks.wandb_tables import log_evaluation
 from umed.data.benchmarks import BenchmarkDataModule
-from umed.errors import InputError, chosen, number
+from umed.errors import InputError, chosen, number, positive
 from umed.metrics import rules
 from umed.metrics.files import update_metrics
 from umed.metrics.mau import Line, false_positives, mau_metrics
@@ -58,9 +58,20 @@ def asks_mau(cfg: DictConfig) -> bool:
     Raises:
         InputError: a sanity row or number that is none, or nothing at all is asked.
     """
-    for row in cfg.data.evaluate.sanity:
+    options = cfg.data.evaluate
+    if not isinstance(options.sanity, ListConfig):
+        raise InputError(f"data.evaluate.sanity={options.sanity}: a list is needed, [] for none")
+    for row in options.sanity:
         chosen("data.evaluate.sanity", row, *ROWS)
-    number("data.evaluate.alone", cfg.data.evaluate.alone, at_least=0)
+    for name in ("mau", "leaks"):
+        if not isinstance(options[name], bool):
+            raise InputError(f"data.evaluate.{name}={options[name]}: choose true or false")
+    positive("data.evaluate.at_most", options.at_most)
+    positive("data.evaluate.batch_size", options.batch_size)
+    for option, count in (("evaluate.alone", options.alone), ("num_workers", cfg.data.num_workers)):
+        number(f"data.{option}", count, at_least=0)
+        if count != int(count):
+            raise InputError(f"data.{option}={count}: a whole number is needed")
     if not cfg.data.evaluate.mau and not cfg.data.get("benchmark"):
         raise InputError(
             "nothing to evaluate: set data.evaluate.mau=true or choose benchmarks, 'data/benchmark=[slake]'"
@@ -193,6 +204,10 @@ def _ask_benchmarks(
 
 
 def _write(folder: Path, answered: Answered) -> None:
+    """The answers, instead of whatever an earlier evaluation of the stage left there."""
+    for path in (*folder.glob("*.jsonl"), *folder.glob("sanity/*.jsonl"), *folder.glob("scores/*.jsonl")):
+        path.unlink()
+    (folder / "splits.json").unlink(missing_ok=True)
     for dataset, lines in answered.lines.items():
         write_jsonl(folder / f"{dataset}.jsonl", lines)
     for row, of in answered.rows.items():

@@ -8,7 +8,7 @@ from umed.analysis import write_figures
 from umed.errors import InputError
 from umed.metrics.files import read_metrics
 from umed.tasks.annotate import annotated
-from umed.tasks.evaluate import evaluate_stage
+from umed.tasks.evaluate import asks_mau, evaluate_stage
 from umed.tasks.fit import Data, fit, made
 from umed.tasks.table import print_results, print_table
 
@@ -20,6 +20,8 @@ def pipeline(cfg: DictConfig) -> None:
     run = Path(cfg.paths.run_dir)
     if cfg.init_from is not None:
         raise InputError(f"init_from={cfg.init_from}: the pipeline trains every stage itself; use task=train")
+    if not asks_mau(cfg):
+        raise InputError("data.evaluate.mau=false: the pipeline is measured on MAU; use task=evaluate")
     for method in (cfg.task.sft, relevance_only(cfg), cfg.method):
         made(cfg, method)  # what cannot work is refused before anything long begins
     data = annotated(cfg)
