@@ -6,8 +6,8 @@
 * `multimedeval/`: the package multimedeval 1.0.0, unpacked;
 * `medmnist/`: the package medmnist 3.0.2, unpacked (needs scikit-learn).
 
-All verdicts of a rule that follows another's must be the other's. Where a rule of ours differs on purpose, each item that
-differs must show the documented reason.
+All verdicts of a rule that follows another's must be the other's. Where a rule of ours differs on purpose, every item
+that differs must show the documented reason.
 """
 
 import importlib
