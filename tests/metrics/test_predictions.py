@@ -44,6 +44,10 @@ def test_what_may_be_left_out_is_filled_in(tmp_path: Path) -> None:
     }
 
 
+def test_an_empty_list_of_candidates_is_none(tmp_path: Path) -> None:
+    assert read_predictions(written(tmp_path / "p.jsonl", {**VQA, "choices": []}))[0]["choices"] is None
+
+
 @pytest.mark.parametrize("answer", [2, 1.5, None, " left ", ""])
 def test_a_gold_may_be_a_number_or_none(tmp_path: Path, answer: Any) -> None:
     assert read_predictions(written(tmp_path / "p.jsonl", {**VQA, "answer": answer}))[0]["answer"] == answer
@@ -90,6 +94,7 @@ def without(line: dict, name: str) -> dict:
         ({**LABEL, "answer": "pneumonia"}, "answer: pneumonia is no label"),
         (without(MAU, "category"), "no category: the name of the abnormality is expected in a line of mau"),
         ({**MAU, "gold_boxes": None}, "gold_boxes is None"),
+        ({**MAU, "gold_boxes": []}, r"gold_boxes is \[\]: a list of boxes of four numbers, at least one, is"),
         ({**MAU, "width": 0}, "width is 0"),
         ({**MAU, "categories": "stone"}, "categories is 'stone'"),
         ("[1]", "a JSON object is expected, found list"),

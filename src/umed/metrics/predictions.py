@@ -115,7 +115,8 @@ def _check(line: Line) -> None:
 
 
 def _check_text(line: Line) -> None:
-    """An open or closed item."""
+    """An open or closed item; an empty list of candidates is none."""
+    line["choices"] = line["choices"] or None
 
 
 def _check_choices(line: Line) -> None:
@@ -207,7 +208,7 @@ _OPTIONAL: dict[str, Any] = dict.fromkeys(("choices", "scores", "boxes", "split_
 _MAU: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "source": ("the name of the source", _is_name),
     "category": ("the name of the abnormality", _is_name),
-    "gold_boxes": ("a list of boxes of four numbers", _is_boxes),
+    "gold_boxes": ("a list of boxes of four numbers, at least one,", lambda v: _is_boxes(v) and bool(v)),
     "width": ("the picture's width in pixels", _is_side),
     "height": ("the picture's height in pixels", _is_side),
 }
