@@ -17,18 +17,19 @@ CANNOT = (OSError, ValueError, RuntimeError, KeyError)  # what `datasets` raises
 
 @dataclass(frozen=True, slots=True)
 class HubRows:
-    """One split: its rows without pictures, their SHA-256, and a name for the picture of each row."""
+    """One split: its rows without pictures, their SHA-256, a name for the picture of each row, a row of each name."""
 
     hub: str
     split: str
     rows: list[dict[str, Any]]
     sha256: str
     images: list[str]
+    row_of: dict[str, int]
     pictures: Any
 
     def picture(self, image: str) -> Image.Image:
         """The picture of that name, RGB."""
-        number = self.images.index(image)
+        number = self.row_of[image]
         try:
             with Image.open(io.BytesIO(_bytes(self.pictures[number]))) as picture:
                 picture.load()
@@ -63,7 +64,7 @@ def hub_rows(name: str, hub: str, split: str) -> HubRows:
     for row in rows:
         digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False, default=str).encode())
     images = [f"sha256/{hashlib.sha256(_bytes(picture)).hexdigest()[:16]}" for picture in pictures]
-    return HubRows(hub, split, rows, digest.hexdigest(), images, pictures)
+    return HubRows(hub, split, rows, digest.hexdigest(), images, {name: n for n, name in enumerate(images)}, pictures)
 
 
 @cache

@@ -60,7 +60,7 @@ class TwoParts(ABC):
     def picture(self, question: Question) -> Image.Image:
         if self.root is not None:
             return picture_in(self.root, question.image, self.dataset)
-        parts = [rows for name in ("test", "train") if (rows := self._rows(name)) and question.image in rows.images]
+        parts = [rows for name in ("test", "train") if (rows := self._rows(name)) and question.image in rows.row_of]
         return parts[0].picture(question.image)
 
     def _rows(self, part: str) -> HubRows | None:
