@@ -4,16 +4,22 @@
 
 * `llava_med/`: the files of `llava/eval/eval_metrics/` of LLaVA-Med (`evaluate_metrics.py`, `glossary.py`, `utils.py`);
 * `multimedeval/`: the package multimedeval 1.0.0, unpacked;
+* `medevalkit/utils.py` of MedEvalKit (`utils/utils.py`), and `mathruler/`, the package mathruler 0.1.0, unpacked;
+* `lmms_eval/utils.py` of lmms-eval (`lmms_eval/tasks/slake/utils.py`);
+* `pmc_vqa/test.py` of PMC-VQA (`src/MedVInT_TD/test.py`);
 * `medmnist/`: the package medmnist 3.0.2, unpacked (needs scikit-learn).
 
 All verdicts of a rule that follows another's must be the other's. Where a rule of ours differs on purpose, every item
 that differs must show the documented reason.
 """
 
+import ast
+import difflib
 import importlib
 import os
 import random
 import re
+import string
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +29,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from umed.metrics import compat, labels, vqa
+from umed.metrics import choice, compat, labels, vqa
+from umed.metrics.nearest import nearest
 from umed.metrics.normalize import norm_llava
 
 DIR = os.environ.get("UMED_SCORERS")
@@ -62,9 +69,31 @@ def module(package: str, name: str) -> ModuleType:
     return importlib.import_module(f"{package}.{name}")
 
 
+def taken(path: Path, **given: Any) -> dict[str, Any]:
+    """The functions and constants at the top of a file, without what it imports.
+
+    Args:
+        given: the modules and names that they need.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree.body = [part for part in tree.body if isinstance(part, ast.FunctionDef) or _is_constant(part)]
+    for part in tree.body:
+        if isinstance(part, ast.FunctionDef):  # neither its decorators nor its annotations are needed
+            part.decorator_list, part.returns = [], None
+            for argument in part.args.args:
+                argument.annotation = None
+    names = {"re": re, "string": string, "difflib": difflib, **given}
+    exec(compile(tree, str(path), "exec"), names)
+    return names
+
+
+def _is_constant(part: ast.stmt) -> bool:
+    return isinstance(part, ast.Assign) and not any(isinstance(n, ast.Call) for n in ast.walk(part.value))
+
+
 def agree(title: str, ours: list[Any], theirs: list[Any]) -> None:
     """Every verdict is the same, and there are verdicts of both kinds."""
-    assert len(ours) == len(theirs) > 1000 and len({bool(v) for v in theirs}) == 2
+    assert len(ours) == len(theirs) >= 100 and len({bool(v) for v in theirs}) == 2
     different = [k for k, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != pytest.approx(b)]
     print(f"\n{title}: {len(ours) - len(different)} of {len(ours)} items agree")
     assert not different, [(k, ours[k], theirs[k]) for k in different[:5]]
@@ -131,6 +160,71 @@ def test_multimedeval() -> None:
     print(f"\nMultiMedEval closed, closed_contains: {len(closed) - len(other)} of {len(closed)} items agree, "
           f"{sum(is_reason(*p) for p in other)} differ for a documented reason")  # fmt: skip
     assert other and all(is_reason(*p) for p in other)
+
+
+def medevalkit() -> dict[str, Any]:
+    boxed = taken(folder("mathruler") / "grader.py")["extract_boxed_content"]
+    return taken(folder("medevalkit") / "utils.py", extract_boxed_content=boxed)
+
+
+FRAMES = (
+    "{}",
+    "The answer is {}",
+    "**Answer**: {}",
+    "So... <answer>{}</answer>",
+    "It is \\boxed{{{}}}.",
+    "answer: {}\n",
+)
+
+
+def test_medevalkit() -> None:
+    """Closed questions; and letters of choices, which it guesses where none can be read."""
+    theirs, rng = medevalkit(), random.Random(7)
+    framed = [(rng.choice(FRAMES).format(said), gold) for said, gold in pairs()]
+    agree("MedEvalKit judge_judgement, closed@medevalkit", [compat.closed_medevalkit(*p) for p in framed],
+          [theirs["judge_judgement"](gold, said) for said, gold in framed])  # fmt: skip
+    choices = ["a mass in the left lung", "effusion", "no abnormality", "two stones"]
+    said = [frame.format(text) for frame in FRAMES for text in ("A", "b", "C.", "D", *choices, "xyz", "a or b")]
+    read = [(text, gold) for text in said for gold in range(4) if choice.read_letter(text, choices) is not None]
+    agree("MedEvalKit judge_multi_choice, choice_letter where a letter can be read",
+          [choice.choice_letter(text, gold, choices) for text, gold in read],
+          [theirs["judge_multi_choice"](choices, "ABCD"[gold], text) for text, gold in read])  # fmt: skip
+    for guessed in ("7", "(D)"):  # neither a letter nor a choice to MedEvalKit: index 0 or the most similar one
+        assert theirs["judge_multi_choice"](choices, "A", guessed) and not choice.choice_letter(guessed, 0, choices)
+
+
+def test_lmms_eval() -> None:
+    """Exact match on SLAKE: the same for plain answers; each documented difference by an example of its own."""
+    alike = taken(folder("lmms_eval") / "utils.py", Any=Any)["normalize_answer"]
+    rng, words = random.Random(9), ("left", "right", "lung", "Liver", "CT", "MRI", "upper", "lobe", "Yes", "No")
+
+    def text() -> str:
+        said = " ".join(rng.sample(words, rng.randint(1, 2)))
+        return rng.choice(["{}", " {} ", "{}.", "{}!", "'{}'", "{}  "]).format(rng.choice([said, said.upper()]))
+
+    plain = [(text(), text()) for _ in range(4000)]
+    agree("lmms-eval SLAKE, open_exact of plain answers", [vqa.open_exact(*p) for p in plain],
+          [alike(said) == alike(gold) for said, gold in plain])  # fmt: skip
+    only_ours = [("right, left", "left, right"), ("the liver", "Liver"), ("two", "2"), ("3 cm", "3cm")]
+    only_theirs = [("CT (chest)", "CT"), ("X ray", "X-ray"), ("xray", "X-ray"), ("yeah", "Yes"), ("T1-w", "T1 w")]
+    for said, gold in only_ours:
+        assert vqa.open_exact(said, gold) and alike(said) != alike(gold), said
+    for said, gold in only_theirs:
+        assert not vqa.open_exact(said, gold) and alike(said) == alike(gold), said
+
+
+def test_pmc_vqa() -> None:
+    """The most similar of the choices: the index that MedVInT-TD's script finds."""
+    theirs = taken(folder("pmc_vqa") / "test.py")["find_most_similar_index"]
+    rng = random.Random(11)
+
+    def text(most: int) -> str:
+        return " ".join(rng.choice(WORDS) for _ in range(rng.randint(0, most)))
+
+    items = [([f" {letter}:{text(4)} " for letter in "ABCD"], rng.choice(["ABCD"[rng.randrange(4)], text(40), text(3)]))
+             for _ in range(4000)]  # fmt: skip
+    agree("PMC-VQA find_most_similar_index, nearest", [nearest(said, choices) for choices, said in items],
+          [theirs(choices, said) for choices, said in items])  # fmt: skip
 
 
 @pytest.mark.parametrize("classes", [2, 7])
