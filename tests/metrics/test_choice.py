@@ -35,6 +35,14 @@ CHOICES = (" A: Diffuse uptake pattern in the breast", " B: Abscess", " C: Carci
         ("<answer>A</answer> no, <answer> B </answer>", "B"),
         ("so \\boxed{C}", "C"),
         ("<answer>B</answer> or \\boxed{C}", "C"),
+        ("In <answer> tags: <answer>B</answer>", "B"),
+        ("<answer>\\boxed{B}</answer>", "B"),
+        ("the answer is A, \\boxed{\\text{B}}", None),  # the box counts, and its inside is no letter
+        ("\u3000B\u2003", "B"),
+        ("option: B", "B"),
+        ("optionC", None),
+        ("the answer isB", None),
+        ("the answer:B", "B"),
         ("A or B", None),
         ("", None),
         ("a mass", None),
@@ -73,7 +81,8 @@ def test_prefixes(choices: tuple[str, ...], texts: list[str]) -> None:
 @pytest.mark.parametrize(
     ("answer", "index"),
     [("B", 1), (" b ", 1), (" B: Abscess", 1), ("B: Abscess", 1), ("Abscess", 1), ("abscess.", 1), ("D", 3),
-     ("Cyst", None), ("", None), ("E", None)],
+     ("B:Abscess", 1), ("b: Abscess", None), ("B:  abscess.", 1), ("C: Abscess", None), ("B.", 1), ("Cyst", None),
+     ("", None), ("E", None)],
 )  # fmt: skip
 def test_the_gold_is_a_letter_or_a_text(answer: str, index: int | None) -> None:
     assert gold_index(answer, CHOICES) == gold_index(answer, CHOICES, letter_first=False) == index

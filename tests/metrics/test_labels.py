@@ -59,7 +59,7 @@ def test_the_written_answer(output: str, gold: int, right: bool) -> None:
 
 
 def test_a_gold_label_is_a_name_or_an_index() -> None:
-    assert [gold_label(g, BREAST) for g in ("malignant", " normal, benign ", 1, "0")] == [0, 1, 1, 0]
-    for wrong in ("benign", 2, "-1", None, 0.0):
+    assert [gold_label(g, BREAST) for g in ("malignant", " normal, benign ", 1, "0", 1.0)] == [0, 1, 1, 0, 1]
+    for wrong in ("benign", 2, "-1", None, 0.5):
         with pytest.raises(ValueError, match="is no label"):
             gold_label(wrong, BREAST)

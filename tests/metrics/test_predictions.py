@@ -95,7 +95,12 @@ def without(line: dict, name: str) -> dict:
         (without(MAU, "category"), "no category: the name of the abnormality is expected in a line of mau"),
         ({**MAU, "gold_boxes": None}, "gold_boxes is None"),
         ({**MAU, "gold_boxes": []}, r"gold_boxes is \[\]: a list of boxes of four numbers, at least one, is"),
+        ({**MAU, "gold_boxes": [[0, 0, 4, 4], [9, 0, 12, 4]]}, r"gold_boxes has \[9, 0, 12, 4\] in a picture of 8 x 8"),
+        ({**MAU, "gold_boxes": [[4, 4, 0, 0]]}, r"gold_boxes has \[4, 4, 0, 0\] .* in pixels is expected"),
         ({**MAU, "width": 0}, "width is 0"),
+        ({**MAU, "width": 10**18}, "a number of 19 digits, 100000000000...: no measure is that large"),
+        ({**VQA, "answer": 10**4000}, "a number of 4001 digits"),
+        ({**MAU, "boxes": [[0, 0, 4, 10**400]]}, "a number of 401 digits"),
         ({**MAU, "categories": "stone"}, "categories is 'stone'"),
         ("[1]", "a JSON object is expected, found list"),
         ('{"id": "1", "id": "2"}', "id stands twice in one object"),
@@ -110,12 +115,12 @@ def test_a_line_that_cannot_be_scored_is_told(tmp_path: Path, line: Any, message
 
 
 def test_an_item_that_stands_twice_names_both_lines(tmp_path: Path) -> None:
-    path = written(tmp_path / "p.jsonl", VQA, {**VQA, "dataset": "slake"}, {**VQA, "output": "right"})
-    with pytest.raises(InputError, match=r"p.jsonl:3: id 1 of vqa_rad stands in line 1 too"):
+    path = written(tmp_path / "p.jsonl", {**VQA, "dataset": "slake"}, VQA, {**VQA, "output": "right"})
+    with pytest.raises(InputError, match=r"p.jsonl:3: id 1 of vqa_rad stands in line 2 too"):
         read_predictions(path)
 
 
-def test_a_file_named_after_a_data_set_holds_no_other(tmp_path: Path) -> None:
+def test_a_file_holds_no_stray_item_of_another_data_set(tmp_path: Path) -> None:
     other = {**VQA, "id": "2", "dataset": "slake"}
     with pytest.raises(InputError, match=r"vqa_rad.jsonl:2: 2 is of slake, vqa_rad is expected here"):
         read_predictions(written(tmp_path / "vqa_rad.jsonl", VQA, other))
@@ -123,6 +128,8 @@ def test_a_file_named_after_a_data_set_holds_no_other(tmp_path: Path) -> None:
     assert len(read_predictions(mixed)) == 2
     with pytest.raises(InputError, match=r"all.jsonl:1: 1 is of vqa_rad, slake is expected"):
         read_predictions(mixed, "slake")
+    with pytest.raises(InputError, match=r"all.jsonl:2: 2 is the only item of slake among 2 of vqa_rad: remove it"):
+        read_predictions(written(tmp_path / "all.jsonl", VQA, other, {**VQA, "id": "3"}))
 
 
 def test_a_last_line_that_was_cut_off(tmp_path: Path) -> None:

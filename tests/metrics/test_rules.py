@@ -55,6 +55,10 @@ def test_each_line_gets_the_rules_of_its_data_set_in_file_order() -> None:
     assert found[5]["choice_letter"] is False and found[5]["choice_likelihood"] is None
     assert [found[6][r] for r in ("open_exact", "open_recall", "open_nearest")] == [False, 0.0, False]  # never None
     assert found[7]["open_exact"] is True and found[7]["open_nearest"] is True
+    [lost] = verdicts([line(0, "pmc_vqa", "blank", "B: foreign", "foreign", choices=CHOICES)])  # gold is no choice
+    assert lost["blank_exact"] is True and lost["blank_nearest"] is False
+    [empty] = verdicts([line(0, "slake", "open", "", "")])
+    assert [empty[r] for r in RULES["slake"][:4]] == [False, 0.0, False, False]
 
 
 def test_open_nearest_knows_the_golds_of_its_own_data_set_or_the_lines_choices() -> None:

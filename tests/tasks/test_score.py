@@ -60,9 +60,8 @@ def test_bad_files_end_in_one_line(tmp_path: Path) -> None:
     )
     assert not (tmp_path / "out" / "scores.jsonl").exists()
     assert "predictions is not set" in run("task=score", out, fails=True)
-    assert "slake: 24 of 24 items" not in run(
-        "task=score", f"predictions={path}", "task.dataset=slake", out, fails=True
-    )
+    told = run("task=score", f"predictions={written(path, LINES)}", "task.dataset=slake", out, fails=True)
+    assert f"{path}:4: item 3 is of pmc_vqa, slake is expected here" in told
 
 
 def test_a_benchmark_can_be_asked_for_as_a_whole(tmp_path: Path) -> None:
@@ -113,6 +112,9 @@ def test_other_items_are_no_comparison(tmp_path: Path, capsys: pytest.CaptureFix
         paired(LINES[:2], LINES[2:], names, True)
     with pytest.raises(InputError, match=r"item 0 of slake: answer is 'CT' in a, 'MR' in b"):
         paired(LINES[:1], [{**LINES[0], "answer": "MR"}], names, False)
+    mau = {**LINES[0], "dataset": "mau", "source": "s", "category": "cyst", "gold_boxes": [[0, 0, 4, 4]]}
+    with pytest.raises(InputError, match=r"item 0 of mau: gold_boxes is \[\[0, 0, 4, 4\]\] in a"):
+        paired([mau], [{**mau, "gold_boxes": [[0, 0, 4, 5]]}], names, False)
     with pytest.raises(InputError, match="item 0 of slake: split_file is"):
         paired(LINES[:1], [{**LINES[0], "split_file": "train.json"}], names, False)
 

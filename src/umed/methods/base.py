@@ -14,6 +14,7 @@ from umed.chat import Prompt
 from umed.errors import InputError, positive
 from umed.metrics.lines import answer_lines
 from umed.metrics.mau import mau_metrics
+from umed.metrics.mentions import NO_ALIASES
 from umed.models.policy import Policy
 
 SCHEDULES = tuple(s.value for s in SchedulerType)
@@ -31,6 +32,7 @@ class Method(L.LightningModule):
         batch_size: records a batch.
         max_skipped: steps in a row that are not finite before the run stops.
         val_samples: records of the validation split that are answered after each checkpoint interval.
+        synonyms: category -> other names that count as naming it, in validation.
     """
 
     stage = ""
@@ -54,6 +56,7 @@ class Method(L.LightningModule):
         max_skipped: int = 3,
         max_new_tokens: int = 256,
         val_samples: int = 64,
+        synonyms: Mapping[str, Sequence[str]] = NO_ALIASES,
     ) -> None:
         super().__init__()
         for name, value in {
@@ -79,7 +82,7 @@ class Method(L.LightningModule):
         self.epochs, self.steps = epochs, steps
         self.schedule, self.warmup, self.betas = schedule, warmup, (float(betas[0]), float(betas[1]))
         self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
-        self.max_new_tokens, self.val_samples = max_new_tokens, val_samples
+        self.max_new_tokens, self.val_samples, self.synonyms = max_new_tokens, val_samples, synonyms
         self.updates_per_batch = 1
         self.max_skipped, self.skipped = max_skipped, 0
         self.iteration = 0
@@ -175,7 +178,8 @@ class Method(L.LightningModule):
         self.answered: list[dict] = []
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict({f"val/{k}": v for k, v in mau_metrics(self.answered).items()}, batch_size=len(self.answered))
+        found = mau_metrics(self.answered, synonyms=self.synonyms)
+        self.log_dict({f"val/{name}": value for name, value in found.items()}, batch_size=len(self.answered))
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Trained weights only: a checkpoint does not repeat the base model."""

@@ -8,11 +8,13 @@ from umed.metrics.nearest import nearest
 from umed.metrics.normalize import norm
 
 LETTERS = "ABCD"
-_INSIDE = re.compile(r"<answer>(.*?)</answer>|\\boxed\{([^{}]*)\}", re.DOTALL | re.IGNORECASE)
-_AROUND = " \t\r\n\f\v\u00a0\"'`*\u201c\u201d\u2018\u2019"
+_INSIDE = re.compile(  # looked ahead for, so that one inside another is found too
+    r"(?=<answer>(.*?)</answer>|\\boxed\{((?:[^{}]|\{[^{}]*\})*)\})", re.DOTALL | re.IGNORECASE
+)
+_AROUND = re.compile(r"^[\s\"'`*\u2018-\u201d]+|[\s\"'`*\u2018-\u201d]+$")
 _WHOLE = re.compile(r"\(([A-D])\)|\[([A-D])\]|\{([A-D])\}|([A-D])[.:),]?", re.IGNORECASE)
 _START = re.compile(r"[(\[]?([A-D])[.:)\]]")
-_SAID = re.compile(r"(?i:\b(?:answer\s+is|answer\s*:|option|choice))[\s:*\"'`(\[]*([A-D])(?!\w)")
+_SAID = re.compile(r"(?i:\b(?:answer\s*:|(?:answer\s+is|option|choice)(?!\w)))[\s:*\"'`(\[]*([A-D])(?!\w)")
 
 
 @lru_cache(maxsize=8)  # the rules of one item ask for the same
@@ -26,6 +28,11 @@ def without_prefix(choices: Sequence[str]) -> list[str]:
     return list(_without_prefix(tuple(choices)))
 
 
+def plain(text: str) -> str:
+    """A gold text that is none of the choices, without its `B:`, stripped."""
+    return re.sub(rf"^\s*[{LETTERS}]\s*:", "", text).strip()
+
+
 def _prefix(position: int, choice: str, marks: str) -> re.Match[str] | None:
     return re.match(rf"\s*{LETTERS[position]}\s*{marks}", choice) if position < len(LETTERS) else None
 
@@ -37,14 +44,18 @@ def gold_index(answer: str, choices: Sequence[str], letter_first: bool = True) -
         letter_first: a single letter is a letter even if a choice's text is the same; for `choice` items.
     """
     texts, wanted = without_prefix(choices), answer.strip()
-    by_letter = LETTERS.find(wanted.upper()) if len(wanted) == 1 else -1
+    by_letter = LETTERS.find(wanted[:1].upper()) if re.fullmatch("[A-Da-d][.:)]?", wanted) else -1
     if by_letter >= 0 and letter_first:
         return by_letter
     for known in (list(choices), [c.strip() for c in choices], texts, list(map(norm, texts))):
         for said in (answer, wanted, norm(wanted)):
             if said in known:
                 return known.index(said)
-    return by_letter if by_letter >= 0 else None
+    if by_letter >= 0:
+        return by_letter
+    place = LETTERS.find(wanted[:1])
+    own = _prefix(place, wanted, "[:.)]") if wanted and place >= 0 else None
+    return place if own and norm(wanted[own.end() :]) == norm(texts[place]) else None
 
 
 def read_letter(output: str, choices: Sequence[str]) -> int | None:
@@ -54,7 +65,7 @@ def read_letter(output: str, choices: Sequence[str]) -> int | None:
     the like, all of them the same X; the text of exactly one choice. Of `<answer>` tags and boxes the last counts.
     """
     inside = _INSIDE.findall(output)
-    text = ("".join(inside[-1]) if inside else output).strip(_AROUND)
+    text = _AROUND.sub("", "".join(inside[-1]) if inside else output)
     if whole := _WHOLE.fullmatch(text):
         return LETTERS.index("".join(g or "" for g in whole.groups()).upper())
     if start := _START.match(text):

@@ -76,17 +76,6 @@ def grouped_intervals(
     return found
 
 
-def mean_interval(
-    values: Sequence[float], groups: Sequence[str], draws: int = 2000, level: float = 0.95, seed: int = 0
-) -> tuple[float, float, float] | None:
-    """Mean, low and high of one rule's verdicts; None where all items are of one group, or there is none."""
-    if not len(values):
-        return None
-    column = np.asarray(values, float)[:, None]
-    low, high = grouped_intervals(column, groups, draws, level, seed)[0]
-    return None if np.isnan(low) else (float(column.mean()), float(low), float(high))
-
-
 def mcnemar(only_first: int, only_second: int) -> float:
     """Exact two-sided p of McNemar's test: items that one run alone has right, as tosses of a fair coin."""
     count = only_first + only_second

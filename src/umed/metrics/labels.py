@@ -29,7 +29,7 @@ def gold_label(answer: object, names: Sequence[str]) -> int:
     Raises:
         ValueError: neither.
     """
-    text = str(answer).strip()
+    text = str(int(answer) if isinstance(answer, float) and answer.is_integer() else answer).strip()
     if text in names:
         return names.index(text)
     if text.isdecimal() and int(text) < len(names):

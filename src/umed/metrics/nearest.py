@@ -18,6 +18,8 @@ _PAIRS = 4_000_000  # of outputs and candidates whose bounds are in memory at a 
 
 def nearest(output: str, candidates: Sequence[str]) -> int | None:
     """The position of the nearest candidate; None where nothing is alike."""
+    if not output:  # difflib finds two empty texts alike, and no answer is no right one
+        return None
     if len(output) < _LONG and output in candidates:  # only an equal text has the ratio 1
         return list(candidates).index(output)
     matcher: SequenceMatcher[str] = SequenceMatcher(None, "", output)
@@ -37,11 +39,11 @@ def are_nearest(outputs: Sequence[str], golds: Sequence[str], candidates: Sequen
     """
     place = {c: k for k, c in reversed(list(enumerate(candidates)))}
     pairs = list(dict.fromkeys(zip(outputs, golds, strict=True)))
-    distinct = list(dict.fromkeys(output for output, gold in pairs if gold in place))
+    pairs = [(output, gold) for output, gold in pairs if output and gold in place]  # nothing said is never right
+    distinct = list(dict.fromkeys(output for output, _ in pairs))
     wanted: dict[str, list[str]] = {output: [] for output in distinct}
     for output, gold in pairs:
-        if gold in place:
-            wanted[output].append(gold)
+        wanted[output].append(gold)
     found: dict[tuple[str, str], bool] = {}
     lengths = np.array([len(c) for c in candidates])
     rows = max(1, _PAIRS // max(1, len(candidates)))
@@ -61,8 +63,7 @@ class _Duel:
     def __init__(self, output: str, candidates: Sequence[str], common_C: np.ndarray, lengths_C: np.ndarray) -> None:
         self.output, self.candidates = output, candidates
         total_C = lengths_C + len(output)
-        with np.errstate(invalid="ignore"):
-            self.bound_C = np.where(total_C > 0, 2.0 * common_C / total_C, 1.0)  # as difflib rounds it
+        self.bound_C = 2.0 * common_C / total_C  # as difflib rounds it
         self.matcher: SequenceMatcher[str] = SequenceMatcher(None, "", output)
 
     def ratio(self, c: int) -> float:

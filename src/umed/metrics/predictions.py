@@ -2,10 +2,12 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from umed.boxes import Box, BoxError
 from umed.errors import InputError
 from umed.metrics import choice
 from umed.metrics.labels import LABELS, gold_label
@@ -63,13 +65,20 @@ def read_predictions(path: Path, dataset: str | None = None) -> list[Line]:
             lines.append(line)
     if not lines:
         raise InputError(f"{path}: empty: one JSON object a line is expected, see README")
+    (most, count), *others = Counter(line["dataset"] for line in lines).most_common()
+    for (dataset, item), number in first.items():
+        if count > 1 and (dataset, 1) in others:
+            raise InputError(
+                f"{path}:{number}: {item} is the only item of {dataset} among {count} of {most}: remove it, or give "
+                "each data set a file"
+            )
     return lines
 
 
 def _parsed(text: bytes) -> Line:
     cut = "the last line is cut off: the program that wrote it was stopped; finish it or remove the line"
     try:
-        line = json.loads(text, object_pairs_hook=_unique)
+        line = json.loads(text, object_pairs_hook=_unique, parse_int=_whole)
         if b"\\u" in text:  # an escape can name half of a character
             json.dumps(line, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -83,6 +92,12 @@ def _parsed(text: bytes) -> Line:
     if not isinstance(line, dict):
         raise ValueError(f"a JSON object is expected, found {type(line).__name__}")
     return line
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > 18:
+        raise ValueError(f"a number of {len(digits)} digits, {digits[:12]}...: no measure is that large, correct it")
+    return int(digits)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -151,6 +166,14 @@ def _check_mau(line: Line) -> None:
             raise ValueError(f"{line['id']}: no {name}: {what} is expected in a line of mau")
         if not fits(line[name]):
             raise ValueError(f"{line['id']}: {name} is {_short(line[name])}: {what} is expected")
+    for box in line["gold_boxes"]:
+        try:
+            Box.from_xyxy(box, line["width"], line["height"])
+        except BoxError as error:
+            raise ValueError(
+                f"{line['id']}: gold_boxes has {_short(box)} in a picture of {line['width']} x {line['height']} "
+                f"({error.reason}): [x0, y0, x1, y1] in pixels is expected"
+            ) from None
     if not _is_texts(line.get("categories", [])):
         raise ValueError(f"{line['id']}: categories is {_short(line['categories'])}: a list of names is expected")
 

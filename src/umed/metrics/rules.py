@@ -30,7 +30,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "pmc_vqa": PMC,
     **{dataset: MEDMNIST for dataset in labels.LABELS},
 }
-OPEN = {"open_exact": vqa.open_exact, "open_recall": vqa.open_recall}
+OPEN = {"open_exact": vqa.open_exact, "open_recall": vqa.open_recall, "open_recall75": vqa.open_recall75}
 CLOSED = {"closed_exact": vqa.closed_exact, "closed_contains": vqa.closed_contains}
 
 
@@ -116,9 +116,7 @@ def _vqa(lines: Sequence[Line], compat: Sequence[str]) -> list[Verdict]:
         output, gold = line["output"], str(line["answer"])
         verdict: Verdict = dict.fromkeys(VQA)
         if line["answer_type"] == "open":
-            recall = vqa.open_recall(output, gold)
-            verdict |= {"open_exact": vqa.open_exact(output, gold), "open_recall": recall}
-            verdict |= {"open_recall75": recall >= vqa.ENOUGH, "open_nearest": nearest}
+            verdict |= {rule: judge(output, gold) for rule, judge in OPEN.items()} | {"open_nearest": nearest}
         else:
             verdict |= {rule: judge(output, gold) for rule, judge in CLOSED.items()}
         for name in compat:
@@ -172,7 +170,7 @@ def _pmc_vqa(lines: Sequence[Line]) -> list[Verdict]:
             if line["scores"]:
                 verdict["choice_likelihood"] = choice.choice_likelihood(line["scores"], gold)
         else:
-            text = str(line["answer"]).strip() if gold is None else choice.without_prefix(choices)[gold]
+            text = choice.plain(str(line["answer"])) if gold is None else choice.without_prefix(choices)[gold]
             verdict["blank_exact"] = choice.blank_exact(output, text)
             verdict["blank_nearest"] = choice.blank_nearest(output, text, choices)
         found.append(verdict)

@@ -3,7 +3,7 @@
 Sums go over all processes. Where no item had a verdict, `compute` gives NaN, as torchmetrics does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from umed.errors import InputError
 from umed.metrics import labels, rules
+from umed.metrics.mentions import NO_ALIASES
 from umed.questions import kind
 
 Line = dict[str, Any]
@@ -25,18 +26,26 @@ class RuleMetric(Metric):
     Args:
         dataset: lines of others are passed over.
         rule: one of `rules.RULES[dataset]` that judges item by item; for `auc` take `AucMetric`.
+        synonyms, named: of MAU's accuracy, see `mau.verdicts`.
     """
 
     full_state_update = False
     total: Tensor
     count: Tensor
 
-    def __init__(self, dataset: str, rule: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        dataset: str,
+        rule: str,
+        synonyms: Mapping[str, Sequence[str]] = NO_ALIASES,
+        named: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         known = [r for r in rules.RULES.get(kind(dataset), ()) if r != "auc"]
         if rule not in known:
             raise InputError(f"{dataset}/{rule} is no rule of single items: choose of {', '.join(known) or 'none'}")
-        self.dataset, self.rule = dataset, rule
+        self.dataset, self.rule, self.synonyms, self.named = dataset, rule, synonyms, named
         self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
@@ -47,7 +56,8 @@ class RuleMetric(Metric):
             raise InputError(
                 "open_nearest of a batch needs each line's choices: give the candidates, or score the file"
             )
-        values = [float(v) for verdict in rules.verdicts(own) if (v := verdict[self.rule]) is not None]
+        found = rules.verdicts(own, synonyms=self.synonyms, named=self.named)
+        values = [float(v) for verdict in found if (v := verdict[self.rule]) is not None]
         self.total += sum(values)
         self.count += len(values)
 

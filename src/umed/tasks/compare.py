@@ -19,7 +19,7 @@ from umed.metrics.results import pictures
 from umed.records import write_jsonl, write_whole
 
 Key = tuple[str, str]
-SAME = ("answer", "answer_type", "split_file", "choices")
+SAME = ("answer", "answer_type", "split_file", "choices", "source", "category", "gold_boxes", "width", "height")
 
 
 def compare(cfg: DictConfig) -> None:
@@ -35,7 +35,10 @@ def compare(cfg: DictConfig) -> None:
     first, second = (read_predictions(Path(path), cfg.task.dataset) for path in given)
     pairs = paired(first, second, given, cfg.task.common)
     options = {"compat": list(cfg.task.compat), "synonyms": cfg.data.synonyms, "named": cfg.task.named}
-    found = [rules.verdicts([pair[k] for pair in pairs], **options) for k in (0, 1)]
+    found = []
+    for k, lines in enumerate((first, second)):  # each file whole: its gold answers are what open_nearest chooses from
+        judged = dict(zip(map(_key, lines), rules.verdicts(lines, **options), strict=True))
+        found.append([judged[_key(pair[k])] for pair in pairs])
     rows = differences(pairs, found, cfg.task.draws)
     run = Path(cfg.paths.run_dir)
     flat = {f"{name}/{part}": value for name, row in rows.items() for part, value in row.items()}
@@ -46,6 +49,10 @@ def compare(cfg: DictConfig) -> None:
     _print(rows, given)
     _print_examples(pairs, found, cfg.task.examples)
     print(f"-> {run / 'compare.json'}   {run / 'compare.jsonl'}")
+
+
+def _key(line: Line) -> Key:
+    return line["dataset"], line["id"]
 
 
 def paired(
@@ -59,7 +66,7 @@ def paired(
     Raises:
         InputError: such items otherwise, no common one, or items that are not the same.
     """
-    here, there = ({(line["dataset"], line["id"]): line for line in lines} for lines in (first, second))
+    here, there = ({_key(line): line for line in lines} for lines in (first, second))
     alone = [sorted(here.keys() - there.keys()), sorted(there.keys() - here.keys())]
     both = [key for key in here if key in there]
     for name, keys in zip(names, alone, strict=True):
@@ -74,10 +81,11 @@ def paired(
         raise InputError(f"{names[0]} and {names[1]} have no item in common: compare runs on the same items")
     for key in both:
         for field in SAME:
-            if here[key][field] != there[key][field]:
+            one, two = here[key].get(field), there[key].get(field)
+            if one != two:
                 raise InputError(
-                    f"{key[1]} of {key[0]}: {field} is {here[key][field]!r} in {names[0]}, {there[key][field]!r} in "
-                    f"{names[1]}: they are not answers to the same item"
+                    f"{key[1]} of {key[0]}: {field} is {one!r} in {names[0]}, {two!r} in {names[1]}: they are not "
+                    "answers to the same item"
                 )
     return [(here[key], there[key]) for key in both]
 
