@@ -1,7 +1,6 @@
 """Benchmark questions as batches: each once and in order, at most so many, and with the picture they should have."""
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,14 +111,6 @@ def test_two_benchmarks_that_give_the_same_data_set_are_refused(
     with pytest.raises(InputError, match="a and b both give phantom_vqa_rad"):
         BenchmarkDataModule({"a": drawn, "b": drawn}, processor, protocol)
     BenchmarkDataModule({"real": first, "phantom": drawn}, processor, protocol)  # a stand-in goes beside the real one
-
-
-def test_an_id_that_occurs_twice_is_refused(processor: FamilyProcessor, protocol: Protocol) -> None:
-    twice = [question(0), question(1), replace(question(2), id="0")]
-    with pytest.raises(InputError, match=r"slake: id 0 occurs twice in test\.json"):
-        BenchmarkDataModule({"slake": Listed(twice)}, processor, protocol)
-    both = Listed([question(0), question(0, "vqa_rad")])  # one id in two data sets is fine
-    assert len(BenchmarkDataModule({"both": both}, processor, protocol).items) == 2
 
 
 def test_at_most_takes_as_many_of_each_data_set_evenly_over_its_types(

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from umed.data.leaks import Shown, digests, leaked, leaks, pixel_digest
+from umed.errors import InputError
 
 
 def picture(seed: int, size: tuple[int, int] = (8, 6)) -> Image.Image:
@@ -28,10 +30,10 @@ def test_the_report_counts_pictures_and_items() -> None:
         "a": {
             "pictures": 3,
             "items": 4,
-            "own_train": {"pictures": 1, "items": 2},
-            "mau_train": {"pictures": 2, "items": 2},
+            "own_train": {"pictures": 1, "items": 2, "unread": 0},
+            "mau_train": {"pictures": 2, "items": 2, "unread": 0},
         },
-        "b": {"pictures": 1, "items": 1, "mau_train": {"pictures": 0, "items": 0}},
+        "b": {"pictures": 1, "items": 1, "mau_train": {"pictures": 0, "items": 0, "unread": 0}},
     }
     assert [(x["id"], x["where"], x["found"]) for x in lines] == [
         ("q1", "own_train", "t1"),
@@ -39,7 +41,19 @@ def test_the_report_counts_pictures_and_items() -> None:
         ("q3", "mau_train", "r2"),
         ("q4", "mau_train", "r1"),
     ]
-    assert leaked(lines, "own_train") == {"a": {"q1", "q2"}}
+    assert leaked(lines) == {"a": {"q1", "q2", "q3", "q4"}}
+
+
+def test_a_missing_training_picture_is_counted_and_a_missing_test_picture_refused() -> None:
+    def gone() -> Image.Image:
+        raise InputError("no picture gone.png")
+
+    train = [*shown("a", t1=1), Shown("t2", "gone.png", "a", gone)]
+    summary, lines = leaks({"a": shown("a", q1=1)}, {"a": {"own_train": train}})
+    found = {"pictures": 1, "items": 1, "unread": 1, "first_unread": "no picture gone.png"}
+    assert summary["a"]["own_train"] == found and [x["found"] for x in lines] == ["t1"]
+    with pytest.raises(InputError, match=r"no picture gone.png"):
+        leaks({"a": train}, {})
 
 
 def test_each_picture_is_opened_once() -> None:

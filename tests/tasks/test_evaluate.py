@@ -175,14 +175,9 @@ def test_test_pictures_that_are_in_training_are_told(evaluated: Run) -> None:
     ids = {q.id for q in drawn.train()}
     assert all(x["found"] in ids for x in own)
     summary = json.loads((evaluated.folder / "leaks.json").read_text())
-    assert list(summary) == ["mau", *BENCHMARKS] and summary["mau"].keys() == {
-        "pictures",
-        "items",
-        "mau_train",
-        "asked",
-    }
+    assert list(summary) == ["mau", *BENCHMARKS] and summary["mau"].keys() == {"pictures", "items", "mau_train"}
     for dataset in BENCHMARKS:
-        assert summary[dataset].keys() == {"pictures", "items", "own_train", "mau_train", "asked"}
+        assert summary[dataset].keys() == {"pictures", "items", "own_train", "mau_train"}
         assert summary[dataset]["items"] == sum(q.dataset == dataset for q in drawn.questions())
         assert summary[dataset]["own_train"]["items"] == sum(d == dataset for d, _ in expected)
         assert f"test pictures of {dataset} " in evaluated.shown
@@ -285,14 +280,27 @@ def test_batches_answer_as_one_question_at_a_time(
     assert count == 2 * 3 + 1 and len({x["output"] for own in alone.values() for x in own}) > 1
 
 
-def test_leaks_are_looked_for_once(
+def test_leaks_without_mau(
     small: Callable[..., BenchmarkDataModule], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module, cfg = small(), OmegaConf.create({"data": {"evaluate": {"split": "test"}, "prepare": {"workers": 2}}})
-    first = leaked_items(cfg, None, module, tmp_path)
+    cfg = OmegaConf.create({"init_from": None, "data": {"evaluate": {"split": "test"}, "prepare": {"workers": 2}}})
+    first = leaked_items(cfg, None, small(), tmp_path)
     assert set(first) == set(BENCHMARKS) and capsys.readouterr().out.count("leak: ") == len(BENCHMARKS)
     assert all("mau_train" not in of for of in json.loads((tmp_path / "leaks.json").read_text()).values())
-    assert leaked_items(cfg, None, module, tmp_path) == first and not capsys.readouterr().out
+    cfg.init_from = str(tmp_path / "adapter")
+    assert leaked_items(cfg, None, small(), tmp_path) == first
+    assert "adapter was trained on are not known" in capsys.readouterr().out
+
+
+def test_the_records_that_a_run_was_trained_on_are_compared_without_mau_too(
+    evaluated: Run, small: Callable[..., BenchmarkDataModule], tmp_path: Path
+) -> None:
+    cfg = OmegaConf.create({"data": {"evaluate": {"split": "test"}, "prepare": {"workers": 2}}})
+    for beside in ("adapter", "adapter/sft", "."):
+        cfg.init_from = str(evaluated.folder / beside)
+        leaked_items(cfg, None, small(), tmp_path)
+        summary = json.loads((tmp_path / "leaks.json").read_text())
+        assert all(of["mau_train"] == {"pictures": 0, "items": 0, "unread": 0} for of in summary.values())
 
 
 def test_benchmarks_alone(evaluated: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -337,16 +345,6 @@ def test_an_unknown_row_is_refused_before_anything_is_done(tmp_path: Path) -> No
         with pytest.raises(InputError, match=r"data\.evaluate\.sanity=blurred: choose majority, question_prior, black"):
             call(cfg)
     assert not list(tmp_path.iterdir())
-
-
-def test_other_items_in_the_same_folder_are_looked_at_anew(
-    small: Callable[..., BenchmarkDataModule], tmp_path: Path
-) -> None:
-    cfg = OmegaConf.create({"data": {"evaluate": {"split": "test"}, "prepare": {"workers": 2}}})
-    whole = leaked_items(cfg, None, small(), tmp_path / "whole")
-    leaked_items(cfg, None, small(at_most=1), tmp_path / "both")
-    assert leaked_items(cfg, None, small(), tmp_path / "both") == whole
-    assert (tmp_path / "both" / "leaks.json").read_text() == (tmp_path / "whole" / "leaks.json").read_text()
 
 
 def test_an_earlier_evaluation_leaves_no_file(tmp_path: Path) -> None:

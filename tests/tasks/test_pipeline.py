@@ -56,7 +56,8 @@ def test_real_slices_go_through_the_whole_pipeline(tmp_path: Path) -> None:
     out = finish(
         start(
             "trainer=smoke", "data/source=[folder]", f"data.source.folder.root={REAL}", "data.source.folder.name=real",
-            f"hydra.run.dir={tmp_path / 'run'}", "data.split.fractions=[0.6,0.2,0.2]", "logger=csv", "data/benchmark=[]",
+            f"hydra.run.dir={tmp_path / 'run'}", "data.split.fractions=[0.6,0.2,0.2]", "logger=csv",
+            "data/benchmark=[]",
         )
     )  # fmt: skip
     assert "real" in out and "SYNTHETIC" not in out

@@ -1,6 +1,6 @@
 """Benchmark questions as encoded prompts: any selection of data sets in one pass."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -61,7 +61,7 @@ class BenchmarkDataModule(L.LightningDataModule):
         num_workers: of the data loaders.
 
     Raises:
-        InputError: a data set that two benchmarks give, or an id that occurs twice.
+        InputError: a data set that two benchmarks give.
     """
 
     def __init__(
@@ -85,12 +85,7 @@ class BenchmarkDataModule(L.LightningDataModule):
                 owners[dataset] = name
         self.items: list[tuple[Question, Benchmark]] = []
         for benchmark in self.benchmarks.values():
-            questions = benchmark.questions()
-            counts = Counter((q.dataset, q.id, q.split_file) for q in questions)
-            for (dataset, item, file), count in counts.items():
-                if count > 1:
-                    raise InputError(f"{dataset}: id {item} occurs twice in {file}")
-            self.items += [(question, benchmark) for question in _spread(questions, at_most)]
+            self.items += [(question, benchmark) for question in _spread(benchmark.questions(), at_most)]
 
     @property
     def questions(self) -> list[Question]:

@@ -69,6 +69,8 @@ def look(root: Path, image: str, window: tuple[float, float, float] | None = Non
 
 def check_inside(root: Path, image: str) -> None:
     """Raise `Unusable` where the path climbs out of the root, by its name or through a link."""
+    if "\0" in image:
+        raise Unusable("malformed", f"{image!r} is no path of a file")
     real = Path(os.path.realpath(root / image))  # Path.resolve raises where links go round in a circle
     if Path(image).is_absolute() or not real.is_relative_to(os.path.realpath(root)):
         raise Unusable("malformed", f"{image} leads out of {root}: move the picture there")

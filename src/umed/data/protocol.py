@@ -1,13 +1,11 @@
 """What a model is asked about a benchmark's item, and which answers its likelihoods are compared of."""
 
-import re
 from string import Formatter
 
 from umed.errors import InputError
+from umed.metrics.choice import LETTERS, without_prefix
 from umed.questions import Question
 
-LETTERS = "ABCD"
-_PREFIX = re.compile(r"^\s*[A-Da-d]\s*[:.)]\s*")
 _FIELDS = {
     "open": {"question"},
     "closed": {"question"},
@@ -55,23 +53,18 @@ class Protocol:
         fields = {"question": question.question, "labels": ", ".join(choices)}
         if question.answer_type == "choice":
             fields |= dict(zip(LETTERS, choices, strict=True))
-            fields |= dict(zip(LETTERS.lower(), map(without_prefix, choices), strict=True))
+            fields |= dict(zip(LETTERS.lower(), without_prefix(choices), strict=True))
         return self.queries[question.answer_type].format_map(fields)
 
     def candidates(self, question: Question) -> dict[str, str]:
         """Label -> the answer text whose likelihood stands for it; empty where nothing is to choose from."""
         choices = question.choices or ()
         if question.answer_type == "choice":
-            texts = zip(LETTERS, map(without_prefix, choices), strict=True)
+            texts = zip(LETTERS, without_prefix(choices), strict=True)
             return {letter: self.answers["choice"].format(letter=letter, text=text) for letter, text in texts}
         if question.answer_type == "label":
             return {label: self.answers["label"].format(label=label) for label in choices}
         return {}
-
-
-def without_prefix(choice: str) -> str:
-    """The text of a choice without its `B:`."""
-    return _PREFIX.sub("", choice).strip()
 
 
 def _check(option: str, text: str) -> None:

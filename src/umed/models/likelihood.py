@@ -16,7 +16,8 @@ def class_probabilities(
 ) -> list[dict[str, float]]:
     """softmax over the labels of the mean log-probability of an answer token, its end left out.
 
-    All labels of all prompts are one batch; each prompt is read, and its picture encoded, once.
+    Of the model's own distribution, whatever the temperature that it samples with. All labels of all prompts are one
+    batch; each prompt is read, and its picture encoded, once.
 
     Args:
         candidates: of each prompt, label -> answer text; as many for each.
@@ -31,7 +32,7 @@ def class_probabilities(
         raise InputError("data.protocol: a label's answer text is empty: nothing is there to be likely")
     ids, mask = _right_padded(rows, policy.processor.pad_id, policy.device)
     with generating(policy):
-        logp_BT = policy.score(prompts, ids, mask, values=False).logp_BT
+        logp_BT = policy.score(prompts, ids, mask, values=False, plain=True).logp_BT
     mean_B = (logp_BT * mask).sum(1) / mask.sum(1)
     shares_QL = mean_B.view(-1, count).softmax(-1).double().cpu()
     return [dict(zip(c, row, strict=True)) for c, row in zip(candidates, shares_QL.tolist(), strict=True)]

@@ -161,12 +161,14 @@ class Policy(nn.Module):
         name_BN: Tensor | None = None,
         *,
         values: bool = True,
+        plain: bool = False,
     ) -> Scores:
         """Log-probability, entropy and value of given answer tokens, teacher-forced; differentiable.
 
         Args:
             name_BN: rows of the answer pass whose attention is wanted (token t stands in row t + 1), -1 = none.
             values: whether the critic is asked; without it V is 0.
+            plain: of the model's own distribution, at temperature 1 and with no token suppressed.
 
         Only answer positions pass the language-model head. Entries beyond `mask_BT` are meaningless, but finite.
         """
@@ -186,7 +188,8 @@ class Policy(nn.Module):
         with recording(recorder) if wanted else nullcontext():
             hidden = self.reader.read(prompts, ids_BT, mask_BT, recorder, none if name_BN is None else name_BN)
         state = hidden[:, :-1]
-        logp, spread = answer_scores(state, ids_BT, mask_BT, self.head, self.temperature, self.processor.suppressed_ids)
+        temperature, suppressed = (1.0, ()) if plain else (self.temperature, self.processor.suppressed_ids)
+        logp, spread = answer_scores(state, ids_BT, mask_BT, self.head, temperature, suppressed)
         attention = recorder.pooled() if wanted else state.new_zeros(len(ids_BT), 0, 0)
         judged = self.critic(prompts, ids_BT, mask_BT, state) if values else torch.zeros_like(logp)
         return Scores(logp, spread, judged, attention)

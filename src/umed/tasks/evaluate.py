@@ -1,7 +1,7 @@
 """`task=evaluate`: answer MAU's test split and the benchmarks, and measure, the sanity rows beside each result."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,15 +17,17 @@ from umed.errors import InputError, chosen, number, positive
 from umed.metrics import rules
 from umed.metrics.files import update_metrics
 from umed.metrics.mau import Line, false_positives, mau_metrics
+from umed.metrics.predictions import read_predictions
 from umed.metrics.results import results
 from umed.metrics.sanity import majority, question_prior
 from umed.models.policy import Policy
-from umed.records import Record, read_records, write_jsonl, write_whole
+from umed.records import Record, write_jsonl, write_whole
 from umed.tasks.alone import batches_against_alone
 from umed.tasks.annotate import annotated
 from umed.tasks.answer import answer_controls, answer_mau, answer_questions
+from umed.tasks.exam import Exam
 from umed.tasks.fit import Data, build_policy, datamodule_of
-from umed.tasks.leaks import leaked_items
+from umed.tasks.score import notes
 from umed.tasks.table import print_results, print_table
 
 ROWS = ("majority", "question_prior", "black", "shuffled")
@@ -44,12 +46,15 @@ class Answered:
 def evaluate(cfg: DictConfig) -> None:
     """Evaluate a model (`model=...`) or a run (`init_from=...`)."""
     stage = "base" if cfg.init_from is None else "init_from"
-    data = annotated(cfg) if asks_mau(cfg) else None
-    metrics = evaluate_stage(cfg, data, stage, cfg.init_from, Path(cfg.paths.run_dir))
+    exam = Exam(cfg, annotated(cfg) if asks_mau(cfg) else None)
+    metrics = evaluate_stage(exam, stage, cfg.init_from)
     title = cfg.init_from or cfg.model.path
-    if data is not None:
+    if exam.data is not None:
         print_table(metrics, [stage], title=f"MAU {cfg.data.evaluate.split}, {title}")
     print_results(metrics, [stage], title=f"{title}, protocol {cfg.data.protocol.name}")
+    own = {name.removeprefix(f"{stage}/"): value for name, value in metrics.items()}
+    for note in notes(read_predictions(exam.run / "predictions" / stage), own):
+        print(note)
 
 
 def asks_mau(cfg: DictConfig) -> bool:
@@ -76,29 +81,25 @@ def asks_mau(cfg: DictConfig) -> bool:
         raise InputError(
             "nothing to evaluate: set data.evaluate.mau=true or choose benchmarks, 'data/benchmark=[slake]'"
         )
-    return bool(cfg.data.evaluate.mau)
+    if options.alone and not options.mau:
+        raise InputError(f"data.evaluate.alone={options.alone}: its queries are MAU's; set data.evaluate.mau=true")
+    return bool(options.mau)
 
 
-def evaluate_stage(
-    cfg: DictConfig, data: Data | None, stage: str, adapter: str | Path | None, run: Path
-) -> dict[str, float]:
+def evaluate_stage(exam: Exam, stage: str, adapter: str | Path | None) -> dict[str, float]:
     """Predictions to `predictions/<stage>/<dataset>.jsonl`, metrics to `metrics.json` under `<stage>/`.
 
     `scores/<dataset>.jsonl` keeps the verdict of every rule, `splits.json` the split file of each data set, its SHA-256
     and the protocol. Sanity rows go to `sanity/<dataset>.<row>.jsonl`, answers to normal pictures to
     `sanity/mau.controls.jsonl`. Sampling is seeded: a second call writes the same. The stage's W&B run gets metrics,
     examples and answers.
-
-    Args:
-        data: MAU's records; None leaves MAU out.
     """
-    module = benchmarks_of(cfg)
-    leaked = leaked_items(cfg, data, module, run) if cfg.data.evaluate.leaks else {}
+    cfg, data, module, run, leaked = exam.cfg, exam.data, exam.module, exam.run, exam.leaked
     device = "cuda" if torch.cuda.is_available() else "cpu"
     policy = build_policy(cfg, str(adapter) if adapter else None, 0.0, device)
     answered = Answered()
     if data is not None:
-        _ask_mau(cfg, policy, data, stage, run, answered)
+        _ask_mau(cfg, policy, data, exam.controls, stage, answered)
     if module is not None:
         _ask_benchmarks(cfg, policy, module, stage, answered)
     folder = run / "predictions" / stage
@@ -125,36 +126,9 @@ def evaluate_stage(
     return metrics
 
 
-def benchmarks_of(cfg: DictConfig) -> BenchmarkDataModule | None:
-    """The chosen benchmarks; None if there are none."""
-    chosen_ones = cfg.data.get("benchmark") or {}
-    if not chosen_ones:
-        return None
-    return BenchmarkDataModule(
-        {str(name): instantiate(benchmark) for name, benchmark in chosen_ones.items()},
-        instantiate(cfg.model.processor),
-        instantiate(cfg.data.protocol),
-        batch_size=cfg.data.evaluate.batch_size,
-        at_most=cfg.limits.eval_samples or cfg.data.evaluate.at_most,
-        num_workers=cfg.data.num_workers,
-    )
-
-
-def controls_of(cfg: DictConfig, data: Data, run: Path) -> list[Record]:
-    """Pictures known to be normal, of the file beside the records; none where there is no such file.
-
-    Raises:
-        InputError: the folder of their pictures is not known.
-    """
-    near = [run, *([Path(cfg.records).parent] if cfg.records else [])]
-    path = next((p / "controls.jsonl" for p in near if (p / "controls.jsonl").is_file()), None)
-    controls = read_records(path, controls=True) if path else []
-    if lost := sorted({c.source for c in controls} - data.roots.keys()):
-        raise InputError(f"{path}: no folder is known for {', '.join(lost)}: keep sources.json beside it or remove it")
-    return controls
-
-
-def _ask_mau(cfg: DictConfig, policy: Policy, data: Data, stage: str, run: Path, answered: Answered) -> None:
+def _ask_mau(
+    cfg: DictConfig, policy: Policy, data: Data, controls: Sequence[Record], stage: str, answered: Answered
+) -> None:
     options, module = cfg.data.evaluate, datamodule_of(cfg, data)
     asked = {
         "max_new_tokens": cfg.method.max_new_tokens,
@@ -171,7 +145,7 @@ def _ask_mau(cfg: DictConfig, policy: Policy, data: Data, stage: str, run: Path,
             answered.rows.setdefault(look, {})["mau"] = said
     if "majority" in options.sanity:
         answered.rows.setdefault("majority", {})["mau"] = majority(greedy)
-    answered.controls = answer_controls(policy, module, controls_of(cfg, data, run), options.split, stage, **asked)
+    answered.controls = answer_controls(policy, module, controls, options.split, stage, **asked)
 
 
 def _speed(cfg: DictConfig, policy: Policy, data: Data) -> dict[str, float]:

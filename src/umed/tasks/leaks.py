@@ -1,39 +1,41 @@
 """Which test pictures occur in training, for the data that a run evaluates: `leaks.json` and `leaks.jsonl`."""
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
+from umed.analysis import open_run
 from umed.data.benchmarks import BenchmarkDataModule
 from umed.data.leaks import Shown, leaked, leaks
 from umed.pictures import picture_of
 from umed.questions import Question
-from umed.records import Record, read_jsonl, write_jsonl, write_whole
+from umed.records import Record, write_jsonl, write_whole
 from umed.tasks.fit import Data
 
 OWN, MAU = "own_train", "mau_train"
+RECORDS = ("records.jsonl", "sources.json")
 
 
 def leaked_items(
     cfg: DictConfig, data: Data | None, module: BenchmarkDataModule | None, run: Path
 ) -> dict[str, set[str]]:
-    """Ids of the benchmarks' test items whose picture lies in the data set's own training part.
+    """Ids of the test items whose picture lies in the data set's own training part, or in MAU's.
 
-    The first call of a run hashes the pictures, prints what it found and writes it; later ones read it, if it is of the
-    same items.
+    Hashes the pictures, prints what it found and writes it.
     """
     tests, trains = _parts(cfg, data, module)
-    asked = {dataset: _fingerprint(test, trains[dataset]) for dataset, test in tests.items()}
-    path = run / "leaks.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if {dataset: of.get("asked") for dataset, of in known.items()} != asked:
-        _report(tests, trains, asked, cfg.data.prepare.workers or os.cpu_count() or 1, run)
-    return leaked(read_jsonl(run / "leaks.jsonl"), OWN)
+    summary, lines = leaks(tests, trains, cfg.data.prepare.workers or os.cpu_count() or 1)
+    for dataset, of in summary.items():
+        for where in trains.get(dataset, ()):
+            _tell(dataset, of, where, run)
+    write_jsonl(run / "leaks.jsonl", lines)
+    write_whole(run / "leaks.json", json.dumps(summary, indent=1) + "\n")
+    return leaked(lines)
 
 
 def _parts(
@@ -42,9 +44,9 @@ def _parts(
     """Test items of each data set, and the training parts that they may be in."""
     tests: dict[str, Sequence[Shown]] = {}
     trains: dict[str, dict[str, Sequence[Shown]]] = {}
-    tuned_on: list[Shown] = []
+    seen = data if data is not None else _trained_on(cfg.init_from)
+    tuned_on = [_of_record(r, seen) for r in seen.records if r.split == "train"] if seen else []
     if data is not None:
-        tuned_on = [_of_record(r, data) for r in data.records if r.split == "train"]
         tests["mau"] = [_of_record(r, data) for r in data.records if r.split == cfg.data.evaluate.split]
         trains["mau"] = {MAU: tuned_on}
     if module is not None:
@@ -59,32 +61,31 @@ def _parts(
     return tests, trains
 
 
-def _fingerprint(test: Sequence[Shown], trains: Mapping[str, Sequence[Shown]]) -> str:
-    """Of the items that are compared."""
-    named = [sorted((s.item, s.image, s.root) for s in part) for part in (test, *trains.values())]
-    return hashlib.sha256(json.dumps([sorted(trains), named]).encode()).hexdigest()[:16]
+def _trained_on(init_from: str | None) -> Data | None:
+    """The records that a run was trained on, of the folder that its adapter lies in."""
+    if init_from is None:
+        return None
+    near = [Path(init_from), *list(Path(init_from).resolve().parents)[:2]]
+    run = next((folder for folder in near if all((folder / name).is_file() for name in RECORDS)), None)
+    if run is None:
+        print(f"leaks: the records that {init_from} was trained on are not known: its run folder has them")
+        return None
+    found = open_run(run)
+    return Data(found.records, found.roots)
 
 
-def _report(
-    tests: Mapping[str, Sequence[Shown]],
-    trains: Mapping[str, Mapping[str, Sequence[Shown]]],
-    asked: Mapping[str, str],
-    workers: int,
-    run: Path,
-) -> None:
-    summary, lines = leaks(tests, trains, workers)
-    for dataset, of in summary.items():
-        of["asked"] = asked[dataset]
-    for dataset, of in summary.items():
-        for where in (name for name in of if isinstance(of[name], dict)):
-            count = of[where]
-            if count["items"]:
-                print(
-                    f"leak: {count['pictures']} of {of['pictures']} test pictures of {dataset} ({count['items']} of "
-                    f"{of['items']} items) are in {where}: see {run / 'leaks.jsonl'}"
-                )
-    write_jsonl(run / "leaks.jsonl", lines)
-    write_whole(run / "leaks.json", json.dumps(summary, indent=1) + "\n")  # last: what is there is complete
+def _tell(dataset: str, of: Mapping[str, Any], where: str, run: Path) -> None:
+    count = of[where]
+    if count["items"]:
+        print(
+            f"leak: {count['pictures']} of {of['pictures']} test pictures of {dataset} ({count['items']} of "
+            f"{of['items']} items) are in {where}: see {run / 'leaks.jsonl'}"
+        )
+    if count["unread"]:
+        print(
+            f"leaks: {count['unread']} training pictures of {where} of {dataset} cannot be opened and were not "
+            f"compared, the first: {count['first_unread']}"
+        )
 
 
 def _of_record(record: Record, data: Data) -> Shown:

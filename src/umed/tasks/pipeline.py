@@ -9,6 +9,7 @@ from umed.errors import InputError
 from umed.metrics.files import read_metrics
 from umed.tasks.annotate import annotated
 from umed.tasks.evaluate import asks_mau, evaluate_stage
+from umed.tasks.exam import Exam
 from umed.tasks.fit import Data, fit, made
 from umed.tasks.table import print_results, print_table
 
@@ -25,10 +26,11 @@ def pipeline(cfg: DictConfig) -> None:
     for method in (cfg.task.sft, relevance_only(cfg), cfg.method):
         made(cfg, method)  # what cannot work is refused before anything long begins
     data = annotated(cfg)
-    evaluated(cfg, data, "base", None)
-    sft = trained(cfg, cfg.task.sft, data, "sft", None, run / "adapter" / "sft")
-    trained(cfg, relevance_only(cfg), data, "ppo", sft, run / "adapter" / "ppo")
-    trained(cfg, cfg.method, data, "aar", sft, run / "adapter")
+    exam = Exam(cfg, data)
+    evaluated(exam, "base", None)
+    sft = trained(exam, cfg.task.sft, data, "sft", None, run / "adapter" / "sft")
+    trained(exam, relevance_only(cfg), data, "ppo", sft, run / "adapter" / "ppo")
+    trained(exam, cfg.method, data, "aar", sft, run / "adapter")
     write_figures(run)
     metrics = read_metrics(run)
     print_results(metrics, ["aar"], title=f"aar by every rule, protocol {cfg.data.protocol.name}")
@@ -50,16 +52,15 @@ def relevance_only(cfg: DictConfig) -> DictConfig:
     return method
 
 
-def trained(cfg: DictConfig, method: DictConfig, data: Data, stage: str, init_from: Path | None, out: Path) -> Path:
+def trained(exam: Exam, method: DictConfig, data: Data, stage: str, init_from: Path | None, out: Path) -> Path:
     """Train and evaluate a stage, unless the run that is continued has done so."""
     if not (out / "umed.json").is_file():
-        fit(cfg, method, data, stage, str(init_from) if init_from else None, Path(cfg.paths.run_dir), out)
-    evaluated(cfg, data, stage, out)
+        fit(exam.cfg, method, data, stage, str(init_from) if init_from else None, exam.run, out)
+    evaluated(exam, stage, out)
     return out
 
 
-def evaluated(cfg: DictConfig, data: Data, stage: str, adapter: Path | None) -> None:
-    run = Path(cfg.paths.run_dir)
-    known = read_metrics(run) if (run / "metrics.json").is_file() else {}
+def evaluated(exam: Exam, stage: str, adapter: Path | None) -> None:
+    known = read_metrics(exam.run) if (exam.run / "metrics.json").is_file() else {}
     if f"{stage}/mau/accuracy/avg" not in known:  # written when all answers are there
-        evaluate_stage(cfg, data, stage, adapter, run)
+        evaluate_stage(exam, stage, adapter)

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
+from umed.data.leaks import leaked
 from umed.errors import InputError, number
 from umed.figures import shares_by_bin, synthetic
 from umed.metrics import rules
@@ -95,13 +96,10 @@ def _metrics(cfg: DictConfig, path: Path, lines: Sequence[Line], run: Path) -> d
     for row in ROWS:
         for file in sorted(path.glob(f"sanity/*.{row}.jsonl")) if path.is_dir() else ():
             rows.setdefault(row, []).extend(read_predictions(file))
-    leaked: dict[str, set[str]] = {}
-    if (run / "leaks.jsonl").is_file():
-        for line in read_jsonl(run / "leaks.jsonl"):
-            if line["where"] == "own_train":
-                leaked.setdefault(line["dataset"], set()).add(line["id"])
+    leaks = run / "leaks.jsonl"
+    known = leaked(read_jsonl(leaks)) if leaks.is_file() else {}
     found = rules.verdicts(lines, **options)
-    metrics = results(lines, found, rows, leaked, draws=cfg.task.draws, **options)
+    metrics = results(lines, found, rows, known, draws=cfg.task.draws, **options)
     for line in lines:
         if "source" in line:
             name = f"mau/n/{line['source']}"

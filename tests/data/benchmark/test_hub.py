@@ -88,6 +88,38 @@ def test_no_network_is_one_line(loader: Callable[..., Any], tmp_path: Path) -> N
         loader(hub="nobody/nothing").questions()
 
 
+def test_nulls_are_no_text(write: Write) -> None:
+    choices = {f"choice {letter}": text for letter, text in zip("abcd", "xyzw", strict=True)}
+    row = {"image": 5, "question": "What?", **choices, "answer": "y", "answer label": None}
+    lost = [{**row, "choice d": None}, {**row, "question": None}]
+    questions = PmcVqa(hub=write(test=[row, *lost]), modes=["choice"]).questions()
+    assert [(q.id, q.answer) for q in questions] == [("test/1/choice", "B")]
+
+
+def test_the_hash_is_of_the_pictures_too(write: Write) -> None:
+    row = {"image": 5, "question": "Where?", "answer": "left"}
+    hashes = {VqaRad(hub=write(test=[{**row, "image": shade}])).splits["vqa_rad"].sha256 for shade in (5, 6)}
+    assert len(hashes) == 2
+
+
+def test_damaged_folders_are_one_line(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "test.json").write_text('[{"question": "Where?", "ans')
+    whole = Path(write(test=[{"image": 1, "question": "Where?", "answer": "left"}]))
+    [parquet] = (whole / "data").iterdir()
+    parquet.write_bytes(parquet.read_bytes()[:200])
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "a.png").write_bytes(png(3)["bytes"])
+    (tmp_path / "gone" / "metadata.jsonl").write_text(
+        '{"file_name": "b.png", "question": "Where?", "answer": "left"}\n'
+    )
+    for folder in (tmp_path / "cut", whole, tmp_path / "gone"):
+        with pytest.raises(InputError) as told:
+            VqaRad(hub=str(folder)).questions()
+        assert "\n" not in str(told.value) and str(folder) in str(told.value)
+    assert not capsys.readouterr().err
+
+
 def test_a_hub_without_a_test_part(write: Write) -> None:
     rows = [{"image": 1, "question": "Where?", "answer": "left"}]
     with pytest.raises(InputError, match="it has no split test"):

@@ -1,7 +1,6 @@
 """Every loader on its example: a SYNTHETIC copy of the release with every trap in it."""
 
 import json
-import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -34,14 +33,13 @@ def key(question: Question) -> str:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_an_example_is_read_back(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        benchmark, example = made(name, tmp_path)
-        questions = benchmark.questions()
+def test_an_example_is_read_back(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    benchmark, example = made(name, tmp_path)
+    questions = benchmark.questions()
     assert {key(q): (q.answer_type, q.answer) for q in questions} == example.items
     assert [key(q) for q in questions] == list(example.items)  # in file order
     assert len(benchmark.train()) == example.train
-    told = [r.getMessage() for r in caplog.records]
+    told = capsys.readouterr().out.splitlines()
     assert len(told) == bool(example.lost) and all(f": {example.lost} of " in t and "left out" in t for t in told)
 
 
@@ -111,7 +109,13 @@ def test_the_misspelt_column_and_version_two_give_the_same(tmp_path: Path) -> No
     second, _ = made("pmc_vqa", tmp_path, split_file="test_2.csv")
     choice, blank = second.questions()
     assert (choice.answer, blank.answer) == ("C", "z") and choice.choices == (" A: x", " B: y", " C: z", " D: w")
-    assert choice.image == "images/b.jpg" and choice.extra == {"index": "7", "caption": "A caption, long"}
+    assert choice.image == "figures/b.jpg" and choice.extra == {"index": "7", "caption": "A caption, long"}
+    assert second.picture(choice).size == (50, 40)  # the other b.jpg is of version 1
+    old, _ = made("pmc_vqa", tmp_path)
+    assert {q.image for q in old.questions() if "b.jpg" in q.image} == {"images/b.jpg"}
+    (tmp_path / "figures" / "b.jpg").unlink()
+    again = type(second)(str(tmp_path), split_file="test_2.csv").questions()
+    assert again[0].image == "images/b.jpg"  # all pictures in one folder are fine
 
 
 def test_cells_are_kept_as_in_the_file(tmp_path: Path) -> None:
@@ -140,7 +144,11 @@ def test_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
         ({"test_labels": np.array([[7]] * 3, np.uint8)}, "labels 7 to 7: 0 to 6 are expected"),
         ({"test_labels": np.zeros((2, 1), np.uint8)}, r"labels \(2, 1\) of 3 pictures"),
         ({"test_images": np.zeros((3, 28, 28), np.float32)}, "pictures are float32"),
-        ({"test_images": np.zeros((3, 64, 64), np.uint8)}, r"pictures are uint8 \(3, 64, 64\): uint8 of 28 px"),
+        (
+            {"test_images": np.zeros((3, 64, 64), np.uint8)},
+            r"are uint8 \(3, 64, 64\): uint8 \(N, 28, 28, 3\) is",
+        ),
+        ({"test_images": np.zeros((3, 28, 28), np.uint8)}, r"pictures are uint8 \(3, 28, 28\)"),
         ({"test_images": None}, "no readable test part"),
         ({"test_labels": np.array([{}] * 3)}, "no readable test part"),  # pickled: never loaded
     ],
@@ -197,6 +205,10 @@ def test_an_option_that_cannot_be(tmp_path: Path, name: str, options: dict[str, 
         made(name, tmp_path, **options)
 
 
+SLAKE = {"qid": 1, "img_name": "a.jpg", "question": "a?", "answer": 2}
+PMC = "Figure_path,Question,Answer,Choice A,Choice B,Choice C,Choice D\n"
+
+
 @pytest.mark.parametrize(
     ("name", "file", "content", "message"),
     [
@@ -205,9 +217,16 @@ def test_an_option_that_cannot_be(tmp_path: Path, name: str, options: dict[str, 
         ("vqa_rad", "VQA_RAD Dataset Public.json", "[{", "not JSON"),
         ("vqa_rad", "VQA_RAD Dataset Public.json", "[]", "not one question in it"),
         ("slake", "test.json", " ", "empty"),
-        ("slake", "test.json", json.dumps([{"qid": 1, "question": "a?", "answer": 2}] * 2), "item 1 occurs twice"),
+        ("slake", "test.json", json.dumps([SLAKE] * 2), "item 1 occurs twice"),
+        ("slake", "test.json", json.dumps([{**SLAKE, "img_name": None}]), "not one of its 1 rows .*no picture"),
+        ("slake", "test.json", json.dumps([{"qid": 1, "img_name": "a", "answer": "x"}]), "qid 1 has no question"),
+        ("slake", "test.json", json.dumps([{**SLAKE, "question": "\ud800?"}]), "not JSON .*surrogates not allowed"),
         ("pmc_vqa", "test_clean.csv", "Figure_path,Question\na,b", "no column answer"),
-        ("pmc_vqa", "test_clean.csv", "x", "not one question"),
+        ("pmc_vqa", "test_clean.csv", "x", "no column figure path"),
+        ("pmc_vqa", "test_clean.csv", PMC, "not one question"),
+        ("pmc_vqa", "test_clean.csv", PMC + "a.jpg,q,A", "row 1 has no question, or an answer that is none of its"),
+        ("pmc_vqa", "test_clean.csv", PMC + ",q,A,a,b,c,d", "row 1 has no picture"),
+        ("pmc_vqa", "test_clean.csv", PMC + 'a.jpg,"q,A,a,b,c,d\nb.jpg,q,A,a,b,c,d', "not CSV"),
     ],
 )  # fmt: skip
 def test_files_that_are_not_the_release(tmp_path: Path, name: str, file: str, content: str, message: str) -> None:
@@ -218,10 +237,38 @@ def test_files_that_are_not_the_release(tmp_path: Path, name: str, file: str, co
     assert file in str(told.value)
 
 
-@pytest.mark.parametrize("image", ["../secret.jpg", "/etc/passwd"])
-def test_a_picture_outside_the_root_is_refused(tmp_path: Path, image: str) -> None:
-    from dataclasses import replace
-
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [("../../secret.jpg", "leads out of"), ("/etc/passwd", "leads out of"), ("a\0b.jpg", "is no path of a file")],
+)
+def test_a_picture_outside_the_root_is_refused(tmp_path: Path, image: str, message: str) -> None:
     benchmark, _ = made("slake", tmp_path)
-    with pytest.raises(InputError, match="leads out of"):
-        benchmark.picture(replace(benchmark.questions()[0], image=image))
+    (tmp_path / "test.json").write_text(json.dumps([{**SLAKE, "img_name": image}]))
+    with pytest.raises(InputError, match=message):
+        benchmark.picture(benchmark.questions()[0])
+
+
+def test_a_language_with_spaces_and_a_row_without_qid(tmp_path: Path) -> None:
+    benchmark, _ = made("slake", tmp_path)
+    rows = [{**SLAKE, "qid": None, "q_lang": "EN "}, {**SLAKE, "qid": None, "q_lang": "zh"}, {**SLAKE, "q_lang": "en"}]
+    (tmp_path / "test.json").write_text(json.dumps([rows[0], {**rows[1], "qid": "7"}, {**rows[2], "qid": "8"}]))
+    assert [q.id for q in benchmark.questions()] == ["0", "8"]
+
+
+def test_an_npz_that_is_damaged_inside(tmp_path: Path) -> None:
+    import hashlib
+
+    made("medmnist", tmp_path)
+    path = tmp_path / "breastmnist.npz"
+    for content in (_broken(path.read_bytes()), b"\x93NUMPY\x01\x00" + b"v\x00" + b" " * 118):
+        path.write_bytes(content)
+        digest = hashlib.md5(content).hexdigest()
+        own = get_class("umed.data.benchmark.medmnist.MedMnist")
+        with pytest.raises(InputError, match="no readable test part"):
+            own(str(tmp_path), sets=["breast"], checksums={"breast": digest}).questions()
+
+
+def _broken(content: bytes) -> bytes:
+    """A zip whose test labels do not unpack."""
+    place = content.index(b"test_labels") + 60
+    return content[:place] + bytes(255 - byte for byte in content[place : place + 20]) + content[place + 20 :]

@@ -3,10 +3,9 @@
 import csv
 import hashlib
 import io
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from PIL import Image
@@ -16,8 +15,6 @@ from umed.data.sources.files import as_text
 from umed.errors import InputError
 from umed.pictures import open_picture
 from umed.questions import Question
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,7 @@ class Benchmark(Protocol):
         """Data set -> the split that its questions come from."""
 
     def questions(self) -> list[Question]:
-        """Every item of the test split, in file order.
+        """Every item of the test split, in file order, each id once.
 
         Raises:
             InputError: no such files, not in the format as released, or a checksum that is not the published one.
@@ -84,20 +81,22 @@ def read_file(path: Path, wanted: str) -> tuple[str, str]:
     return text, hashlib.sha256(content).hexdigest()
 
 
-def table(path: Path, text: str) -> Iterator[dict[str, str]]:
-    """The rows of a CSV text as column -> cell; cells as they are, spaces included.
+def table(path: Path, text: str, needed: Sequence[str]) -> Iterator[dict[str, str]]:
+    """The rows of a CSV text as column -> cell; cells as they are, spaces included; a short row lacks its last ones.
 
     Columns are in lower case, their underscores spaces; the misspelt `Anwser` of an early revision is `answer`.
 
     Raises:
-        InputError: no CSV.
+        InputError: no CSV, or one of the columns `needed` is not in its header.
     """
-    rows = csv.reader(io.StringIO(text, newline=""))
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)  # else a lost quote would swallow the rest
     header: list[str] = []
     try:
         for cells in rows:
             if not header:
                 header = [plain_name(cell) for cell in cells]
+                if lost := [column for column in needed if column not in header]:
+                    raise InputError(f"{path}: no column {lost[0]}: take the file as released")
             elif any(cell.strip() for cell in cells):
                 yield dict(zip(header, cells, strict=False))
     except csv.Error as error:
@@ -139,10 +138,23 @@ def unique(questions: Sequence[Question], origin: str) -> list[Question]:
     return list(questions)
 
 
+def placed(folder: str, name: object) -> str | None:
+    """A picture's path below the root from what a file says of it; None where it says nothing."""
+    return str(PurePosixPath(folder) / name) if isinstance(name, str) and name.strip() else None
+
+
 def tell_lost(origin: str, lost: Sequence[str], count: int) -> None:
-    """Say in one line how many rows make no question, and why the first does not."""
+    """Say in one line how many rows make no question, and why the first does not.
+
+    Raises:
+        InputError: not one row does.
+    """
+    if lost and len(lost) == count:
+        raise InputError(
+            f"{origin}: not one of its {count} rows makes a question, {lost[0]}: take the file as released"
+        )
     if lost:
-        log.warning(f"{origin}: {len(lost)} of {count} rows make no question and are left out, the first: {lost[0]}")
+        print(f"{origin}: {len(lost)} of {count} rows make no question and are left out, the first: {lost[0]}")
 
 
 def as_gold(value: Any) -> str:

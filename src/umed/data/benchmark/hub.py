@@ -3,21 +3,25 @@
 import hashlib
 import io
 import json
+import logging
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from umed.errors import InputError
 from umed.pictures import UNREADABLE, rgb
 
-CANNOT = (OSError, ValueError, RuntimeError, KeyError)  # what `datasets` raises of a hub that it cannot read
-
 
 @dataclass(frozen=True, slots=True)
 class HubRows:
-    """One split: its rows without pictures, their SHA-256, a name for the picture of each row, a row of each name."""
+    """One split: its rows without pictures, the SHA-256 of rows and pictures, a name for the picture of each row, a row
+    of each name.
+    """
 
     hub: str
     split: str
@@ -30,12 +34,16 @@ class HubRows:
     def picture(self, image: str) -> Image.Image:
         """The picture of that name, RGB."""
         number = self.row_of[image]
+        content = _bytes(self.pictures[number])
+        if not content:
+            raise InputError(f"{self.hub}, {self.split}, row {number}: it has no picture")
         try:
-            with Image.open(io.BytesIO(_bytes(self.pictures[number]))) as picture:
+            with Image.open(io.BytesIO(content)) as picture:
                 picture.load()
                 return rgb(picture)
         except UNREADABLE as error:
-            raise InputError(f"{self.hub}, {self.split}, row {number}: not a readable picture ({error})") from None
+            told = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"  # it names an object in memory
+            raise InputError(f"{self.hub}, {self.split}, row {number}: not a readable picture{told}") from None
 
 
 @cache
@@ -48,22 +56,21 @@ def hub_rows(name: str, hub: str, split: str) -> HubRows:
     Raises:
         InputError: it cannot be loaded, or has no pictures.
     """
-    import datasets  # takes a second, and a local folder does without it
-
-    try:
-        found = datasets.load_dataset(hub, split=split)
-    except CANNOT as error:
-        raise InputError(_told(name, hub, error)) from None
+    found = _loaded(name, hub, lambda datasets: datasets.load_dataset(hub, split=split))
     if "image" not in found.column_names:
         raise InputError(
             f"data.benchmark.{name}.hub={hub}: no column image: download the files and set data.benchmark.{name}.root"
         )
-    pictures = found.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))["image"]
+    undecoded = type(found.features["image"])(decode=False)
+    pictures = found.select_columns(["image"]).cast_column("image", undecoded)["image"]
     rows = [dict(row) for row in found.remove_columns(["image"])]
+    try:
+        images = [f"sha256/{hashlib.sha256(_bytes(picture)).hexdigest()[:16]}" for picture in pictures]
+    except OSError as error:
+        raise InputError(f"{hub}, {split}: a picture cannot be read ({error}): take the folder as released") from None
     digest = hashlib.sha256()
-    for row in rows:
-        digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False, default=str).encode())
-    images = [f"sha256/{hashlib.sha256(_bytes(picture)).hexdigest()[:16]}" for picture in pictures]
+    for row, image in zip(rows, images, strict=True):
+        digest.update(json.dumps([row, image], sort_keys=True, default=str).encode())
     return HubRows(hub, split, rows, digest.hexdigest(), images, {name: n for n, name in enumerate(images)}, pictures)
 
 
@@ -74,20 +81,25 @@ def hub_splits(name: str, hub: str) -> tuple[str, ...]:
     Raises:
         InputError: they cannot be loaded.
     """
-    import datasets
+    return _loaded(name, hub, lambda datasets: tuple(datasets.get_dataset_split_names(hub)))
 
+
+def _loaded(name: str, hub: str, load: Callable[[Any], Any]) -> Any:
+    """What `load` takes from the package `datasets`, which is quiet: its errors come as one line of ours."""
+    import datasets  # takes a second, and files as released do without it
+
+    datasets.utils.logging.set_verbosity(logging.CRITICAL)
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
     try:
-        return tuple(datasets.get_dataset_split_names(hub))
-    except CANNOT as error:
-        raise InputError(_told(name, hub, error)) from None
-
-
-def _told(name: str, hub: str, error: BaseException) -> str:
-    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return (
-        f"data.benchmark.{name}.hub={hub}: it cannot be loaded ({first}): is the network there? Else download the "
-        f"files as released and set data.benchmark.{name}.root"
-    )
+        return load(datasets)
+    except (OSError, ValueError, RuntimeError, KeyError, datasets.exceptions.DatasetsError) as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        why = "is it complete" if Path(hub).exists() else "is the network there"
+        raise InputError(
+            f"data.benchmark.{name}.hub={hub}: it cannot be loaded ({first}): {why}? Else download the files as "
+            f"released and set data.benchmark.{name}.root"
+        ) from None
 
 
 def _bytes(picture: dict[str, Any] | None) -> bytes:

@@ -2,6 +2,7 @@
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from functools import cache, cached_property
 from pathlib import Path
@@ -49,7 +50,7 @@ class MedMnist:
         sets: of `derma`, `breast`, `pneumonia`.
         size: 28, 64, 128 or 224 px; results of different sizes are not comparable.
         prefix: of the data sets' names in predictions.
-        checksums: set -> MD5 of its file, instead of the published ones; for files that a test or a program wrote.
+        checksums: set -> MD5 of its file, instead of the published one; for files that a test or a program wrote.
     """
 
     example = staticmethod(write_example)
@@ -64,13 +65,13 @@ class MedMnist:
     ) -> None:
         if root is None:
             raise InputError("data.benchmark.medmnist.root is not set: give the folder of the .npz files")
-        self.sets = [chosen("data.benchmark.medmnist.sets", name, *CHECKSUMS) for name in sets]
+        self.sets = [chosen("data.benchmark.medmnist.sets", name, *CHECKSUMS) for name in sets or ()]
         if not self.sets or size not in SIZES:
             raise InputError(
                 f"data.benchmark.medmnist: sets={self.sets}, size={size}: name a set, and 28, 64, 128 or 224"
             )
-        self.root, self.size, self.prefix = Path(root), size, prefix
-        self.checksums = checksums or {name: CHECKSUMS[name][size] for name in self.sets}
+        self.root, self.size, self.prefix = Path(str(root)), size, prefix
+        self.checksums = {name: (checksums or {}).get(name, CHECKSUMS[name][size]) for name in self.sets}
         self.path = {name: self.root / f"{name}mnist{'' if size == 28 else f'_{size}'}.npz" for name in self.sets}
         self.arrays, self.check = cache(self._arrays), cache(self._check)
 
@@ -133,12 +134,12 @@ class MedMnist:
         try:
             with np.load(path, allow_pickle=False) as file:
                 images, labels = file[f"{part}_images"], file[f"{part}_labels"]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise InputError(f"{path}: no readable {part} part ({error}): download the file again") from None
-        shapes = [(self.size, self.size), (self.size, self.size, 3)]
-        if images.dtype != np.uint8 or images.shape[1:] not in shapes:
+        shape = (self.size, self.size, 3) if name == "derma" else (self.size, self.size)
+        if images.dtype != np.uint8 or images.shape[1:] != shape:
             raise InputError(
-                f"{path}: pictures are {images.dtype} {images.shape}: uint8 of {self.size} px are expected"
+                f"{path}: pictures are {images.dtype} {images.shape}: uint8 (N, {str(shape)[1:]} is expected"
             )
         if labels.shape not in ((len(images), 1), (len(images),)) or labels.dtype.kind not in "iu":
             raise InputError(

@@ -27,7 +27,7 @@ class TwoParts(ABC):
 
     def __init__(self, root: str | None, hub: str | None, dataset: str) -> None:
         one_of(self.name, root, hub)
-        self.root, self.hub, self.dataset = Path(root) if root else None, hub, dataset
+        self.root, self.hub, self.dataset = Path(str(root)) if root else None, hub, dataset
         self.part = cache(self._part)
 
     @abstractmethod

@@ -1,10 +1,10 @@
 """PMC-VQA: questions about figures of papers, with four choices; as choices and as blanks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from umed.data.benchmark.base import Split, plain_name, read_file, table, tell_lost
+from umed.data.benchmark.base import Split, placed, plain_name, read_file, table, tell_lost
 from umed.data.benchmark.examples.pmc_vqa import write_example
 from umed.data.benchmark.hub import HubRows
 from umed.data.benchmark.parts import Part, TwoParts
@@ -12,7 +12,7 @@ from umed.errors import InputError, chosen
 from umed.metrics.choice import LETTERS, gold_index, without_prefix
 from umed.questions import Question
 
-FOLDERS = ("images", "figures", "images_2", ".")
+FOLDERS = {1: ("images", "figures", "images_2", "."), 2: ("figures", "images_2", "images", ".")}  # by version
 TRAIN = {"test_2.csv": "train_2.csv"}  # of version 2; of all others train.csv
 CHOICES = tuple(f"choice {letter.lower()}" for letter in LETTERS)
 
@@ -49,26 +49,25 @@ class PmcVqa(TwoParts):
         if part == "train" and not path.is_file():
             return None
         text, sha256 = read_file(path, "a table of PMC-VQA")
-        folder = next(name for name in FOLDERS if (root / name).is_dir())
-        placed = [(n, row, f"{folder}/{row.get('figure path')}") for n, row in enumerate(table(path, text), 1)]
-        needed = ("figure path", "question", "answer", *CHOICES)
-        if lost := [column for column in needed if placed and column not in placed[0][1]]:
-            raise InputError(f"{path}: no column {lost[0]}: take the file as released")
-        return Split(path.name, sha256, str(path)), self._of(placed, path.name, str(path))
+        rows = list(table(path, text, ("figure path", "question", "answer", *CHOICES)))
+        folders = [name for name in FOLDERS[2 if rows and "split" in rows[0] else 1] if (root / name).is_dir()]
+        found = [(n, row, _picture(root, folders, row.get("figure path"))) for n, row in enumerate(rows, 1)]
+        return Split(path.name, sha256, str(path)), self._of(found, path.name, str(path))
 
     def of_hub(self, rows: HubRows, split: str, origin: str) -> list[Question]:
-        named = [{plain_name(k): str(v) for k, v in row.items()} for row in rows.rows]
-        placed = [(n, row, image) for n, (row, image) in enumerate(zip(named, rows.images, strict=True), 1)]
-        return self._of(placed, split, origin)
+        named = [{plain_name(k): str(v) for k, v in row.items() if v is not None} for row in rows.rows]
+        found = [(n, row, image) for n, (row, image) in enumerate(zip(named, rows.images, strict=True), 1)]
+        return self._of(found, split, origin)
 
-    def _of(self, placed: list[tuple[int, dict[str, str], str]], split: str, origin: str) -> list[Question]:
+    def _of(self, found: Sequence[tuple[int, dict[str, str], str | None]], split: str, origin: str) -> list[Question]:
         questions: list[Question] = []
         lost: list[str] = []
         stem = Path(split).stem
-        for number, row, image in placed:
+        for number, row, image in found:
             gold = _gold(row)
-            if gold is None or not row.get("question", "").strip():
-                lost.append(f"row {number} has no question, or an answer that is none of its choices")
+            if gold is None or image is None or not row.get("question", "").strip():
+                what = "picture" if image is None else "question, or an answer that is none of its choices"
+                lost.append(f"row {number} has no {what}")
                 continue
             choices = tuple(row[column] for column in CHOICES)
             extra: dict[str, str] = {name: row[name] for name in ("index", "caption") if name in row}
@@ -78,8 +77,14 @@ class PmcVqa(TwoParts):
                 questions.append(
                     Question(name, self.dataset, split, row["question"], answer, mode, image, choices, extra)
                 )
-        tell_lost(origin, lost, len(placed))
+        tell_lost(origin, lost, len(found))
         return questions
+
+
+def _picture(root: Path, folders: Sequence[str], name: str | None) -> str | None:
+    """Of the folders that are there the first that has it; where none has, the first: its message names that one."""
+    paths = [path for folder in folders if (path := placed(folder, name))]
+    return next((path for path in paths if len(paths) == 1 or (root / path).is_file()), paths[0] if paths else None)
 
 
 def _gold(row: Mapping[str, Any]) -> int | None:

@@ -31,8 +31,10 @@ class ShortAnswers(TwoParts):
         self.closed_by = chosen(f"data.benchmark.{self.name}.closed_by", closed_by, "answer_type", "yes_no")
 
     @abstractmethod
-    def local(self, root: Path, part: str) -> tuple[Path, str, Rows, list[str]] | None:
-        """File, its SHA-256, rows and pictures (relative to the root) of `test` or `train`; None = no such file."""
+    def local(self, root: Path, part: str) -> tuple[Path, str, Rows, list[str | None]] | None:
+        """File, its SHA-256, rows and pictures (relative to the root; None where a row names none) of `test` or
+        `train`; None = no such file.
+        """
 
     def released(self, root: Path, part: str) -> Part | None:
         found = self.local(root, part)
@@ -44,12 +46,14 @@ class ShortAnswers(TwoParts):
     def of_hub(self, rows: HubRows, split: str, origin: str) -> list[Question]:
         return self._of(rows.rows, rows.images, split, origin)
 
-    def _of(self, rows: Rows, images: Sequence[str], split: str, origin: str) -> list[Question]:
+    def _of(self, rows: Rows, images: Sequence[str | None], split: str, origin: str) -> list[Question]:
         questions, lost = [], []
         for number, (row, image) in enumerate(zip(rows, images, strict=True)):
-            text, qid = row.get("question"), str(row.get("qid", number)).strip()
-            if not isinstance(text, str) or not text.strip() or "answer" not in row:
-                lost.append(f"qid {qid} has no question or no answer")
+            text, qid = row.get("question"), str(number if row.get("qid") is None else row["qid"]).strip()
+            asked = isinstance(text, str) and bool(text.strip())
+            if not isinstance(text, str) or not asked or "answer" not in row or image is None:
+                what = "question" if not asked else "picture" if image is None else "answer"
+                lost.append(f"qid {qid} has no {what}")
                 continue
             answer, said = as_gold(row["answer"]), as_gold(row.get("answer_type") or "").lower()
             by = self.closed_by if said in ("open", "closed") else "yes_no"
@@ -69,6 +73,7 @@ def json_rows(path: Path, wanted: str) -> tuple[str, Rows]:
     text, sha256 = read_file(path, wanted)
     try:
         rows = json.loads(text)
+        json.dumps(rows, ensure_ascii=False).encode()  # an escape can name half of a character
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error}): take the file as released") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from umed.data.benchmark.base import placed
 from umed.data.benchmark.examples.slake import write_example
 from umed.data.benchmark.short_answers import Rows, ShortAnswers, json_rows
 from umed.errors import InputError, chosen
@@ -38,18 +39,18 @@ class Slake(ShortAnswers):
 
     def questions(self) -> list[Question]:
         found = super().questions()
-        own = [q for q in found if self.language in (q.extra.get("q_lang", "en"), "both")]
+        own = [q for q in found if self.language in (str(q.extra.get("q_lang", "en")).strip().lower(), "both")]
         if not own:
             raise InputError(
                 f"{self.splits[self.dataset].origin}: no question in data.benchmark.slake.language={self.language}"
             )
         return own
 
-    def local(self, root: Path, part: str) -> tuple[Path, str, Rows, list[str]] | None:
+    def local(self, root: Path, part: str) -> tuple[Path, str, Rows, list[str | None]] | None:
         """The rows of `<part>.json`; `validation.json` has an older name too."""
         names = FILES[self.split if part == "test" else part]
         path = next((root / name for name in names if (root / name).is_file()), root / names[0])
         if part == "train" and not path.is_file():
             return None
         sha256, rows = json_rows(path, "the questions of SLAKE")
-        return path, sha256, rows, [f"imgs/{row.get('img_name')}" for row in rows]
+        return path, sha256, rows, [placed("imgs", row.get("img_name")) for row in rows]

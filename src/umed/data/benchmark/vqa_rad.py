@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from umed.data.benchmark.base import placed
 from umed.data.benchmark.examples.vqa_rad import write_example
 from umed.data.benchmark.short_answers import Rows, ShortAnswers, json_rows
 
@@ -26,10 +27,10 @@ class VqaRad(ShortAnswers):
     ) -> None:
         super().__init__(root, hub, closed_by, dataset)
 
-    def local(self, root: Path, part: str) -> tuple[Path, str, Rows, list[str]]:
+    def local(self, root: Path, part: str) -> tuple[Path, str, Rows, list[str | None]]:
         """The rows of one file whose `phrase_type` is, or is not, one of the test."""
         path = next((root / name for name in FILES if (root / name).is_file()), root / FILES[0])
         sha256, rows = json_rows(path, "the questions of VQA-RAD")
         folder = next((name for name in FOLDERS if (root / name).is_dir()), FOLDERS[0])
         own = [row for row in rows if (str(row.get("phrase_type")).strip() in TEST) == (part == "test")]
-        return path, sha256, own, [f"{folder}/{row.get('image_name')}" for row in own]
+        return path, sha256, own, [placed(folder, row.get("image_name")) for row in own]

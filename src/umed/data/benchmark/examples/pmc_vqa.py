@@ -15,7 +15,10 @@ FIRST = (
 
 
 def write_example(root: Path) -> Example:
-    """Write version 1 with `test_clean.csv`, `test.csv` (`Anwser`) and `train.csv`, and a `test_2.csv` of version 2."""
+    """Write version 1 with `test_clean.csv`, `test.csv` (`Anwser`) and `train.csv`, and a `test_2.csv` of version 2.
+
+    Both versions have a picture of the same name, each in its own folder.
+    """
     clean = [
         FIRST,
         ("b.jpg", 'What, "exactly",\nis shown?', "C: difficile", " A:x", " B: B: y", " C:C: difficile", " D:z", " c "),
@@ -30,7 +33,7 @@ def write_example(root: Path) -> Example:
     write_pmc_vqa(root, "test.csv", misspelt, clean[:2], {})
     write_pmc_vqa(root, "train.csv", PMC_V1, [("t.jpg", *FIRST[1:])], {"t.jpg": picture})
     second = [("7", "b.jpg", "A caption, long", "Which?", " A: x", " B: y", " C: z", " D: w", "C", "test")]
-    write_pmc_vqa(root, "test_2.csv", PMC_V2, second, {})
+    write_pmc_vqa(root, "test_2.csv", PMC_V2, second, {"b.jpg": Image.new("RGB", (50, 40), (0, 0, 99))})
     items = {"1": ("B", "Focal uptake pattern"), "2": ("C", "C: difficile"), "3": ("A", "a cyst"), "5": ("D", "w")}
     found: dict[str, tuple[str, str]] = {}
     for row, (letter, text) in items.items():
