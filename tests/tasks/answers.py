@@ -1,10 +1,16 @@
 """Prediction lines, and commands as users type them."""
 
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+
+from hydra import compose, initialize_config_dir
+
+from umed import config, tasks
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,6 +31,25 @@ def run(*words: str, fails: bool = False) -> str:
         assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
         return done.stderr
     return done.stdout
+
+
+def run_here(run_dir: Path, *words: str, fails: bool = False) -> str:
+    """The same in this process, which has imported all that a task needs."""
+    config.register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", overrides=[f"paths.run_dir={run_dir}", *words])
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            tasks.run(cfg)
+        except SystemExit as stop:
+            assert isinstance(stop.code, int)
+            code = stop.code
+    assert code == int(fails), err.getvalue()
+    if fails:
+        assert err.getvalue().startswith("error: ") and err.getvalue().count("\n") == 1, err.getvalue()
+        return err.getvalue()
+    return out.getvalue()
 
 
 def written(path: Path, lines: list[dict]) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from answers import ROOT, run
+from answers import ROOT, run, run_here
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -65,9 +65,9 @@ class Run:
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """MAU and the six stand-ins, answered by the embedded model, through the command that users type."""
+    """MAU and the six stand-ins, answered by the embedded model."""
     root = tmp_path_factory.mktemp("evaluated")
-    shown = run("task=evaluate", *SMALL, f"hydra.run.dir={root / 'run'}", f"paths.data={root / 'data'}")
+    shown = run_here(root / "run", "task=evaluate", *SMALL, f"paths.data={root / 'data'}")
     return Run(root / "run", root / "data", shown)
 
 
@@ -332,10 +332,8 @@ def test_mau_alone(evaluated: Run, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_nothing_at_all_ends_in_one_line(tmp_path: Path) -> None:
-    words = ["data.evaluate.mau=false", "data/benchmark=[]"]
-    assert "nothing to evaluate: set data.evaluate.mau=true" in run(
-        "task=evaluate", *SMALL[:1], *words, f"hydra.run.dir={tmp_path / 'run'}", fails=True
-    )
+    words = ["task=evaluate", SMALL[0], "data.evaluate.mau=false", "data/benchmark=[]"]
+    assert "nothing to evaluate: set data.evaluate.mau=true" in run_here(tmp_path / "run", *words, fails=True)
     assert not list((tmp_path / "run").rglob("*.jsonl"))
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from answers import line, run, written
+from answers import line, run_here, written
 from PIL import Image
 
 from umed.errors import InputError
@@ -69,7 +69,7 @@ def evaluated(tmp_path: Path) -> Path:
 
 
 def test_a_run_stands_in_the_papers_tables_in_every_form(evaluated: Path, tmp_path: Path) -> None:
-    shown = run("task=report", f"predictions={evaluated}", f"hydra.run.dir={tmp_path / 'out'}", "task.draws=50")
+    shown = run_here(tmp_path / "out", "task=report", f"predictions={evaluated}", "task.draws=50")
     out = tmp_path / "out" / "report"
     assert (out / "table.txt").read_text() in shown
     cells = {
@@ -118,9 +118,8 @@ def test_a_run_stands_in_the_papers_tables_in_every_form(evaluated: Path, tmp_pa
 
 
 def test_without_answers_there_is_one_line(tmp_path: Path) -> None:
-    out = f"hydra.run.dir={tmp_path / 'out'}"
-    assert "no predictions/ there" in run("task=report", f"predictions={tmp_path}", out, fails=True)
-    assert "predictions is not set" in run("task=report", out, fails=True)
+    assert "no predictions/ there" in run_here(tmp_path / "out", "task=report", f"predictions={tmp_path}", fails=True)
+    assert "predictions is not set" in run_here(tmp_path / "out", "task=report", fails=True)
     assert not (tmp_path / "out" / "report").exists()
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from answers import ROOT, line, run, written
+from answers import ROOT, line, run, run_here, written
 
 from umed.errors import InputError
 from umed.metrics.rules import verdicts
@@ -44,10 +44,10 @@ def test_a_file_is_scored_item_by_item_without_a_model(tmp_path: Path) -> None:
 
 
 def test_another_file_in_the_same_folder_leaves_no_old_number(tmp_path: Path) -> None:
-    out = f"hydra.run.dir={tmp_path / 'out'}"
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "metrics.json").write_text('{"sft/slake/open_exact": 1, "slake/open_exact": 9, "slake/old": 1}')
-    run("task=score", f"predictions={written(tmp_path / 'a.jsonl', LINES[:1])}", out, "task.draws=0")
+    words = ["task=score", f"predictions={written(tmp_path / 'a.jsonl', LINES[:1])}", "task.draws=0"]
+    run_here(tmp_path / "out", *words)
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["slake/open_exact"] == 1 and "slake/old" not in metrics and metrics["sft/slake/open_exact"] == 1
 
@@ -59,8 +59,9 @@ def test_bad_files_end_in_one_line(tmp_path: Path) -> None:
         "task=score", f"predictions={path}", out, fails=True
     )
     assert not (tmp_path / "out" / "scores.jsonl").exists()
-    assert "predictions is not set" in run("task=score", out, fails=True)
-    told = run("task=score", f"predictions={written(path, LINES)}", "task.dataset=slake", out, fails=True)
+    assert "predictions is not set" in run_here(tmp_path, "task=score", fails=True)
+    words = ["task=score", f"predictions={written(path, LINES)}", "task.dataset=slake"]
+    told = run_here(tmp_path, *words, fails=True)
     assert f"{path}:4: item 3 is of pmc_vqa, slake is expected here" in told
 
 
@@ -69,26 +70,21 @@ def test_a_benchmark_can_be_asked_for_as_a_whole(tmp_path: Path) -> None:
 
     root = tmp_path / "drawn"
     questions = [q for q in PhantomBenchmarks(str(root), 6).questions() if q.dataset == "phantom_slake"]
-    words = [
-        "task=score",
-        "task.complete=true",
-        f"data.benchmark.phantom.root={root}",
-        f"hydra.run.dir={tmp_path / 'o'}",
-    ]
+    words = ["task=score", "task.complete=true", f"data.benchmark.phantom.root={root}"]
     words += ["data.benchmark.phantom.num_items=6", f"predictions={tmp_path / 'phantom_slake.jsonl'}", "task.draws=0"]
     answers = [q.line("yes") for q in questions]
     written(tmp_path / "phantom_slake.jsonl", answers[:-1])
-    assert f"phantom_slake: 1 of {len(answers)} items have no answer" in run(*words, fails=True)
+    assert f"phantom_slake: 1 of {len(answers)} items have no answer" in run_here(tmp_path, *words, fails=True)
     written(tmp_path / "phantom_slake.jsonl", [*answers, {**answers[0], "id": "other"}])
-    assert "phantom_slake: 1 answers are to no item of it, other among them" in run(*words, fails=True)
+    assert "phantom_slake: 1 answers are to no item of it, other among them" in run_here(tmp_path, *words, fails=True)
     written(tmp_path / "phantom_slake.jsonl", answers)
-    assert "SYNTHETIC" in run(*words)
+    assert "SYNTHETIC" in run_here(tmp_path, *words)
 
 
 def test_two_runs_are_compared_item_by_item(tmp_path: Path) -> None:
     other = [{**x, "output": "CT" if k == 1 else "left lung" if k == 0 else "B"} for k, x in enumerate(LINES)]
     first, second = written(tmp_path / "a.jsonl", LINES), written(tmp_path / "b.jsonl", other[::-1])
-    shown = run("task=compare", f"predictions=[{first},{second}]", f"hydra.run.dir={tmp_path / 'o'}")
+    shown = run_here(tmp_path / "o", "task=compare", f"predictions=[{first},{second}]")
     found = json.loads((tmp_path / "o" / "compare.json").read_text())
     assert found["slake/open_exact/first"] == pytest.approx(2 / 3) and found["slake/open_exact/second"] == 0
     assert found["slake/open_exact/difference"] == pytest.approx(-2 / 3)

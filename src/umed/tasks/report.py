@@ -10,7 +10,6 @@ from typing import Any
 
 import wandb
 from hydra.utils import instantiate
-from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
@@ -186,6 +185,10 @@ def _png(figure: Figure) -> bytes:
 
 def _log(cfg: DictConfig, tables: Sequence[PaperTable], figure: Figure | None, run: Path) -> None:
     """The tables and the figure into a W&B run of their own."""
+    if not cfg.logger:
+        return
+    from lightning.pytorch.loggers import WandbLogger  # takes seconds, and only a logger needs it
+
     for make in instantiate(cfg.logger).values():
         logger = make(stage="report", run=run)
         if isinstance(logger, WandbLogger):
