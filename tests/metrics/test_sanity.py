@@ -46,6 +46,17 @@ def test_scores_follow_what_is_said() -> None:
     assert "medmnist_pneumonia/acc" not in found  # there were no scores
 
 
+def test_golds_in_any_form_are_counted_together() -> None:
+    labels = [
+        line(k, g, "label", dataset="medmnist_pneumonia") for k, g in enumerate([1, "pneumonia", "0", "normal", 1.0])
+    ]
+    assert {x["output"] for x in majority(labels)} == {"pneumonia"}
+    assert majority(labels)[0]["scores"] == {"normal": 0.0, "pneumonia": 1.0}
+    choices = [" A:cyst", " B:mass", " C:stone", " D:polyp"]
+    asked_of = [line(k, g, "choice", dataset="pmc_vqa", choices=choices) for k, g in enumerate(["C", " C:stone", "A"])]
+    assert {x["output"] for x in majority(asked_of)} == {"C"}
+
+
 def asked(text: str, answer: str, kind: str = "open") -> Question:
     return Question("1", "slake", "train.json", text, answer, kind, "a.png")
 

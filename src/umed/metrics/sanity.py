@@ -7,8 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from umed.metrics.choice import LETTERS, gold_index
+from umed.metrics.labels import LABELS, gold_label
 from umed.metrics.normalize import norm
-from umed.questions import Question
+from umed.questions import Question, kind
 
 Line = dict[str, Any]
 
@@ -48,12 +50,23 @@ def _part(line: Line) -> tuple[str, str, str]:
 
 
 def _gold(line: Line) -> str:
-    return line["category"] if line["answer_type"] == "diagnosis" else str(line["answer"]).strip()
+    """The gold answer as a model would say it; a file may have its index, letter or text."""
+    if line["answer_type"] == "diagnosis":
+        return line["category"]
+    if line["answer_type"] == "label":
+        names = LABELS[kind(line["dataset"])]
+        return names[gold_label(line["answer"], names)]
+    gold = str(line["answer"]).strip()
+    if line["answer_type"] == "choice":
+        index = gold_index(gold, line["choices"])
+        assert index is not None, line["id"]  # lines are checked
+        return LETTERS[index]
+    return gold
 
 
 def _said(line: Line, output: str) -> Line:
     """The line with another output, and no boxes; a score of 1 for the label or letter that is said."""
-    names = list(line["scores"] or (line["choices"] if line["answer_type"] == "label" else None) or ())
+    names = LABELS[kind(line["dataset"])] if line["answer_type"] == "label" else tuple(line["scores"] or ())
     return {
         **line,
         "output": output,

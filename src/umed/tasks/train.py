@@ -17,9 +17,10 @@ def train(cfg: DictConfig) -> None:
     stage = made(cfg, cfg.method).stage  # what cannot work is refused before anything long begins
     mau = asks_mau(cfg)
     data = annotated(cfg)
+    exam = Exam(cfg, data if mau else None)
     if not (run / "adapter" / "umed.json").is_file():
         fit(cfg, cfg.method, data, stage, cfg.init_from, run, run / "adapter")
-    metrics = evaluate_stage(Exam(cfg, data if mau else None), stage, run / "adapter")
+    metrics = evaluate_stage(exam, stage, run / "adapter")
     print_results(metrics, [stage], title=f"{cfg.name}, protocol {cfg.data.protocol.name}")
     if mau:
         print_table(metrics, [stage], title=f"MAU {cfg.data.evaluate.split}, {cfg.name}")
