@@ -30,7 +30,11 @@ RULES: dict[str, tuple[str, ...]] = {
     "pmc_vqa": PMC,
     **{dataset: MEDMNIST for dataset in labels.LABELS},
 }
-OPEN = {"open_exact": vqa.open_exact, "open_recall": vqa.open_recall, "open_recall75": vqa.open_recall75}
+OPEN: dict[str, Callable[[str, str], bool | float]] = {
+    "open_exact": vqa.open_exact,
+    "open_recall": vqa.open_recall,
+    "open_recall75": vqa.open_recall75,
+}
 CLOSED = {"closed_exact": vqa.closed_exact, "closed_contains": vqa.closed_contains}
 
 
@@ -132,14 +136,14 @@ def _open_nearest(lines: Sequence[Line]) -> list[bool | None]:
     Candidates are the line's `choices`, else the distinct gold answers of the open items in file order: a closed list
     taken from the test labels, as MedVInT's authors do.
     """
-    golds = candidates(lines)
-    parts: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    parts: dict[tuple[str, ...] | None, list[int]] = defaultdict(list)
     for number, line in enumerate(lines):
         if line["answer_type"] == "open":
-            parts[golds if line["choices"] is None else tuple(line["choices"])].append(number)
+            parts[None if line["choices"] is None else tuple(line["choices"])].append(number)
     found: list[bool | None] = [None] * len(lines)
-    for known, numbers in parts.items():
+    for choices, numbers in parts.items():
         own = [lines[n] for n in numbers]
+        known = candidates(lines) if choices is None else choices
         right = are_nearest([line["output"] for line in own], [str(line["answer"]) for line in own], known)
         for n, is_nearest in zip(numbers, right, strict=True):
             found[n] = is_nearest
