@@ -69,6 +69,11 @@ def split_of(line: Mapping[str, Any]) -> str:
     return f"{told}, closed by {line['closed_by']}" if line.get("closed_by") else told
 
 
+def is_synthetic(line: Mapping[str, Any]) -> bool:
+    """Whether a program drew the picture of a prediction line."""
+    return line["dataset"].startswith(SYNTHETIC) or str(line.get("source", "")).startswith(SYNTHETIC)
+
+
 def kind(dataset: str) -> str:
     """The data set whose rules apply: a stand-in has those of the data set that it stands for."""
     return dataset.removeprefix(SYNTHETIC)

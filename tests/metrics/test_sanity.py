@@ -25,6 +25,13 @@ def test_the_majority_is_of_the_same_data_set_and_type() -> None:
     assert LINES[0]["output"] == ""
 
 
+def test_spellings_of_one_answer_are_counted_together() -> None:
+    lines = [line(k, a, "closed") for k, a in enumerate(["Yes", "yes", "Yes ", "No", "No"])]
+    assert {x["output"] for x in majority(lines)} == {"Yes"}
+    train = [asked("Is it?", a, "closed") for a in ("No", "No", "Yes", "yes", "yes")]
+    assert question_prior([line(0, "", "closed", "Is it?")], train)[0]["output"] == "yes"
+
+
 def test_of_mau_it_is_the_most_frequent_category_of_the_source() -> None:
     own = {"dataset": "mau", "source": "a", "boxes": [[0, 0, 1, 1]]}
     lines = [line(k, "", "diagnosis", **{**own, "category": c}) for k, c in enumerate(["x", "y", "y"])]

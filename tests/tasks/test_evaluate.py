@@ -203,7 +203,7 @@ def test_score_finds_the_same_numbers(evaluated: Run, tmp_path: Path) -> None:
     by_id = sorted(map(json.dumps, read_jsonl(tmp_path / "scores.jsonl")))
     assert sorted(map(json.dumps, kept)) == by_id  # the verdicts of every item too
     only_here = {n for n in metrics if n.startswith("base/") and n.removeprefix("base/") not in scored}
-    asked = ("question_prior", *ASKED_AGAIN, "disjoint")
+    asked = ("question_prior", *ASKED_AGAIN, "disjoint", "disjoint_n")
     more = [n for n in only_here if not n.endswith(asked)]
     assert all("iou_sampled" in n or "/false_" in n for n in more), more
     for rule in ("vqa_rad/open_exact", "slake/closed_contains", "pmc_vqa/choice_letter", "pmc_vqa/blank_nearest",

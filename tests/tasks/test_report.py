@@ -10,6 +10,7 @@ from answers import line, run_here, written
 from PIL import Image
 
 from umed.errors import InputError
+from umed.metrics.paper_tables import mau_table
 from umed.metrics.results import results
 from umed.metrics.rules import verdicts
 from umed.tasks.report import page, stages_of
@@ -54,8 +55,10 @@ def evaluated(tmp_path: Path) -> Path:
     for stage in ("aar", "base"):
         folder = tmp_path / "run" / "predictions" / stage
         (folder / "sanity").mkdir(parents=True)
-        said = [{**x, "output": "?"} if stage == "base" else x for x in SLAKE]
+        said = [{**x, "output": "?", "split_file": "old.json"} if stage == "base" else x for x in SLAKE]
         written(folder / "mau.jsonl", MAU)
+        written(folder / "sanity" / "mau.black.jsonl", [{**x, "output": "", "boxes": None} for x in MAU])
+        written(folder / "mau_sampled.jsonl", MAU[:1] * 3)
         written(folder / "slake.jsonl", said)
         written(folder / "medmnist_breast.jsonl", BREAST)
         written(folder / "sanity" / "slake.majority.jsonl", [{**x, "output": "CT"} for x in SLAKE])
@@ -98,6 +101,17 @@ def test_a_run_stands_in_the_papers_tables_in_every_form(evaluated: Path, tmp_pa
     assert float(cells["mau", "aar (SYNTHETIC), accuracy", "Avg"]["value"]) == pytest.approx(5 / 6)
     assert float(cells["mau_detail", "aar (SYNTHETIC)", "normal pictures called abnormal"]["value"]) == 1
     assert float(cells["mau_detail", "aar (SYNTHETIC)", "unparsed"]["value"]) == pytest.approx(1 / 6)
+    assert cells["external", "base, strict rules", "SLAKE open"]["split_file"] == "old.json"  # of its own stage
+    assert cells["external", "aar, strict rules: disjoint", "SLAKE open"]["n"] == "1"
+    assert "open_nearest chooses from so many gold answers: 2 (slake)" in shown
+    accuracy = "aar (SYNTHETIC), accuracy"
+    for column, value in (("KVASIR", 1.0), ("TBX11K", 1.0), ("Avg", 1.0)):
+        assert float(cells["mau", f"{accuracy}: majority", column]["value"]) == value
+        assert float(cells["mau", f"{accuracy}: black", column]["value"]) == 0
+    assert ("mau", "aar (SYNTHETIC), iou: majority", "Avg") not in cells  # a constant answer says no box
+    assert 0 <= float(kvasir["low"]) <= 2 / 3 <= float(kvasir["high"]) <= 1
+    several = cells["mau_detail", "aar (SYNTHETIC)", "without single-class sources"]
+    assert several["n"] == "4" and cells["mau_detail", "aar (SYNTHETIC)", "IoU of sampled answers"]["n"] == "3"
     assert shown.index("UMed-LVLM (paper)") < shown.index("base (SYNTHETIC), accuracy") < shown.index("aar (SYN")
 
     with Image.open(out / "accuracy_by_iou.png") as picture:
@@ -115,6 +129,41 @@ def test_a_run_stands_in_the_papers_tables_in_every_form(evaluated: Path, tmp_pa
     offline = next((tmp_path / "out" / "wandb").glob("offline-run-*"))
     tables = [p.name for p in offline.rglob("*.table.json")]
     assert sum("external" in name for name in tables) == 1
+
+
+def test_a_single_file_has_a_majority_row_and_every_split_file(tmp_path: Path) -> None:
+    name = tmp_path / "[b]x _&%.jsonl"
+    written(name, [SLAKE[0], {**SLAKE[1], "split_file": "other.json"}, *SLAKE[2:]])
+    shown = run_here(tmp_path / "out", "task=report", f"predictions='{name}'", "task.draws=0", "logger=csv")
+    rows = list(csv.DictReader((tmp_path / "out" / "report" / "table.csv").read_text().splitlines()))
+    assert "[b]x _&%, strict rules" in shown and "open_exact, test.json and other.json: n = 2" in shown
+    assert any(row["row"].endswith("strict rules: majority") for row in rows)
+    tex = (tmp_path / "out" / "report" / "table.tex").read_text()
+    assert r"{[}b{]}x \_\&\%, strict rules &" in tex
+
+
+def test_a_source_and_its_stand_in_have_a_column_each() -> None:
+    lines = [
+        diagnosis(k, source, "A cyst." if k else "", None) for k, source in enumerate(["kvasir", "phantom_kvasir"])
+    ]
+    table = mau_table({"base": results(lines, verdicts(lines), draws=0)}, [])
+    [accuracy] = [row for row in table.rows if row.name.endswith("accuracy")]
+    assert {key: cell.value for key, cell in accuracy.cells.items()} == {"kvasir": 0, "phantom_kvasir": 1, "avg": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("leaks.json", '{"slake": {'),
+        ("predictions/base/splits.json", "[1]"),
+        ("predictions/base/sanity/mau.controls.jsonl", "{}\n"),
+        ("predictions/aar/mau_sampled.jsonl", '{"id": "1", "output": ""}\n'),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_told(evaluated: Path, tmp_path: Path, file: str, content: str) -> None:
+    (evaluated / file).write_text(content)
+    words = ["task=report", f"predictions={evaluated}", "task.draws=0", "logger=csv"]
+    assert file in run_here(tmp_path / "out", *words, fails=True)
 
 
 def test_without_answers_there_is_one_line(tmp_path: Path) -> None:

@@ -99,6 +99,16 @@ def test_two_runs_are_compared_item_by_item(tmp_path: Path) -> None:
     assert "McNemar p" in shown and "B: left lung" in shown
 
 
+def test_names_in_brackets_stay_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "[/v2]").mkdir(parents=True)
+    path = written(tmp_path / "[/v2]" / "a.jsonl", [{**x, "dataset": "phantom_slake"} for x in LINES[:3]])
+    words = [f"predictions='{path}'", "task.draws=0"]
+    assert "[/v2]/a.jsonl" in run_here(tmp_path / "o", "task=score", *words).replace("\n", "")
+    shown = run_here(tmp_path / "o", "task=compare", f"predictions=['{path}','{path}']")
+    title = "".join(shown.split("┏")[0].split())
+    assert title.count("[/v2]/a.jsonl") == 2 and title.endswith("(SYNTHETICpictures)")
+
+
 def test_other_items_are_no_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["a", "b"]
     with pytest.raises(InputError, match="a: 2 items are in it alone, item 3 of pmc_vqa among them"):

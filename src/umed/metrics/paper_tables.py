@@ -40,6 +40,9 @@ DETAIL = {
 }
 
 
+COUNTS = {"accuracy_multiclass/avg": "mau/counted/multiclass", "iou_sampled/avg": "mau/counted/sampled"}
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """A value and what it is a value of."""
@@ -83,18 +86,24 @@ def mau_table(stages: Mapping[str, Mapping[str, float]], published: Sequence[Map
     """
     below = {n.split("/")[2] for m in stages.values() for n in m if n.startswith("mau/accuracy/")}
     sources = sorted(below - {"avg", *BESIDE})
-    columns = {**SOURCES, **{s: s for s in map(_real, sources) if s not in SOURCES}, "avg": "Avg"}
+    # a stand-in stands in the column of its source, unless that one is there too
+    column = {s: s if kind(s) in sources else kind(s) for s in sources} | {"avg": "avg"}
+    columns = {**SOURCES, **{c: c for c in column.values() if c not in (*SOURCES, "avg")}, "avg": "Avg"}
     rows = [_published(row, columns) for row in published]
     mark = MARK if any(s.startswith(SYNTHETIC) for s in sources) else ""
     for stage, metrics in stages.items():
         for rule in ("accuracy", "iou"):
-            cells = {}
-            for source in (*sources, "avg"):
-                if (value := metrics.get(f"mau/{rule}/{source}")) is not None:
+            for row in ("", *ROWS):
+                cells = {}
+                for source in (*sources, "avg"):
+                    name = f"mau/{rule}/{source}"
                     count = metrics.get("mau/accuracy/n" if source == "avg" else f"mau/n/{source}")
-                    cells[_real(source)] = Cell(value, rule, "records.jsonl", None if count is None else int(count))
-            if cells:
-                rows.append(Row(f"{stage}{mark}, {rule}", "ours", cells))
+                    if cell := _mau_cell(metrics, name, row, rule, None if row == "disjoint" else count):
+                        cells[column[source]] = cell
+                if cells and row:
+                    rows.append(Row(row.replace("_", " "), "sanity", cells, f"{stage}{mark}, {rule}"))
+                elif cells:
+                    rows.append(Row(f"{stage}{mark}, {rule}", "ours", cells))
     notes = [
         "accuracy: the answer names the gold category and no other of its source; iou: of the said with the true "
         "boxes. The paper states neither its rule nor n.",
@@ -110,30 +119,41 @@ def detail_table(stages: Mapping[str, Mapping[str, float]]) -> PaperTable:
     for stage, metrics in stages.items():
         cells = {}
         for key in DETAIL:
-            if (value := metrics.get(f"mau/{key}")) is not None:
-                normal = key.startswith("false")
-                count = metrics.get("mau/controls/n" if normal else "mau/accuracy/n")
-                file = "controls.jsonl" if normal else "records.jsonl"
-                cells[key] = Cell(value, key, file, None if count is None else int(count))
+            normal = key.startswith("false")
+            count = metrics.get(COUNTS.get(key, "mau/controls/n" if normal else "mau/accuracy/n"))
+            if cell := _mau_cell(
+                metrics, f"mau/{key}", "", key, count, "controls.jsonl" if normal else "records.jsonl"
+            ):
+                cells[key] = cell
         if cells:
             rows.append(Row(f"{stage}{mark}", "ours", cells))
     return PaperTable("mau_detail", "MAU test in detail", DETAIL, rows, 2)
 
 
+def _mau_cell(
+    metrics: Mapping[str, float], name: str, row: str, rule: str, count: float | None, file: str = "records.jsonl"
+) -> Cell | None:
+    value = metrics.get(f"{name}/{row}" if row else name)
+    low, high = (None if row else metrics.get(f"{name}/{end}") for end in ("low", "high"))
+    return None if value is None else Cell(value, rule, file, None if count is None else int(count), low, high)
+
+
 def external_table(
-    stages: Mapping[str, Mapping[str, float]], files: Mapping[str, str], published: Sequence[Mapping[str, Any]]
+    stages: Mapping[str, Mapping[str, float]],
+    files: Mapping[str, Mapping[str, str]],
+    published: Sequence[Mapping[str, Any]],
 ) -> PaperTable:
     """The external benchmarks, in per cent: ours by the rules nearest to the paper's and by the strict ones.
 
     Args:
-        files: data set -> split file.
+        files: stage -> data set -> split file.
     """
     rows = [_published(row, EXTERNAL) for row in published]
     for stage, metrics in stages.items():
         for mark in ("", MARK):
             for words, rules in (("nearest", NEAR), ("strict", STRICT)):
                 for origin in ("", *ROWS):
-                    cells = _external_cells(metrics, files, rules, SYNTHETIC if mark else "", origin)
+                    cells = _external_cells(metrics, files[stage], rules, SYNTHETIC if mark else "", origin)
                     name = f"{stage}{mark}, {words} rules"
                     if cells and origin:
                         rows.append(Row(origin.replace("_", " "), "sanity", cells, name))
@@ -144,8 +164,16 @@ def external_table(
         "these are nearest to the paper's is assumed: it states none. Published MedVInT figures choose open answers "
         "from a closed list taken from the test labels, as open_nearest does.",
         "strict rules: open_exact, closed_exact, choice_letter, blank_exact, acc_generated (the written label).",
-        "disjoint: without the items whose picture is in the data set's own training part.",
+        "disjoint: without the items whose picture is in the data set's own training part, or among MAU's.",
     ]
+    known = {
+        f"{int(count)} ({name.removesuffix('/open_nearest/candidates')})": None
+        for metrics in stages.values()
+        for name, count in metrics.items()
+        if name.endswith("/open_nearest/candidates")
+    }
+    if known:
+        notes.append(f"open_nearest chooses from so many gold answers: {', '.join(known)}.")
     return PaperTable("external", "External benchmarks, per cent", EXTERNAL, rows, 1, notes)
 
 
@@ -162,14 +190,11 @@ def _external_cells(
             continue
         span = [metrics.get(f"{name}/{end}") if not origin else None for end in ("low", "high")]
         low, high = (None if v is None else 100 * v for v in span)
-        count = int(metrics[f"{name}/n"]) if f"{name}/n" in metrics and origin != "disjoint" else None
-        cells[key] = Cell(100 * value, rule, files.get(prefix + dataset, "not told"), count, low, high)
+        count = metrics.get(f"{name}/disjoint_n" if origin == "disjoint" else f"{name}/n")
+        file = files.get(prefix + dataset, "not told")
+        cells[key] = Cell(100 * value, rule, file, None if count is None else int(count), low, high)
     return cells
 
 
 def _published(row: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
     return Row(f"{row['row']} (paper)", "published", {key: Cell(float(row[key])) for key in columns if key in row})
-
-
-def _real(source: str) -> str:
-    return kind(source)

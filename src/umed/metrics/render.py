@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from umed.metrics.paper_tables import Cell, PaperTable, Row
 
 FIELDS = ("table", "row", "origin", "column", "value", "low", "high", "rule", "split_file", "n")
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
-          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}  # fmt: skip
+          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+          "[": "{[}", "]": "{]}"}  # fmt: skip
 
 
 def shown(cell: Cell | None, digits: int) -> str:
@@ -37,15 +39,17 @@ def as_text(table: PaperTable, width: int = 160) -> str:
     """A table for people, its footnotes below."""
     text = io.StringIO()
     columns = [key for key in table.columns if any(key in row.cells for row in table.rows)]
-    drawn = Table(title=table.title, title_justify="left")
-    drawn.add_column("", no_wrap=True)
+    drawn = Table(title=escape(table.title), title_justify="left")
+    longest = max((len(row.name) + 2 for row in table.rows), default=0)
+    drawn.add_column("", min_width=min(longest, 40), max_width=40, overflow="fold")  # a file's name may be long
     for key in columns:
-        drawn.add_column(table.columns[key], justify="right")
+        drawn.add_column(escape(table.columns[key]), justify="right", min_width=6)
     for before, row in zip([None, *table.rows], table.rows, strict=False):
         if before is not None and before.origin == "published" != row.origin:
             drawn.add_section()
         drawn.add_row(
-            f"  {row.name}" if row.under else row.name, *(shown(row.cells.get(key), table.digits) for key in columns)
+            escape(f"  {row.name}" if row.under else row.name),
+            *(shown(row.cells.get(key), table.digits) for key in columns),
         )
     console = Console(file=text, width=width)
     console.print(drawn)

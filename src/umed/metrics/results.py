@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from umed.metrics import rules
-from umed.metrics.intervals import grouped_intervals
+from umed.metrics.intervals import grouped_intervals, interval
 from umed.metrics.labels import LABELS
 from umed.metrics.mentions import NO_ALIASES
 from umed.questions import kind
@@ -16,7 +16,7 @@ Line = dict[str, Any]
 Verdict = Mapping[str, bool | float | None]
 BOXES = tuple(f"mau/{rule}" for rule in ("iou", "acc@0.5", "unparsed"))
 ROWS = ("majority", "chance", "question_prior", "black", "shuffled", "disjoint")
-BESIDE = ("n", "low", "high", *ROWS)  # what stands below a rule besides MAU's sources
+BESIDE = ("n", "low", "high", "disjoint_n", *ROWS)  # what stands below a rule besides MAU's sources
 
 
 def results(
@@ -36,13 +36,14 @@ def results(
         lines: of any data sets.
         found: their verdicts.
         rows: sanity row -> its lines, answers to the same items.
-        leaked: data set -> ids of items whose picture lies in the data set's own training part.
+        leaked: data set -> ids of items whose picture lies in training.
         compat, synonyms, named: see `rules.verdicts`.
         draws: of the bootstrap; 0 = no intervals.
 
     Returns:
         `<dataset>/<rule>`, `/n`, `/low` and `/high` (95 %, pictures drawn anew), `/<row>` for each sanity row,
-        `/chance` and, where some items leak, `/disjoint`: the value without them.
+        `/chance` and, where some items leak, `/disjoint` and `/disjoint_n`: the value without them. Of MAU the interval
+        and the rows also below `mau/<rule>/<source>` and `mau/<rule>/avg`.
     """
     metrics = rules.metrics(lines, found)
     metrics |= {name: value for name, value in _chance(lines).items() if name.removesuffix("/chance") in metrics}
@@ -53,6 +54,8 @@ def results(
         for rule, (low, high) in zip(names, grouped_intervals(values_NR, pictures(own), draws), strict=True):
             if not np.isnan(low):
                 metrics |= {f"{dataset}/{rule}/low": float(low), f"{dataset}/{rule}/high": float(high)}
+        if kind(dataset) == "mau":
+            metrics |= _by_source(own, verdicts, draws)
     for row, said in (rows or {}).items():
         found_row = _row(said, rules.verdicts(said, compat, synonyms, named), row)
         no_box = row in ("majority", "question_prior")
@@ -60,7 +63,7 @@ def results(
     for dataset, ids in (leaked or {}).items():
         kept = [n for n, line in enumerate(lines) if line["dataset"] == dataset and line["id"] not in ids]
         if ids and kept:
-            metrics |= _row([lines[n] for n in kept], [found[n] for n in kept], "disjoint")
+            metrics |= _row([lines[n] for n in kept], [found[n] for n in kept], "disjoint", counted=True)
     return metrics
 
 
@@ -76,10 +79,28 @@ def _parts(lines: Sequence[Line]) -> dict[str, list[int]]:
     return parts
 
 
-def _row(lines: Sequence[Line], found: Sequence[Verdict], row: str) -> dict[str, float]:
-    """`<dataset>/<rule>` alone, as `<dataset>/<rule>/<row>`."""
-    plain = {name: value for name, value in rules.metrics(lines, found).items() if name.count("/") == 1}
-    return {f"{name}/{row}": value for name, value in plain.items()}
+def _by_source(lines: Sequence[Line], found: Sequence[Verdict], draws: int) -> dict[str, float]:
+    """`mau/<rule>/<source>/low` and `/high`, and those of the plain mean of the sources under `mau/<rule>/avg`."""
+    groups = dict(zip((line["id"] for line in lines), pictures(lines), strict=True))
+    spans: dict[str, float] = {}
+    for rule in found[0]:
+        by_source: dict[str, dict[str, float]] = defaultdict(dict)
+        for line, verdict in zip(lines, found, strict=True):
+            by_source[line["source"]][line["id"]] = float(verdict[rule] or 0)
+        for name, sources in [*((source, [source]) for source in by_source), ("avg", list(by_source))]:
+            part = {source: by_source[source] for source in sources}
+            if all(len({groups[item] for item in items}) > 1 for items in part.values()):
+                _, low, high = interval([part], groups, draws)
+                spans |= {f"mau/{rule}/{name}/low": low, f"mau/{rule}/{name}/high": high}
+    return spans
+
+
+def _row(lines: Sequence[Line], found: Sequence[Verdict], row: str, counted: bool = False) -> dict[str, float]:
+    """`<dataset>/<rule>` as `<dataset>/<rule>/<row>`; of MAU also by source and on average."""
+    values = rules.metrics(lines, found)
+    plain = {n: v for n, v in values.items() if n.count("/") == 1 or (n.startswith("mau/") and not n.endswith("/n"))}
+    counts = {f"{n}/{row}_n": values[f"{n}/n"] for n in plain if counted and f"{n}/n" in values}
+    return {f"{name}/{row}": value for name, value in plain.items()} | counts
 
 
 def _chance(lines: Sequence[Line]) -> dict[str, float]:

@@ -18,12 +18,12 @@ Line = dict[str, Any]
 def majority(lines: Sequence[Line]) -> list[Line]:
     """The most frequent gold answer of the same data set, answer type and, for MAU, source, to every item.
 
-    It is taken from the test's own gold answers: the best that a constant answer can do.
+    It is taken from the test's own gold answers: the best that a constant answer can do by the strict rules.
     """
-    golds: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+    golds: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for line in lines:
-        golds[_part(line)][_gold(line)] += 1
-    most = {part: of.most_common(1)[0][0] for part, of in golds.items()}
+        golds[_part(line)].append(_gold(line))
+    most = {part: _most_frequent(of) for part, of in golds.items()}
     return [_said(line, most[_part(line)]) for line in lines]
 
 
@@ -33,16 +33,23 @@ def question_prior(lines: Sequence[Line], train: Sequence[Question]) -> list[Lin
     Questions are the same after `norm`, of the same answer type. Where a question is new, the most frequent answer of
     its answer type.
     """
-    same: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    alike: dict[str, Counter[str]] = defaultdict(Counter)
+    same: dict[tuple[str, str], list[str]] = defaultdict(list)
+    alike: dict[str, list[str]] = defaultdict(list)
     for question in train:
-        same[question.answer_type, norm(question.question)][question.answer] += 1
-        alike[question.answer_type][question.answer] += 1
-    said = []
-    for line in lines:
-        known = same.get((line["answer_type"], norm(line["question"]))) or alike.get(line["answer_type"])
-        said.append(_said(line, known.most_common(1)[0][0] if known else ""))
-    return said
+        same[question.answer_type, norm(question.question)].append(question.answer)
+        alike[question.answer_type].append(question.answer)
+    best = {asked: _most_frequent(answers) for asked, answers in same.items()}
+    any_best = {kind_: _most_frequent(answers) for kind_, answers in alike.items()}
+    asked = ((line["answer_type"], norm(line["question"])) for line in lines)
+    return [_said(line, best.get(key, any_best.get(key[0], ""))) for line, key in zip(lines, asked, strict=True)]
+
+
+def _most_frequent(answers: Sequence[str]) -> str:
+    """Of the answers that are the same after `norm`, in their most frequent spelling; the first of equals."""
+    alike: dict[str, Counter[str]] = defaultdict(Counter)
+    for answer in answers:
+        alike[norm(answer)][answer] += 1
+    return max(alike.values(), key=lambda of: of.total()).most_common(1)[0][0]
 
 
 def _part(line: Line) -> tuple[str, str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from umed.errors import InputError, positive
@@ -16,6 +17,7 @@ from umed.metrics import rules
 from umed.metrics.intervals import grouped_intervals, mcnemar
 from umed.metrics.predictions import Line, read_predictions
 from umed.metrics.results import pictures
+from umed.questions import is_synthetic
 from umed.records import write_jsonl, write_whole
 
 Key = tuple[str, str]
@@ -46,7 +48,7 @@ def compare(cfg: DictConfig) -> None:
     write_jsonl(
         run / "compare.jsonl", (_item(*pair, *both) for pair, both in zip(pairs, zip(*found, strict=True), strict=True))
     )
-    _print(rows, given)
+    _print(rows, given, any(is_synthetic(line) for line in first))
     _print_examples(pairs, found, cfg.task.examples)
     print(f"-> {run / 'compare.json'}   {run / 'compare.jsonl'}")
 
@@ -135,9 +137,9 @@ def _item(first: Line, second: Line, one: rules.Verdict, two: rules.Verdict) -> 
     return {**shared, **outputs, **{rule: [one[rule], two[rule]] for rule in one if one[rule] is not None}}
 
 
-def _print(rows: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> None:
-    synthetic = " (phantom_: SYNTHETIC pictures)" if any("phantom_" in name for name in rows) else ""
-    table = Table(title=f"A = {names[0]}\nB = {names[1]}{synthetic}", title_justify="left")
+def _print(rows: Mapping[str, Mapping[str, float]], names: Sequence[str], synthetic: bool) -> None:
+    mark = " (SYNTHETIC pictures)" if synthetic else ""
+    table = Table(title=escape(f"A = {names[0]}\nB = {names[1]}{mark}"), title_justify="left")
     for column in ("data set", "rule"):
         table.add_column(column, no_wrap=True)
     for column in ("n", "A", "B", "B - A", "95 %", "right in A\nalone", "right in B\nalone", "McNemar p"):

@@ -22,13 +22,24 @@ RECORDS = ("records.jsonl", "sources.json")
 
 
 def leaked_items(
-    cfg: DictConfig, data: Data | None, module: BenchmarkDataModule | None, run: Path
+    cfg: DictConfig,
+    data: Data | None,
+    module: BenchmarkDataModule | None,
+    run: Path,
+    trained_on: Data | None = None,
 ) -> dict[str, set[str]]:
     """Ids of the test items whose picture lies in the data set's own training part, or in MAU's.
 
     Hashes the pictures, prints what it found and writes it.
+
+    Args:
+        data: MAU's records; None leaves its test part out.
+        trained_on: what is trained on, where that is not `data`; else that of the run `init_from`.
+
+    Raises:
+        InputError: a test picture that cannot be opened.
     """
-    tests, trains = _parts(cfg, data, module)
+    tests, trains = _parts(cfg, data, module, trained_on)
     summary, lines = leaks(tests, trains, cfg.data.prepare.workers or os.cpu_count() or 1)
     for dataset, of in summary.items():
         for where in trains.get(dataset, ()):
@@ -39,12 +50,12 @@ def leaked_items(
 
 
 def _parts(
-    cfg: DictConfig, data: Data | None, module: BenchmarkDataModule | None
+    cfg: DictConfig, data: Data | None, module: BenchmarkDataModule | None, trained_on: Data | None
 ) -> tuple[dict[str, Sequence[Shown]], dict[str, dict[str, Sequence[Shown]]]]:
     """Test items of each data set, and the training parts that they may be in."""
     tests: dict[str, Sequence[Shown]] = {}
     trains: dict[str, dict[str, Sequence[Shown]]] = {}
-    seen = data if data is not None else _trained_on(cfg.init_from)
+    seen = trained_on or data or _trained_on(cfg.init_from)
     tuned_on = [_of_record(r, seen) for r in seen.records if r.split == "train"] if seen else []
     if data is not None:
         tests["mau"] = [_of_record(r, data) for r in data.records if r.split == cfg.data.evaluate.split]

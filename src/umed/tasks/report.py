@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from umed.errors import InputError, number
 from umed.figures import shares_by_bin, synthetic
 from umed.metrics import rules
 from umed.metrics.files import read_metrics
-from umed.metrics.mau import accuracy_by_iou, false_positives, mau_metrics
+from umed.metrics.mau import accuracy_by_iou, categories, false_positives, mau_metrics
 from umed.metrics.paper_tables import PaperTable, detail_table, external_table, mau_table
 from umed.metrics.predictions import Line, read_predictions
 from umed.metrics.render import FIELDS, as_csv, as_html, as_latex, as_lines, as_text
 from umed.metrics.results import ROWS, results
+from umed.metrics.sanity import majority
 from umed.questions import split_of
 from umed.records import read_jsonl, write_whole
 
@@ -48,7 +50,7 @@ def report(cfg: DictConfig) -> None:
     stages = stages_of(given)
     answers = {stage: read_predictions(path) for stage, path in stages.items()}
     metrics = {stage: _metrics(cfg, stages[stage], lines, given) for stage, lines in answers.items()}
-    files = {x["dataset"]: split_of(x) for lines in answers.values() for x in lines}
+    files = {stage: _split_files(lines) for stage, lines in answers.items()}
     published = OmegaConf.to_container(cfg.task.published)
     assert isinstance(published, dict)
     tables = [mau_table(metrics, published["mau"]), detail_table(metrics)]
@@ -62,7 +64,7 @@ def report(cfg: DictConfig) -> None:
     if figure:
         figure.savefig(out / "report" / "accuracy_by_iou.png", dpi=110)
     pictures |= {path.stem: path.read_bytes() for path in sorted(given.glob("figures/*.png"))}
-    write_whole(out / "report" / "report.html", page(given, tables, pictures, _leaks(given)))
+    write_whole(out / "report" / "report.html", page(given, tables, pictures, _noted(given / "leaks.json")))
     _log(cfg, tables, figure, out)
     print("\n".join(map(as_text, tables)))
     print(f"-> {out / 'report'}: report.html, table.txt, table.csv, table.tex")
@@ -91,25 +93,50 @@ def stages_of(given: Path) -> dict[str, Path]:
 def _metrics(cfg: DictConfig, path: Path, lines: Sequence[Line], run: Path) -> dict[str, float]:
     """All numbers of a stage, from its answers alone."""
     options = {"synonyms": cfg.data.synonyms, "named": cfg.task.named}
-    rows: dict[str, list[Line]] = {}
-    for row in ROWS:
+    rows = {"majority": majority(lines)}
+    for row in (row for row in ROWS if row != "majority"):
         for file in sorted(path.glob(f"sanity/*.{row}.jsonl")) if path.is_dir() else ():
             rows.setdefault(row, []).extend(read_predictions(file))
     leaks = run / "leaks.jsonl"
     known = leaked(read_jsonl(leaks)) if leaks.is_file() else {}
     found = rules.verdicts(lines, **options)
     metrics = results(lines, found, rows, known, draws=cfg.task.draws, **options)
-    for line in lines:
-        if "source" in line:
-            name = f"mau/n/{line['source']}"
-            metrics[name] = metrics.get(name, 0) + 1
-    if (path / "mau_sampled.jsonl").is_file():
-        sampled = mau_metrics(list(read_jsonl(path / "mau_sampled.jsonl")), ["iou"])
-        metrics |= {name.replace("mau/iou", "mau/iou_sampled"): value for name, value in sampled.items()}
-    if (path / "sanity" / "mau.controls.jsonl").is_file():
-        controls = list(read_jsonl(path / "sanity" / "mau.controls.jsonl"))
+    own = Counter(line["source"] for line in lines if line["dataset"] == "mau")
+    metrics |= {f"mau/n/{source}": count for source, count in own.items()}
+    several = categories([line for line in lines if line["dataset"] == "mau"])
+    metrics["mau/counted/multiclass"] = sum(own[source] for source, names in several.items() if len(names) > 1)
+    if sampled := answers_of_mau(path / "mau_sampled.jsonl"):
+        values = mau_metrics(sampled, ["iou"])
+        metrics |= {name.replace("mau/iou", "mau/iou_sampled"): value for name, value in values.items()}
+        metrics["mau/counted/sampled"] = len(sampled)
+    if controls := answers_of_mau(path / "sanity" / "mau.controls.jsonl", CONTROL):
         metrics |= {**false_positives(controls, cfg.data.synonyms), "mau/controls/n": len(controls)}
     return metrics
+
+
+SAMPLED = ("id", "output", "boxes", "source", "category", "categories", "gold_boxes", "width", "height")
+CONTROL = ("id", "output", "boxes", "source", "categories")
+
+
+def answers_of_mau(path: Path, fields: Sequence[str] = SAMPLED) -> list[Line]:
+    """The lines that stand beside a stage's answers; none where there is no such file.
+
+    Raises:
+        InputError: a line without one of the fields.
+    """
+    lines = list(read_jsonl(path)) if path.is_file() else []
+    for place, line in enumerate(lines, 1):
+        if lost := [name for name in fields if name not in line]:
+            raise InputError(f"{path}: line {place} has no {lost[0]}: evaluate the stage anew, or remove the file")
+    return lines
+
+
+def _split_files(lines: Sequence[Line]) -> dict[str, str]:
+    """Data set -> its split file; all of them, where the answers are of several."""
+    found: dict[str, dict[str, None]] = {}
+    for line in lines:
+        found.setdefault(line["dataset"], {})[split_of(line)] = None
+    return {dataset: " and ".join(files) for dataset, files in found.items()}
 
 
 def _saturation(cfg: DictConfig, answers: Mapping[str, Sequence[Line]]) -> Figure | None:
@@ -126,9 +153,12 @@ def _saturation(cfg: DictConfig, answers: Mapping[str, Sequence[Line]]) -> Figur
     return shares_by_bin(counts, EDGES, f"{mark}diagnosis accuracy by IoU, 95 % intervals")
 
 
-def _leaks(run: Path) -> dict[str, Any]:
-    path = run / "leaks.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def _noted(path: Path) -> dict[str, Any]:
+    """What a run has noted in a file; empty where there is none."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: not readable ({error}): evaluate the run anew, or remove the file") from None
 
 
 def page(run: Path, tables: Sequence[PaperTable], pictures: Mapping[str, bytes], leaks: Mapping[str, Any]) -> str:
@@ -172,7 +202,7 @@ def _splits(path: Path) -> str:
     told = "".join(
         f"<li>{html.escape(name)}: {html.escape(split['file'])}, SHA-256 {html.escape(split['sha256'])}, protocol "
         f"{html.escape(split['protocol'])}</li>"
-        for name, split in json.loads(path.read_text(encoding="utf-8")).items()
+        for name, split in _noted(path).items()
     )
     return f"<h2>Split files of {html.escape(path.parent.name)}</h2><ul>{told}</ul>"
 

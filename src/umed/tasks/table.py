@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from umed.metrics.results import BESIDE, ROWS
@@ -12,26 +13,32 @@ def print_table(metrics: Mapping[str, float], stages: Sequence[str], title: str)
     """Print accuracy / IoU per source and on average, and the mean IoU of sampled answers."""
     prefix = f"{stages[0]}/mau/accuracy/"
     below = [name.removeprefix(prefix) for name in metrics if name.startswith(prefix)]
-    sources = [name for name in below if name not in ("avg", *BESIDE)]
+    sources = [name for name in below if "/" not in name and name not in ("avg", *BESIDE)]
     synthetic = " (SYNTHETIC pictures)" if any(s.startswith("phantom") for s in sources) else ""
-    table = Table(title=f"{title}{synthetic}: accuracy / IoU", title_justify="left")
+    table = Table(title=escape(f"{title}{synthetic}: accuracy / IoU"), title_justify="left")
     table.add_column("stage")
     for source in sources:
-        table.add_column(source.removeprefix("phantom_"), justify="right")
+        table.add_column(escape(source.removeprefix("phantom_")), justify="right")
     for column in ("average", "IoU sampled", "unparsed"):
         table.add_column(column, justify="right")
-    for stage in stages:
+    rows = [(stage, stage, "") for stage in stages]
+    last = stages[-1]
+    rows += [(HEADS[row].replace("\n", " "), last, f"/{row}") for row in ("majority", "black", "shuffled")]
+    for name, stage, below_it in rows:
 
-        def of(rule: str, source: str, stage: str = stage) -> str:
-            value = metrics.get(f"{stage}/mau/{rule}/{source}")
+        def of(rule: str, source: str, stage: str = stage, below_it: str = below_it) -> str:
+            value = metrics.get(f"{stage}/mau/{rule}/{source}{below_it}")
             return "-" if value is None else f"{value:.2f}"
 
         pairs = [f"{of('accuracy', s)} / {of('iou', s)}" for s in (*sources, "avg")]
-        table.add_row(stage, *pairs, of("iou_sampled", "avg"), of("unparsed", "avg"))
+        if not below_it or of("accuracy", "avg") != "-":
+            label = f"  {name}, {stage}" if below_it else name
+            table.add_row(escape(label), *pairs, of("iou_sampled", "avg"), of("unparsed", "avg"))
     Console(width=max(80, 24 + 14 * (len(sources) + 3))).print(table)
 
 
 HEADS = {
+    "majority": "majority",
     "question_prior": "question\nalone",
     "black": "black\npicture",
     "shuffled": "another\npicture",
@@ -48,7 +55,7 @@ def print_results(metrics: Mapping[str, float], stages: Sequence[str], title: st
     """
     shown = [row for row in ROWS if any(name.endswith(f"/{row}") for name in metrics)]
     synthetic = " (phantom_: SYNTHETIC pictures)" if any("phantom_" in name for name in metrics) else ""
-    table = Table(title=f"{title}{synthetic}", title_justify="left")
+    table = Table(title=escape(f"{title}{synthetic}"), title_justify="left")
     for column in ("stage",) if any(stages) else ():
         table.add_column(column)
     for column in ("data set", "rule"):
@@ -68,6 +75,9 @@ def print_results(metrics: Mapping[str, float], stages: Sequence[str], title: st
 
             low, high = of("low"), of("high")
             interval = "-" if low == "-" else f"{low} - {high}"
-            cells = [*rule.split("/", 1), of(), interval, f"{metrics[f'{prefix}{rule}/n']:.0f}", *map(of, shown)]
+            dataset, _, own = rule.partition("/")
+            if dataset == "mau" and any(n.startswith(f"{prefix}mau/accuracy/phantom_") for n in metrics):
+                dataset = "mau (SYNTHETIC)"
+            cells = [dataset, own, of(), interval, f"{metrics[f'{prefix}{rule}/n']:.0f}", *map(of, shown)]
             table.add_row(*([stage] if any(stages) else []), *cells)
     Console(width=max(100, 84 + 11 * len(shown))).print(table)

@@ -17,7 +17,7 @@ def train(cfg: DictConfig) -> None:
     stage = made(cfg, cfg.method).stage  # what cannot work is refused before anything long begins
     mau = asks_mau(cfg)
     data = annotated(cfg)
-    exam = Exam(cfg, data if mau else None)
+    exam = Exam(cfg, data if mau else None, data)
     if not (run / "adapter" / "umed.json").is_file():
         fit(cfg, cfg.method, data, stage, cfg.init_from, run, run / "adapter")
     metrics = evaluate_stage(exam, stage, run / "adapter")

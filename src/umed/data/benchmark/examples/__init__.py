@@ -10,13 +10,11 @@ class Example:
     Args:
         items: id of a test item -> its answer type and gold answer.
         train: number of training items.
-        broken: ids of test items whose picture cannot be opened.
         options: how the loader is called besides `root`.
         lost: rows that make no question.
     """
 
     items: dict[str, tuple[str, str]]
     train: int = 0
-    broken: tuple[str, ...] = ()
     options: tuple[tuple[str, object], ...] = ()
     lost: int = 0

@@ -22,12 +22,12 @@ def write_example(root: Path) -> Example:
     clean = [
         FIRST,
         ("b.jpg", 'What, "exactly",\nis shown?', "C: difficile", " A:x", " B: B: y", " C:C: difficile", " D:z", " c "),
-        ("gone.jpg", "What is it?", "a cyst", " A:a cyst", " B:a mass", " C:a stone", " D:none", "A"),
+        ("c.jpg", "What is it?", "a cyst", " A:a cyst", " B:a mass", " C:a stone", " D:none", "A"),
         ("b.jpg", "Which?", "x", " A:x", " B:y", " C:z", " D:w", "E"),
         ("b.jpg", "Which one?", "w", " A:x", " B:y", " C:z", " D:w", "D"),
     ]
     picture = Image.new("RGB", (64, 48), (90, 40, 40))
-    pictures = {"PMC1064097_F1.jpg": picture, "b.jpg": Image.new("RGB", (30, 60), (10, 200, 40))}
+    pictures = {"PMC1064097_F1.jpg": picture, "b.jpg": Image.new("RGB", (30, 60), (10, 200, 40)), "c.jpg": picture}
     write_pmc_vqa(root, "test_clean.csv", PMC_V1, clean, pictures)
     misspelt = [name.replace("Answer", "Anwser") if name == "Answer" else name for name in PMC_V1]
     write_pmc_vqa(root, "test.csv", misspelt, clean[:2], {})
@@ -38,4 +38,4 @@ def write_example(root: Path) -> Example:
     found: dict[str, tuple[str, str]] = {}
     for row, (letter, text) in items.items():
         found |= {f"test_clean/{row}/choice": ("choice", letter), f"test_clean/{row}/blank": ("blank", text)}
-    return Example(items=found, train=2, broken=("test_clean/3/choice", "test_clean/3/blank"), lost=1)
+    return Example(items=found, train=2, lost=1)

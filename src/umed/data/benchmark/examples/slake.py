@@ -31,7 +31,7 @@ def _row(qid: int, question: str, answer: Any, kind: str, language: str = "en", 
 
 
 def write_example(root: Path) -> Example:
-    """Write it: comma lists, two spellings, Chinese, a lost picture, a training part that shares a picture."""
+    """Write it: comma lists, two spellings, Chinese, a training part that shares a picture."""
     test = [
         FIRST,
         _row(11935, "Which organs are there?", "Lung, Spinal Cord", "OPEN"),
@@ -41,7 +41,7 @@ def write_example(root: Path) -> Example:
         _row(11939, "Left or right?", "Left ", "CLOSED", image=104),
     ]
     train = [_row(1, "这是CT吗?", "是", "CLOSED", "zh"), _row(2, "Which organs are there?", "Lung", "OPEN", image=103)]
-    pictures = {f"xmlab{k}/source.jpg": Image.new("RGB", (48, 48), (k, 40, 80)) for k in (102, 103)}
+    pictures = {f"xmlab{k}/source.jpg": Image.new("RGB", (48, 48), (k, 40, 80)) for k in (102, 103, 104)}
     write_slake(root, {"test": test, "train": train, "validate": test[:1]}, pictures)
     path = root / "test.json"
     path.write_text(
@@ -56,5 +56,4 @@ def write_example(root: Path) -> Example:
             "11939": ("closed", "Left"),
         },
         train=2,
-        broken=("11939",),
     )

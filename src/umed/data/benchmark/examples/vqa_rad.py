@@ -39,19 +39,13 @@ ROWS: list[dict[str, Any]] = [
     {"qid": 10, "phrase_type": "test_freeform", "question": "", "answer": "no", "answer_type": "CLOSED"},
     {"qid": 11, "phrase_type": "test_freeform", "question": "Is it “axial”?", "answer": "No", "answer_type": "OPEN"},
 ]
-IMAGES = {8: "synpic80.jpg", 9: "synpic90.jpg"}
 
 
 def write_example(root: Path) -> Example:
-    """Write it: stray spaces, a number and no answer at all among the golds, a lost and a cut picture."""
-    rows = [
-        {"image_name": IMAGES.get(row["qid"], f"synpic{row['qid'] % 3}.jpg"), "image_organ": "CHEST", **row}
-        for row in ROWS
-    ]
+    """Write it: stray spaces, a number and no answer at all among the golds."""
+    rows = [{"image_name": f"synpic{row['qid'] % 3}.jpg", "image_organ": "CHEST", **row} for row in ROWS]
     pictures = {f"synpic{k}.jpg": Image.new("RGB", (40 + k, 30), (60 * k, 90, 120)) for k in range(3)}
-    write_vqa_rad(root, rows, {**pictures, "synpic90.jpg": pictures["synpic0.jpg"]})
-    cut = root / "VQA_RAD Image Folder" / "synpic90.jpg"
-    cut.write_bytes(cut.read_bytes()[:300])
+    write_vqa_rad(root, rows, pictures)
     return Example(
         items={
             "1": ("closed", "Yes"),
@@ -64,6 +58,5 @@ def write_example(root: Path) -> Example:
             "11": ("open", "No"),
         },
         train=2,
-        broken=("8", "9"),
         lost=1,
     )
