@@ -108,7 +108,7 @@ def shares_by_bin(counts: Mapping[str, Sequence[tuple[int, int]]], edges: Sequen
             x, y, low, high = map(np.array, zip(*known, strict=True))
             axis.errorbar(x, y, np.clip([y - low, high - y], 0, None), marker="o", capsize=3, label=stage)
     told = [f"{stage}: {' '.join(str(n) for n, _ in bins)}" for stage, bins in counts.items()]
-    label = "IoU of said and true boxes\nitems of each bin, from the left: " + textwrap.fill("; ".join(told), 70)
+    label = "\n".join(["IoU of said and true boxes; items of each bin, from the left:", *told])
     axis.set(xlabel=label, ylabel="share of right diagnoses", xlim=(0, 1), ylim=(-0.03, 1.03), xticks=edges)
     axis.grid(alpha=0.3)
     if counts:

@@ -114,10 +114,12 @@ def test_a_run_stands_in_the_papers_tables_in_every_form(evaluated: Path, tmp_pa
     assert several["n"] == "4" and cells["mau_detail", "aar (SYNTHETIC)", "IoU of sampled answers"]["n"] == "3"
     assert shown.index("UMed-LVLM (paper)") < shown.index("base (SYNTHETIC), accuracy") < shown.index("aar (SYN")
 
+    by_iou = {c: cells["accuracy_by_iou", "aar", c] for c in ("0.0 to 0.1", "0.5 to 0.6", "0.9 to 1.0")}
+    assert [(c["value"], c["n"]) for c in by_iou.values()] == [("1.0", "2"), ("0.0", "1"), ("1.0", "1")]
     with Image.open(out / "accuracy_by_iou.png") as picture:
         assert picture.width > 400
     tex = (out / "table.tex").read_text()
-    assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 3
+    assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 4
     for table in tex.split(r"\end{table}")[:-1]:
         columns = len(re.findall(r"\\begin\{tabular\}\{l(r+)\}", table)[0])
         rows = [r for r in table.split("\n") if r.endswith(r"\\") and not r.startswith(r"\\")]

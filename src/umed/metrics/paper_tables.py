@@ -1,5 +1,6 @@
 """The paper's tables with its published rows beside ours; every cell of ours carries rule, split file and n."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -128,6 +129,28 @@ def detail_table(stages: Mapping[str, Mapping[str, float]]) -> PaperTable:
         if cells:
             rows.append(Row(f"{stage}{mark}", "ours", cells))
     return PaperTable("mau_detail", "MAU test in detail", DETAIL, rows, 2)
+
+
+def saturation_table(
+    counts: Mapping[str, Sequence[tuple[int, int]]], edges: Sequence[float], mark: str = ""
+) -> PaperTable:
+    """Accuracy as a function of IoU.
+
+    Args:
+        counts: stage -> items and right ones of each bin; an empty bin has no cell.
+        mark: begins the title where pictures are synthetic.
+    """
+    bins = [f"{low:.1f} to {high:.1f}" for low, high in itertools.pairwise(edges)]
+    rows = [
+        Row(
+            stage,
+            "ours",
+            {b: Cell(right / n, "accuracy", "records.jsonl", n) for b, (n, right) in zip(bins, of, strict=True) if n},
+        )
+        for stage, of in counts.items()
+    ]
+    title = f"{mark}diagnosis accuracy by IoU of said and true boxes"
+    return PaperTable("accuracy_by_iou", title, {b: b for b in bins}, rows, 2)
 
 
 def _mau_cell(

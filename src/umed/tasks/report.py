@@ -20,7 +20,7 @@ from umed.figures import shares_by_bin, synthetic
 from umed.metrics import rules
 from umed.metrics.files import read_metrics
 from umed.metrics.mau import accuracy_by_iou, categories, false_positives, mau_metrics
-from umed.metrics.paper_tables import PaperTable, detail_table, external_table, mau_table
+from umed.metrics.paper_tables import PaperTable, detail_table, external_table, mau_table, saturation_table
 from umed.metrics.predictions import Line, read_predictions
 from umed.metrics.render import FIELDS, as_csv, as_html, as_latex, as_lines, as_text
 from umed.metrics.results import ROWS, results
@@ -55,8 +55,10 @@ def report(cfg: DictConfig) -> None:
     assert isinstance(published, dict)
     tables = [mau_table(metrics, published["mau"]), detail_table(metrics)]
     tables.append(external_table(metrics, files, published["external"]))
+    counts, mark = _counts_by_iou(cfg, answers)
+    tables.append(saturation_table(counts, EDGES, mark))
     tables = [table for table in tables if any(row.origin == "ours" for row in table.rows)]
-    figure = _saturation(cfg, answers)
+    figure = shares_by_bin(counts, EDGES, f"{mark}diagnosis accuracy by IoU, 95 % intervals") if counts else None
     write_whole(out / "report" / "table.txt", "\n".join(map(as_text, tables)))
     write_whole(out / "report" / "table.csv", as_csv(tables))
     write_whole(out / "report" / "table.tex", "\n".join(map(as_latex, tables)))
@@ -139,18 +141,17 @@ def _split_files(lines: Sequence[Line]) -> dict[str, str]:
     return {dataset: " and ".join(files) for dataset, files in found.items()}
 
 
-def _saturation(cfg: DictConfig, answers: Mapping[str, Sequence[Line]]) -> Figure | None:
-    """Accuracy as a function of IoU, the paper's saturation plot; None without MAU."""
+def _counts_by_iou(
+    cfg: DictConfig, answers: Mapping[str, Sequence[Line]]
+) -> tuple[dict[str, list[tuple[int, int]]], str]:
+    """Stage -> items and right ones of each bin of IoU, the paper's saturation plot; and the mark of drawn pictures."""
     own = {stage: [x for x in lines if x["dataset"] == "mau"] for stage, lines in answers.items()}
     counts = {
         stage: accuracy_by_iou(rules.verdicts(lines, synonyms=cfg.data.synonyms, named=cfg.task.named), EDGES)
         for stage, lines in own.items()
         if lines
     }
-    if not counts:
-        return None
-    mark = synthetic(x["source"] for lines in own.values() for x in lines)
-    return shares_by_bin(counts, EDGES, f"{mark}diagnosis accuracy by IoU, 95 % intervals")
+    return counts, synthetic(x["source"] for lines in own.values() for x in lines)
 
 
 def _noted(path: Path) -> dict[str, Any]:
