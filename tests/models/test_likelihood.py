@@ -11,20 +11,16 @@ from umed.errors import InputError
 from umed.models.family import FamilyProcessor
 from umed.models.likelihood import class_probabilities
 from umed.models.policy import Policy
+from umed.tasks.parity_checks import one_row
 
 LABELS = {"s": "A stone", "c": "cyst", "n": "No lung nodule is seen in this picture", "l": "A"}
 
 
 def alone(policy: Policy, prompt: Prompt, text: str) -> float:
     """Mean log-probability of a text's tokens, its prompt and itself in one row, nothing shared and nothing padded."""
-    ids = torch.tensor([policy.processor.encode(text)])
-    batch = policy.processor.collate([prompt])
-    whole = {k: v for k, v in batch.items() if k not in ("input_ids", "attention_mask", "mm_token_type_ids")}
-    rows = {"input_ids": torch.cat([batch["input_ids"], ids], 1)}
-    rows["attention_mask"] = torch.ones_like(rows["input_ids"])
-    rows["mm_token_type_ids"] = torch.cat([batch["mm_token_type_ids"], torch.zeros_like(ids)], 1)
-    logits = policy.model(**rows, **whole).logits[:, -ids.shape[1] - 1 : -1]
-    return float(logits.log_softmax(-1).gather(-1, ids[..., None]).mean())
+    ids = policy.processor.encode(text)
+    logits = policy.model(**one_row(policy.backbone, prompt, ids)).logits[0, -len(ids) - 1 : -1]
+    return float(logits.log_softmax(-1).gather(-1, torch.tensor(ids)[:, None]).mean())
 
 
 def test_probabilities_are_those_of_each_label_read_alone(
@@ -45,13 +41,12 @@ def test_probabilities_are_those_of_each_label_read_alone(
 
 
 def test_a_picture_is_encoded_once_for_all_labels(
-    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], monkeypatch: pytest.MonkeyPatch
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
 ) -> None:
-    made, prompts, calls = policy(), make_prompts(2), []
-    own = made.core.model.visual.forward
-    monkeypatch.setattr(made.core.model.visual, "forward", lambda *a, **k: calls.append(1) or own(*a, **k))
+    made, prompts, passes = policy(), make_prompts(2), []
+    getattr(made.core.model, made.backbone.tower[0]).register_forward_hook(lambda *_: passes.append(1))
     class_probabilities(made, prompts, [LABELS] * 2)
-    assert len(calls) <= len(prompts)  # a frozen tower: once a picture, whatever the number of labels
+    assert 0 < len(passes) <= len(prompts)  # whatever the number of labels
     assert made.training  # as it was
 
 
