@@ -60,6 +60,11 @@ def test_a_letter_is_read_or_not_but_never_guessed(output: str, letter: str | No
         assert choice_letter(output, gold, CHOICES) == (letter == "ABCD"[gold])
 
 
+def test_a_long_run_of_spaces_is_read_at_once() -> None:
+    for text in ("x" + " " * 200_000 + "x", "*" * 200_000 + "x" + "*" * 200_000, "\\boxed{" * 2000):
+        assert read_letter(text, CHOICES) is None
+
+
 def test_a_text_that_two_choices_have_is_no_answer() -> None:
     assert read_letter("cyst", (" A: cyst", " B: Cyst.", " C: x", " D: y")) is None
 

@@ -48,7 +48,7 @@ def test_an_empty_list_of_candidates_is_none(tmp_path: Path) -> None:
     assert read_predictions(written(tmp_path / "p.jsonl", {**VQA, "choices": []}))[0]["choices"] is None
 
 
-@pytest.mark.parametrize("answer", [2, 1.5, None, " left ", ""])
+@pytest.mark.parametrize("answer", [2, 10**20, 1.5, None, " left ", ""])
 def test_a_gold_may_be_a_number_or_none(tmp_path: Path, answer: Any) -> None:
     assert read_predictions(written(tmp_path / "p.jsonl", {**VQA, "answer": answer}))[0]["answer"] == answer
 
@@ -98,7 +98,7 @@ def without(line: dict, name: str) -> dict:
         ({**MAU, "gold_boxes": [[0, 0, 4, 4], [9, 0, 12, 4]]}, r"gold_boxes has \[9, 0, 12, 4\] in a picture of 8 x 8"),
         ({**MAU, "gold_boxes": [[4, 4, 0, 0]]}, r"gold_boxes has \[4, 4, 0, 0\] .* in pixels is expected"),
         ({**MAU, "width": 0}, "width is 0"),
-        ({**MAU, "width": 10**18}, "a number of 19 digits, 100000000000...: no measure is that large"),
+        ({**MAU, "width": 10**18}, "width is 1000000000000000000: the picture's width"),
         ({**VQA, "answer": 10**4000}, "a number of 4001 digits"),
         ({**MAU, "boxes": [[0, 0, 4, 10**400]]}, "a number of 401 digits"),
         ({**MAU, "categories": "stone"}, "categories is 'stone'"),

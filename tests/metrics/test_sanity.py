@@ -62,6 +62,10 @@ def test_golds_in_any_form_are_counted_together() -> None:
     choices = [" A:cyst", " B:mass", " C:stone", " D:polyp"]
     asked_of = [line(k, g, "choice", dataset="pmc_vqa", choices=choices) for k, g in enumerate(["C", " C:stone", "A"])]
     assert {x["output"] for x in majority(asked_of)} == {"C"}
+    blank = [
+        {**x, "answer_type": "blank", "answer": g} for x, g in zip(asked_of, ["B", "B:mass", " cyst"], strict=True)
+    ]
+    assert {x["output"] for x in majority(blank)} == {"mass"}
 
 
 def asked(text: str, answer: str, kind: str = "open") -> Question:

@@ -4,7 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ from umed.metrics.normalize import norm
 from umed.models.family import FamilyProcessor
 from umed.models.policy import Policy
 from umed.questions import DATASETS, SYNTHETIC, kind
-from umed.records import read_jsonl, read_records
+from umed.records import read_jsonl, read_records, write_jsonl
 from umed.tasks.answer import answer_questions
 from umed.tasks.evaluate import Answered, _write, asks_mau, evaluate
 from umed.tasks.leaks import leaked_items
@@ -296,11 +296,23 @@ def test_the_records_that_a_run_was_trained_on_are_compared_without_mau_too(
     evaluated: Run, small: Callable[..., BenchmarkDataModule], tmp_path: Path
 ) -> None:
     cfg = OmegaConf.create({"data": {"evaluate": {"split": "test"}, "prepare": {"workers": 2}}})
+    module, run = small(), tmp_path / "run"
+    question = next(q for q in module.questions if q.dataset == f"{SYNTHETIC}slake")
+    (run / "pictures").mkdir(parents=True)
+    module.owner(question.dataset).picture(question).save(run / "pictures" / "same.png")
+    [record] = [r for r in read_records(evaluated.folder / "records.jsonl") if r.split == "train"][:1]
+    write_jsonl(run / "records.jsonl", [replace(record, source="s", image="same.png").to_json()])
+    (run / "sources.json").write_text(json.dumps({"s": str(run / "pictures")}))
+    (run / "metrics.json").write_text("{}")
     for beside in ("adapter", "adapter/sft", "."):
-        cfg.init_from = str(evaluated.folder / beside)
-        leaked_items(cfg, None, small(), tmp_path)
-        summary = json.loads((tmp_path / "leaks.json").read_text())
-        assert all(of["mau_train"] == {"pictures": 0, "items": 0, "unread": 0} for of in summary.values())
+        cfg.init_from = str(run / beside)
+        assert question.id in leaked_items(cfg, None, module, tmp_path)[question.dataset]
+        where = json.loads((tmp_path / "leaks.json").read_text())[question.dataset]["mau_train"]
+        assert where["pictures"] == 1 and where["items"] >= 1
+    for damaged in ("{", "{}", "[1]"):
+        (run / "sources.json").write_text(damaged)
+        leaked_items(cfg, None, module, tmp_path)
+        assert "mau_train" not in json.loads((tmp_path / "leaks.json").read_text())[question.dataset]
 
 
 def test_benchmarks_alone(evaluated: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

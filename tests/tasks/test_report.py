@@ -74,7 +74,10 @@ def evaluated(tmp_path: Path) -> Path:
 def test_a_run_stands_in_the_papers_tables_in_every_form(evaluated: Path, tmp_path: Path) -> None:
     shown = run_here(tmp_path / "out", "task=report", f"predictions={evaluated}", "task.draws=50")
     out = tmp_path / "out" / "report"
-    assert (out / "table.txt").read_text() in shown
+    text = (out / "table.txt").read_text()
+    assert text in shown and all(
+        x.rstrip()[-1] in "│┃┓┩┘┤" for x in text.splitlines() if x and x[0] in "│┃┏┡└├"
+    )  # whole
     cells = {
         (c["table"], c["row"], c["column"]): c for c in csv.DictReader((out / "table.csv").read_text().splitlines())
     }

@@ -8,10 +8,10 @@ from umed.metrics.nearest import nearest
 from umed.metrics.normalize import norm
 
 LETTERS = "ABCD"
-_INSIDE = re.compile(  # looked ahead for, so that one inside another is found too
-    r"(?=<answer>(.*?)</answer>|\\boxed\{((?:[^{}]|\{[^{}]*\})*)\})", re.DOTALL | re.IGNORECASE
-)
-_AROUND = re.compile(r"^[\s\"'`*\u2018-\u201d]+|[\s\"'`*\u2018-\u201d]+$")
+_OPENED = re.compile(r"<answer>|\\boxed\{", re.IGNORECASE)
+_IN_TAG = re.compile(r"(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_IN_BOX = re.compile(r"((?:[^{}]|\{[^{}]*\})*)\}")
+_AROUND = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\"'`*\u2018\u2019\u201a\u201b\u201c\u201d"
 _WHOLE = re.compile(r"\(([A-D])\)|\[([A-D])\]|\{([A-D])\}|([A-D])[.:),]?", re.IGNORECASE)
 _START = re.compile(r"[(\[]?([A-D])[.:)\]]")
 _SAID = re.compile(r"(?i:\b(?:answer\s*:|(?:answer\s+is|option|choice)(?!\w)))[\s:*\"'`(\[]*([A-D])(?!\w)")
@@ -64,8 +64,7 @@ def read_letter(output: str, choices: Sequence[str]) -> int | None:
     In this order: one letter alone; a capital letter with a mark behind it at the start; "answer is X", "option X" and
     the like, all of them the same X; the text of exactly one choice. Of `<answer>` tags and boxes the last counts.
     """
-    inside = _INSIDE.findall(output)
-    text = _AROUND.sub("", "".join(inside[-1]) if inside else output)
+    text = _inside(output).strip(_AROUND)
     if whole := _WHOLE.fullmatch(text):
         return LETTERS.index("".join(g or "" for g in whole.groups()).upper())
     if start := _START.match(text):
@@ -75,6 +74,15 @@ def read_letter(output: str, choices: Sequence[str]) -> int | None:
         return LETTERS.index(said.pop())
     same = [k for k, choice in enumerate(without_prefix(choices)) if norm(text) and norm(choice) == norm(text)]
     return same[0] if len(same) == 1 else None
+
+
+def _inside(output: str) -> str:
+    """What stands in the answer tag or box that begins last, of those that are closed; else everything."""
+    for opened in reversed(list(_OPENED.finditer(output))):
+        closed = (_IN_TAG if opened[0].startswith("<") else _IN_BOX).match(output, opened.end())
+        if closed:
+            return closed[1]
+    return output
 
 
 def choice_letter(output: str, gold: int, choices: Sequence[str]) -> bool:

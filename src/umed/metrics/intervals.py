@@ -57,6 +57,11 @@ def grouped_intervals(
     Returns:
         (R, 2) low and high; NaN for a column with fewer than two groups.
     """
+    return spans(grouped_means(values_NR, groups, draws, seed), level)
+
+
+def grouped_means(values_NR: np.ndarray, groups: Sequence[str], draws: int, seed: int = 0) -> np.ndarray:
+    """(draws, R): the means of each draw of groups; NaN for a column with fewer than two groups."""
     _, group_N = np.unique(np.asarray(groups, object).astype(str), return_inverse=True)
     count = int(group_N.max(initial=-1)) + 1
     known_NR = ~np.isnan(values_NR)
@@ -69,10 +74,16 @@ def grouped_intervals(
     size = values_NR.shape[1]
     with np.errstate(invalid="ignore"):
         means = drawn[:, :size] / drawn[:, size:]
-    found = np.full((size, 2), np.nan)
+    means[:, (sums_GC[:, size:] > 0).sum(0) < 2] = np.nan
+    return means
+
+
+def spans(means_DR: np.ndarray, level: float = 0.95) -> np.ndarray:
+    """(R, 2): low and high quantiles of each column; NaN where all of it is NaN."""
+    found = np.full((means_DR.shape[1], 2), np.nan)
     tail = (1 - level) / 2
-    for r in np.flatnonzero((sums_GC[:, size:] > 0).sum(0) > 1):
-        found[r] = np.nanquantile(means[:, r], [tail, 1 - tail])
+    for r in np.flatnonzero(~np.isnan(means_DR).all(0)):
+        found[r] = np.nanquantile(means_DR[:, r], [tail, 1 - tail])
     return found
 
 

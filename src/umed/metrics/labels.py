@@ -34,7 +34,7 @@ def gold_label(answer: object, names: Sequence[str]) -> int:
         return names.index(text)
     if text.isdecimal() and int(text) < len(names):
         return int(text)
-    raise ValueError(f"{text} is no label: {', '.join(names)}")
+    raise ValueError(f"{text[:80]} is no label: {', '.join(names)}")
 
 
 def predicted(scores_NC: np.ndarray) -> np.ndarray:

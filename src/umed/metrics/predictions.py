@@ -95,7 +95,7 @@ def _parsed(text: bytes) -> Line:
 
 
 def _whole(digits: str) -> int:
-    if len(digits) > 18:
+    if len(digits) > 300:
         raise ValueError(f"a number of {len(digits)} digits, {digits[:12]}...: no measure is that large, correct it")
     return int(digits)
 
@@ -208,7 +208,7 @@ def _is_boxes(value: Any) -> bool:
 
 
 def _is_side(value: Any) -> bool:
-    return type(value) is int and value > 0
+    return type(value) is int and 0 < value < 2**31
 
 
 _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {

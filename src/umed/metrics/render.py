@@ -43,7 +43,7 @@ def as_text(table: PaperTable, width: int = 160) -> str:
     longest = max((len(row.name) + 2 for row in table.rows), default=0)
     drawn.add_column("", min_width=min(longest, 40), max_width=40, overflow="fold")  # a file's name may be long
     for key in columns:
-        drawn.add_column(escape(table.columns[key]), justify="right", min_width=6)
+        drawn.add_column(escape(textwrap.fill(table.columns[key], 12)), justify="right")
     for before, row in zip([None, *table.rows], table.rows, strict=False):
         if before is not None and before.origin == "published" != row.origin:
             drawn.add_section()
@@ -51,8 +51,8 @@ def as_text(table: PaperTable, width: int = 160) -> str:
             escape(f"  {row.name}" if row.under else row.name),
             *(shown(row.cells.get(key), table.digits) for key in columns),
         )
-    console = Console(file=text, width=width)
-    console.print(drawn)
+    needed = Console(width=10_000).measure(drawn).maximum  # in less, it cuts the last columns off
+    Console(file=text, width=max(width, needed)).print(drawn)
     for note in footnotes(table):
         text.write(textwrap.fill(note, width, initial_indent="  ", subsequent_indent="    ") + "\n")
     return text.getvalue()

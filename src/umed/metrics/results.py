@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from umed.metrics import rules
-from umed.metrics.intervals import grouped_intervals, interval
+from umed.metrics.intervals import grouped_intervals, grouped_means, spans
 from umed.metrics.labels import LABELS
 from umed.metrics.mentions import NO_ALIASES
 from umed.questions import kind
@@ -81,18 +81,21 @@ def _parts(lines: Sequence[Line]) -> dict[str, list[int]]:
 
 def _by_source(lines: Sequence[Line], found: Sequence[Verdict], draws: int) -> dict[str, float]:
     """`mau/<rule>/<source>/low` and `/high`, and those of the plain mean of the sources under `mau/<rule>/avg`."""
-    groups = dict(zip((line["id"] for line in lines), pictures(lines), strict=True))
-    spans: dict[str, float] = {}
-    for rule in found[0]:
-        by_source: dict[str, dict[str, float]] = defaultdict(dict)
-        for line, verdict in zip(lines, found, strict=True):
-            by_source[line["source"]][line["id"]] = float(verdict[rule] or 0)
-        for name, sources in [*((source, [source]) for source in by_source), ("avg", list(by_source))]:
-            part = {source: by_source[source] for source in sources}
-            if all(len({groups[item] for item in items}) > 1 for items in part.values()):
-                _, low, high = interval([part], groups, draws)
-                spans |= {f"mau/{rule}/{name}/low": low, f"mau/{rule}/{name}/high": high}
-    return spans
+    names = list(found[0])
+    parts: dict[str, list[int]] = defaultdict(list)
+    for number, line in enumerate(lines):
+        parts[line["source"]].append(number)
+    means: dict[str, np.ndarray] = {}
+    for seed, (source, numbers) in enumerate(sorted(parts.items())):
+        values_NR = np.array([[found[n][rule] for rule in names] for n in numbers], float)
+        means[source] = grouped_means(values_NR, pictures([lines[n] for n in numbers]), draws, seed)
+    means["avg"] = np.mean(list(means.values()), 0)
+    result: dict[str, float] = {}
+    for name, means_DR in means.items():
+        for rule, (low, high) in zip(names, spans(means_DR), strict=True):
+            if not np.isnan(low):
+                result |= {f"mau/{rule}/{name}/low": float(low), f"mau/{rule}/{name}/high": float(high)}
+    return result
 
 
 def _row(lines: Sequence[Line], found: Sequence[Verdict], row: str, counted: bool = False) -> dict[str, float]:

@@ -106,6 +106,8 @@ def metrics(lines: Sequence[Line], found: Sequence[Mapping[str, bool | float | N
 
 def _mau(lines: Sequence[Line], synonyms: Mapping[str, Sequence[str]], named: bool) -> list[Verdict]:
     known = mau.categories(lines)
+    # a config's own mapping is slow to ask
+    synonyms = {name: tuple(synonyms.get(name, ())) for names in known.values() for name in names}
     found: list[Verdict] = []
     for line in lines:
         verdict = mau.verdicts({**line, "categories": known[line["source"]]}, synonyms, named)

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from umed.metrics.choice import LETTERS, gold_index
+from umed.metrics.choice import LETTERS, gold_index, plain, without_prefix
 from umed.metrics.labels import LABELS, gold_label
 from umed.metrics.normalize import norm
 from umed.questions import Question, kind
@@ -64,11 +64,13 @@ def _gold(line: Line) -> str:
         names = LABELS[kind(line["dataset"])]
         return names[gold_label(line["answer"], names)]
     gold = str(line["answer"]).strip()
-    if line["answer_type"] == "choice":
-        index = gold_index(gold, line["choices"])
-        assert index is not None, line["id"]  # lines are checked
-        return LETTERS[index]
-    return gold
+    if line["answer_type"] not in ("choice", "blank"):
+        return gold
+    is_choice = line["answer_type"] == "choice"
+    index = gold_index(gold, line["choices"], letter_first=is_choice)
+    if index is None:  # of a blank: lines are checked
+        return plain(gold)
+    return LETTERS[index] if is_choice else without_prefix(line["choices"])[index]
 
 
 def _said(line: Line, output: str) -> Line:

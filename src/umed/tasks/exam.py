@@ -22,15 +22,24 @@ class Exam:
         trained_on: what the run trains on, where that is not `data`.
 
     Raises:
-        InputError: a benchmark or a test picture that cannot be read.
+        InputError: a benchmark that cannot be read.
     """
 
     def __init__(self, cfg: DictConfig, data: Data | None, trained_on: Data | None = None) -> None:
         self.cfg, self.data, self.run = cfg, data, Path(cfg.paths.run_dir)
         self.module = _benchmarks(cfg)
-        self.leaked: Mapping[str, set[str]] = {}  # ids of the items whose picture lies in training
-        if cfg.data.evaluate.leaks:
-            self.leaked = leaked_items(cfg, data, self.module, self.run, trained_on)
+        self.trained_on = trained_on
+
+    @cached_property
+    def leaked(self) -> Mapping[str, set[str]]:
+        """Ids of the items whose picture lies in training, see `leaked_items`; empty if that is not asked for."""
+        if not self.cfg.data.evaluate.leaks:
+            return {}
+        return leaked_items(self.cfg, self.data, self.module, self.run, self.trained_on)
+
+    def check(self) -> None:
+        """Refuse a test picture that cannot be opened, before anything long begins."""
+        _ = self.leaked
 
     @cached_property
     def controls(self) -> list[Record]:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from umed.analysis import open_run
 from umed.data.benchmarks import BenchmarkDataModule
 from umed.data.leaks import Shown, leaked, leaks
+from umed.errors import InputError
 from umed.pictures import picture_of
 from umed.questions import Question
 from umed.records import Record, write_jsonl, write_whole
@@ -78,11 +79,15 @@ def _trained_on(init_from: str | None) -> Data | None:
         return None
     near = [Path(init_from), *list(Path(init_from).resolve().parents)[:2]]
     run = next((folder for folder in near if all((folder / name).is_file() for name in RECORDS)), None)
-    if run is None:
-        print(f"leaks: the records that {init_from} was trained on are not known: its run folder has them")
-        return None
-    found = open_run(run)
-    return Data(found.records, found.roots)
+    try:
+        found = open_run(run) if run else None
+        if found and not {record.source for record in found.records} - found.roots.keys():
+            return Data(found.records, found.roots)
+        why = f"{run / 'sources.json'} lacks a source" if run else "its run folder has them"
+    except (InputError, ValueError, AttributeError) as error:
+        why = f"{run}: {error}"
+    print(f"leaks: the records that {init_from} was trained on are not known ({why}): test pictures among them stay")
+    return None
 
 
 def _tell(dataset: str, of: Mapping[str, Any], where: str, run: Path) -> None:

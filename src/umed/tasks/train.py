@@ -18,6 +18,7 @@ def train(cfg: DictConfig) -> None:
     mau = asks_mau(cfg)
     data = annotated(cfg)
     exam = Exam(cfg, data if mau else None, data)
+    exam.check()
     if not (run / "adapter" / "umed.json").is_file():
         fit(cfg, cfg.method, data, stage, cfg.init_from, run, run / "adapter")
     metrics = evaluate_stage(exam, stage, run / "adapter")

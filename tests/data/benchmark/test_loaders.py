@@ -244,6 +244,13 @@ def test_a_picture_outside_the_root_is_refused(tmp_path: Path, image: str, messa
         benchmark.picture(benchmark.questions()[0])
 
 
+def test_a_name_that_is_too_long_is_a_picture_that_is_not_there(tmp_path: Path) -> None:
+    benchmark, _ = made("pmc_vqa", tmp_path)
+    (tmp_path / "test_clean.csv").write_text(f"{PMC}{'a' * 300}.jpg,q,A,a,b,c,d")
+    with pytest.raises(InputError, match="aaa.jpg: not a readable picture"):
+        benchmark.picture(benchmark.questions()[0])
+
+
 @pytest.mark.parametrize("name", ["vqa_rad", "slake", "pmc_vqa"])
 def test_a_picture_that_is_gone_or_cut_is_told(name: str, tmp_path: Path) -> None:
     benchmark, _ = made(name, tmp_path)

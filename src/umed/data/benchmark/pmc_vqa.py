@@ -84,7 +84,14 @@ class PmcVqa(TwoParts):
 def _picture(root: Path, folders: Sequence[str], name: str | None) -> str | None:
     """Of the folders that are there the first that has it; where none has, the first: its message names that one."""
     paths = [path for folder in folders if (path := placed(folder, name))]
-    return next((path for path in paths if len(paths) == 1 or (root / path).is_file()), paths[0] if paths else None)
+    return next((path for path in paths if len(paths) == 1 or _is_there(root / path)), paths[0] if paths else None)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _gold(row: Mapping[str, Any]) -> int | None:
