@@ -130,6 +130,8 @@ def test_a_file_holds_no_stray_item_of_another_data_set(tmp_path: Path) -> None:
         read_predictions(mixed, "slake")
     with pytest.raises(InputError, match=r"all.jsonl:2: 2 is the only item of slake among 2 of vqa_rad: remove it"):
         read_predictions(written(tmp_path / "all.jsonl", VQA, other, {**VQA, "id": "3"}))
+    each = written(tmp_path / "all.jsonl", VQA, other, {**VQA, "id": "3"}, {**CHOICE, "id": "4"})
+    assert len(read_predictions(each)) == 4  # a file of several data sets
 
 
 def test_a_last_line_that_was_cut_off(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def read_predictions(path: Path, dataset: str | None = None) -> list[Line]:
         raise InputError(f"{path}: empty: one JSON object a line is expected, see README")
     (most, count), *others = Counter(line["dataset"] for line in lines).most_common()
     for (dataset, item), number in first.items():
-        if count > 1 and (dataset, 1) in others:
+        if count > 1 and others == [(dataset, 1)]:  # one stray item; several data sets in a file are meant to be there
             raise InputError(
                 f"{path}:{number}: {item} is the only item of {dataset} among {count} of {most}: remove it, or give "
                 "each data set a file"
