@@ -175,7 +175,7 @@ def test_a_checkpoint_holds_the_trained_weights_only(policy: Callable[..., Polic
 def test_validation_answers_greedily_and_gives_the_mau_metrics(
     policy: Callable[..., Policy], make_prompts: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method, logged = Plain(policy(), lr=0.1, max_new_tokens=4), {}
+    method, logged = Plain(policy(), lr=0.1, max_new_tokens=4, synonyms={"stone": ["calculus"]}), {}
     monkeypatch.setattr(L.LightningModule, "log_dict", lambda self, stats, **kwargs: logged.update(stats))
     method.on_validation_epoch_start()
     for _ in range(2):
@@ -183,6 +183,9 @@ def test_validation_answers_greedily_and_gives_the_mau_metrics(
     assert [a["output"] for a in method.answered[:3]] == [a["output"] for a in method.answered[3:]]
     method.on_validation_epoch_end()
     assert logged["val/mau/iou/avg"] == 0.0 and logged["val/mau/unparsed/avg"] == 1.0
+    method.answered = [{**method.answered[0], "category": "stone", "categories": ["stone"], "output": "A calculus."}]
+    method.on_validation_epoch_end()
+    assert logged["val/mau/accuracy/avg"] == 1.0
 
 
 def test_sixteen_bits_are_not_stepped_on(policy: Callable[..., Policy]) -> None:

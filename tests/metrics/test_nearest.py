@@ -1,5 +1,6 @@
 """The nearest candidate is difflib's, whatever it takes to find it sooner."""
 
+import random
 from difflib import SequenceMatcher
 
 import pytest
@@ -54,6 +55,31 @@ def test_a_long_answer_loses_its_frequent_letters() -> None:
     assert (len(short), len(long)) == (191, 201)
     assert nearest(short, ["left lung"]) == 0 and nearest(long, ["left lung"]) is None
     assert are_nearest([short, long], ["left lung"] * 2, ["left lung"]) == [True, False]
+
+
+LETTERS = ("ab", "abcdefgh ", "abcdefghijklmnopqrstuvwxyz ABCDE0123.,", "中文字符的测试 ab")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_long_answers_have_difflibs_verdict(seed: int) -> None:
+    """Few rare letters, candidates inside, at the start and half of each: where a bound too low would show."""
+    rng = random.Random(seed)
+    for _ in range(8):
+        letters = rng.choice(LETTERS)
+
+        def text(least: int, most: int, letters: str = letters) -> str:
+            return "".join(rng.choice(letters) for _ in range(rng.randint(least, most)))
+
+        candidates = [text(0, rng.choice([3, 12, 40])) for _ in range(rng.randint(1, 12))]
+        outputs = []
+        for _ in range(6):
+            long, some = text(200, rng.choice([260, 700])), rng.choice(candidates)
+            place = rng.choice([0, 0, rng.randint(0, len(long))])
+            outputs.append(long[:place] + some[: rng.choice([len(some), len(some) // 2])] + long[place:])
+        golds = [candidates[p] if (p := plain(o, candidates)) is not None else "zz" for o in outputs]
+        assert are_nearest(outputs, golds, candidates) == [gold != "zz" for gold in golds]
+        others = [rng.choice(candidates) for _ in outputs]
+        assert are_nearest(outputs, others, candidates) == [a == b for a, b in zip(golds, others, strict=True)]
 
 
 TEXT = st.one_of(

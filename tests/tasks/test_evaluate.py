@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from umed import config
 from umed.data.benchmark.phantom import PhantomBenchmarks
+from umed.data.benchmark.slake import Slake
 from umed.data.benchmarks import BenchmarkDataModule
 from umed.data.leaks import pixel_digest
 from umed.errors import InputError
@@ -26,6 +27,7 @@ from umed.questions import DATASETS, SYNTHETIC, kind
 from umed.records import read_jsonl, read_records, write_jsonl
 from umed.tasks.answer import answer_questions
 from umed.tasks.evaluate import Answered, _write, asks_mau, evaluate
+from umed.tasks.fit import Data
 from umed.tasks.leaks import leaked_items
 from umed.tasks.table import print_results, print_table
 
@@ -225,6 +227,8 @@ def test_a_row_is_what_the_rules_find_in_its_file(evaluated: Run) -> None:
 def test_the_tables_say_what_is_synthetic_and_what_a_number_must_beat(evaluated: Run) -> None:
     mau, rest = evaluated.shown.split("protocol ours")
     assert "(SYNTHETIC pictures): accuracy / IoU" in mau and "deeplesion" in mau and "IoU sampled" in mau
+    assert all(f"│   {row} " in mau for row in ("majority", "black picture", "another picture"))
+    assert "phantom_slake: split file test.json, closed by answer_type" in evaluated.shown
     head = rest.split("┡")[0]
     assert "(phantom_: SYNTHETIC pictures)" in head
     assert all(word in head for word in ("95 %", "value", *HEADS))
@@ -309,6 +313,10 @@ def test_the_records_that_a_run_was_trained_on_are_compared_without_mau_too(
         assert question.id in leaked_items(cfg, None, module, tmp_path)[question.dataset]
         where = json.loads((tmp_path / "leaks.json").read_text())[question.dataset]["mau_train"]
         assert where["pictures"] == 1 and where["items"] >= 1
+    nothing = Data([], {})  # records that are asked are not what the model was trained on
+    assert question.id in leaked_items(cfg, nothing, module, tmp_path)[question.dataset]
+    leaked_items(cfg, None, module, tmp_path, trained_on=Data([replace(record, split="train")], {record.source: run}))
+    assert json.loads((tmp_path / "leaks.json").read_text())[question.dataset]["mau_train"]["unread"] == 1
     for damaged in ("{", "{}", "[1]"):
         (run / "sources.json").write_text(damaged)
         leaked_items(cfg, None, module, tmp_path)
@@ -341,6 +349,16 @@ def test_mau_alone(evaluated: Run, tmp_path: Path, capsys: pytest.CaptureFixture
     assert not (one.folder / "leaks.json").exists() and not any("phantom_vqa" in n for n in one.metrics)
     same = {n: v for n, v in one.metrics.items() if n.startswith("base/")}
     assert same and all(evaluated.metrics[n] == pytest.approx(v) for n, v in same.items())
+
+
+def test_a_lost_test_picture_is_told_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Slake.example(tmp_path / "slake")
+    (tmp_path / "slake" / "imgs" / "xmlab104" / "source.jpg").unlink()
+    monkeypatch.setattr("umed.tasks.train.annotated", lambda cfg: Data([], {}))
+    monkeypatch.setattr("umed.tasks.train.fit", lambda *_: pytest.fail("trained"))
+    words = ["task=train", "data/benchmark=[slake]", f"data.benchmark.slake.root={tmp_path / 'slake'}"]
+    told = run_here(tmp_path / "run", *words, "data.evaluate.mau=false", fails=True)
+    assert "xmlab104/source.jpg" in told
 
 
 def test_nothing_at_all_ends_in_one_line(tmp_path: Path) -> None:

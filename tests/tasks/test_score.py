@@ -99,6 +99,16 @@ def test_two_runs_are_compared_item_by_item(tmp_path: Path) -> None:
     assert "McNemar p" in shown and "B: left lung" in shown
 
 
+def test_a_run_is_judged_as_a_whole_and_compared_in_part(tmp_path: Path) -> None:
+    """`open_nearest` chooses from the gold answers of a file, not from those of the items that both have."""
+    lines = [line(0, "slake", "open", "left lung", "lung right"), line(1, "slake", "open", "right lung", "x")]
+    assert [v["open_nearest"] for v in verdicts(lines)] == [False, False] and verdicts(lines[:1])[0]["open_nearest"]
+    whole, part = written(tmp_path / "a.jsonl", lines), written(tmp_path / "b.jsonl", lines[:1])
+    run_here(tmp_path / "o", "task=compare", f"predictions=[{whole},{part}]", "task.common=true")
+    found = json.loads((tmp_path / "o" / "compare.json").read_text())
+    assert (found["slake/open_nearest/first"], found["slake/open_nearest/second"]) == (0, 1)
+
+
 def test_names_in_brackets_stay_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "[/v2]").mkdir(parents=True)
     path = written(tmp_path / "[/v2]" / "a.jsonl", [{**x, "dataset": "phantom_slake"} for x in LINES[:3]])

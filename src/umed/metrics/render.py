@@ -40,8 +40,7 @@ def as_text(table: PaperTable, width: int = 160) -> str:
     text = io.StringIO()
     columns = [key for key in table.columns if any(key in row.cells for row in table.rows)]
     drawn = Table(title=escape(table.title), title_justify="left")
-    longest = max((len(row.name) + 2 for row in table.rows), default=0)
-    drawn.add_column("", min_width=min(longest, 40), max_width=40, overflow="fold")  # a file's name may be long
+    drawn.add_column("", max_width=40, overflow="fold")  # a file's name may be long
     for key in columns:
         drawn.add_column(escape(textwrap.fill(table.columns[key], 12)), justify="right")
     for before, row in zip([None, *table.rows], table.rows, strict=False):

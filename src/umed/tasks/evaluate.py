@@ -51,8 +51,13 @@ def evaluate(cfg: DictConfig) -> None:
     title = cfg.init_from or cfg.model.path
     if exam.data is not None:
         print_table(metrics, [stage], title=f"MAU {cfg.data.evaluate.split}, {title}")
-    print_results(metrics, [stage], title=f"{title}, protocol {cfg.data.protocol.name}")
-    own = {name.removeprefix(f"{stage}/"): value for name, value in metrics.items()}
+    print_rules(exam, stage, metrics, title)
+
+
+def print_rules(exam: Exam, stage: str, metrics: Mapping[str, float], title: str) -> None:
+    """Print a stage by every rule, the sanity rows beside, and what a reader of these numbers should know."""
+    print_results(metrics, [stage], title=f"{title}, protocol {exam.cfg.data.protocol.name}")
+    own = {n.removeprefix(f"{stage}/"): value for n, value in metrics.items() if n.startswith(f"{stage}/")}
     for note in notes(read_predictions(exam.run / "predictions" / stage), own):
         print(note)
 

@@ -19,7 +19,7 @@ class Exam:
 
     Args:
         data: MAU's records; None leaves MAU out.
-        trained_on: what the run trains on, where that is not `data`.
+        trained_on: what the run trains on, if it trains.
 
     Raises:
         InputError: a benchmark that cannot be read.

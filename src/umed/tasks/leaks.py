@@ -35,7 +35,7 @@ def leaked_items(
 
     Args:
         data: MAU's records; None leaves its test part out.
-        trained_on: what is trained on, where that is not `data`; else that of the run `init_from`.
+        trained_on: what the model is trained on; else the records of the run `init_from`, else `data`.
 
     Raises:
         InputError: a test picture that cannot be opened.
@@ -56,7 +56,7 @@ def _parts(
     """Test items of each data set, and the training parts that they may be in."""
     tests: dict[str, Sequence[Shown]] = {}
     trains: dict[str, dict[str, Sequence[Shown]]] = {}
-    seen = trained_on or data or _trained_on(cfg.init_from)
+    seen = trained_on or _trained_on(cfg.init_from) or data
     tuned_on = [_of_record(r, seen) for r in seen.records if r.split == "train"] if seen else []
     if data is not None:
         tests["mau"] = [_of_record(r, data) for r in data.records if r.split == cfg.data.evaluate.split]
@@ -86,7 +86,7 @@ def _trained_on(init_from: str | None) -> Data | None:
         why = f"{run / 'sources.json'} lacks a source" if run else "its run folder has them"
     except (InputError, ValueError, AttributeError) as error:
         why = f"{run}: {error}"
-    print(f"leaks: the records that {init_from} was trained on are not known ({why}): test pictures among them stay")
+    print(f"leaks: the records that {init_from} was trained on are not known ({why}) and were not compared")
     return None
 
 

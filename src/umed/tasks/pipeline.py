@@ -8,10 +8,10 @@ from umed.analysis import write_figures
 from umed.errors import InputError
 from umed.metrics.files import read_metrics
 from umed.tasks.annotate import annotated
-from umed.tasks.evaluate import asks_mau, evaluate_stage
+from umed.tasks.evaluate import asks_mau, evaluate_stage, print_rules
 from umed.tasks.exam import Exam
 from umed.tasks.fit import Data, fit, made
-from umed.tasks.table import print_results, print_table
+from umed.tasks.table import print_table
 
 STAGES = ("base", "sft", "ppo", "aar")
 
@@ -26,14 +26,14 @@ def pipeline(cfg: DictConfig) -> None:
     for method in (cfg.task.sft, relevance_only(cfg), cfg.method):
         made(cfg, method)  # what cannot work is refused before anything long begins
     data = annotated(cfg)
-    exam = Exam(cfg, data)
+    exam = Exam(cfg, data, data)
     evaluated(exam, "base", None)
     sft = trained(exam, cfg.task.sft, data, "sft", None, run / "adapter" / "sft")
     trained(exam, relevance_only(cfg), data, "ppo", sft, run / "adapter" / "ppo")
     trained(exam, cfg.method, data, "aar", sft, run / "adapter")
     write_figures(run)
     metrics = read_metrics(run)
-    print_results(metrics, ["aar"], title=f"aar by every rule, protocol {cfg.data.protocol.name}")
+    print_rules(exam, "aar", metrics, "aar by every rule")
     print_table(metrics, STAGES, title=f"MAU {cfg.data.evaluate.split}")
     print(f"every stage beside the paper's rows: python run.py task=report predictions={run}")
     print(f"run folder: {run}   pictures: {run / 'figures'}   notebooks: UMED_RUN={run} jupyter lab notebooks")

@@ -10,7 +10,9 @@ from umed.metrics.results import BESIDE, ROWS
 
 
 def print_table(metrics: Mapping[str, float], stages: Sequence[str], title: str) -> None:
-    """Print accuracy / IoU per source and on average, and the mean IoU of sampled answers."""
+    """Print accuracy / IoU per source and on average, and the mean IoU of sampled answers; below the last stage what it
+    must beat.
+    """
     prefix = f"{stages[0]}/mau/accuracy/"
     below = [name.removeprefix(prefix) for name in metrics if name.startswith(prefix)]
     sources = [name for name in below if "/" not in name and name not in ("avg", *BESIDE)]
@@ -22,8 +24,7 @@ def print_table(metrics: Mapping[str, float], stages: Sequence[str], title: str)
     for column in ("average", "IoU sampled", "unparsed"):
         table.add_column(column, justify="right")
     rows = [(stage, stage, "") for stage in stages]
-    last = stages[-1]
-    rows += [(HEADS[row].replace("\n", " "), last, f"/{row}") for row in ("majority", "black", "shuffled")]
+    rows += [("  " + HEADS[row].replace("\n", " "), stages[-1], f"/{row}") for row in ("majority", "black", "shuffled")]
     for name, stage, below_it in rows:
 
         def of(rule: str, source: str, stage: str = stage, below_it: str = below_it) -> str:
@@ -32,9 +33,8 @@ def print_table(metrics: Mapping[str, float], stages: Sequence[str], title: str)
 
         pairs = [f"{of('accuracy', s)} / {of('iou', s)}" for s in (*sources, "avg")]
         if not below_it or of("accuracy", "avg") != "-":
-            label = f"  {name}, {stage}" if below_it else name
-            table.add_row(escape(label), *pairs, of("iou_sampled", "avg"), of("unparsed", "avg"))
-    Console(width=max(80, 24 + 14 * (len(sources) + 3))).print(table)
+            table.add_row(escape(name), *pairs, of("iou_sampled", "avg"), of("unparsed", "avg"))
+    Console(width=max(80, 36 + 14 * (len(sources) + 3))).print(table)
 
 
 HEADS = {

@@ -5,10 +5,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from umed.tasks.annotate import annotated
-from umed.tasks.evaluate import asks_mau, evaluate_stage
+from umed.tasks.evaluate import asks_mau, evaluate_stage, print_rules
 from umed.tasks.exam import Exam
 from umed.tasks.fit import fit, made
-from umed.tasks.table import print_results, print_table
+from umed.tasks.table import print_table
 
 
 def train(cfg: DictConfig) -> None:
@@ -22,6 +22,6 @@ def train(cfg: DictConfig) -> None:
     if not (run / "adapter" / "umed.json").is_file():
         fit(cfg, cfg.method, data, stage, cfg.init_from, run, run / "adapter")
     metrics = evaluate_stage(exam, stage, run / "adapter")
-    print_results(metrics, [stage], title=f"{cfg.name}, protocol {cfg.data.protocol.name}")
+    print_rules(exam, stage, metrics, cfg.name)
     if mau:
         print_table(metrics, [stage], title=f"MAU {cfg.data.evaluate.split}, {cfg.name}")

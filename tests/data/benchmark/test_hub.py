@@ -88,6 +88,18 @@ def test_no_network_is_one_line(loader: Callable[..., Any], tmp_path: Path) -> N
         loader(hub="nobody/nothing").questions()
 
 
+def test_pictures_may_be_paths(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(7)["bytes"])
+    folder = tmp_path / "paths" / "data"
+    folder.mkdir(parents=True)
+    row = {"image": str(tmp_path / "a.png"), "question": "Where?", "answer": "left"}
+    datasets.Dataset.from_list([row]).to_parquet(folder / "test-00000-of-00001.parquet")
+    benchmark = VqaRad(hub=write(test=[{**row, "image": 7}]))
+    by_path = VqaRad(hub=str(folder.parent))
+    [one], [two] = benchmark.questions(), by_path.questions()
+    assert one.image == two.image and by_path.picture(two).getpixel((0, 0)) == (7, 0, 0)
+
+
 def test_nulls_are_no_text(write: Write) -> None:
     choices = {f"choice {letter}": text for letter, text in zip("abcd", "xyzw", strict=True)}
     row = {"image": 5, "question": "What?", **choices, "answer": "y", "answer label": None}

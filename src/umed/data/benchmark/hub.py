@@ -7,14 +7,14 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from umed.errors import InputError
-from umed.pictures import UNREADABLE, rgb
+from umed.pictures import UNREADABLE, decoded, stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,9 @@ class HubRows:
         if not content:
             raise InputError(f"{self.hub}, {self.split}, row {number}: it has no picture")
         try:
-            with Image.open(io.BytesIO(content)) as picture:
-                picture.load()
-                return rgb(picture)
+            return decoded(stored(io.BytesIO(content), Path(image)), Path(image), None)
         except UNREADABLE as error:
-            told = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"  # it names an object in memory
-            raise InputError(f"{self.hub}, {self.split}, row {number}: not a readable picture{told}") from None
+            raise InputError(f"{self.hub}, {self.split}, row {number}: not a readable picture ({error})") from None
 
 
 @cache
@@ -61,8 +58,8 @@ def hub_rows(name: str, hub: str, split: str) -> HubRows:
         raise InputError(
             f"data.benchmark.{name}.hub={hub}: no column image: download the files and set data.benchmark.{name}.root"
         )
-    undecoded = type(found.features["image"])(decode=False)
-    pictures = found.select_columns(["image"]).cast_column("image", undecoded)["image"]
+    undecoded = partial(found.select_columns(["image"]).cast_column, "image")
+    pictures = _loaded(name, hub, lambda datasets: undecoded(datasets.Image(decode=False))["image"])
     rows = [dict(row) for row in found.remove_columns(["image"])]
     try:
         images = [f"sha256/{hashlib.sha256(_bytes(picture)).hexdigest()[:16]}" for picture in pictures]
