@@ -42,6 +42,13 @@ def test_published_vectors(candidates: tuple[str, ...], outputs: list[str], plac
     assert [nearest(output, candidates) for output in outputs] == places
 
 
+def test_of_equals_the_first_wins() -> None:
+    for more in ("", "-" * 250):  # a short and a long answer
+        output = "ax" + more
+        assert nearest(output, ["ab", "ac"]) == 0 == plain(output, ["ab", "ac"])
+        assert are_nearest([output] * 2, ["ab", "ac"], ["ab", "ac"]) == [True, False]
+
+
 def test_the_order_of_the_arguments_counts() -> None:
     """ratio("tide", "diet") = .25, ratio("diet", "tide") = .5: the candidate comes first."""
     assert nearest("diet", ["tidx", "tide"]) == plain("diet", ["tidx", "tide"])

@@ -1,7 +1,9 @@
 """Answers without looking, and what they do to a result."""
 
+import numpy as np
 import pytest
 
+from umed.metrics.intervals import grouped_means
 from umed.metrics.results import results
 from umed.metrics.rules import verdicts
 from umed.metrics.sanity import majority, question_prior
@@ -93,6 +95,25 @@ def test_rows_stand_beside_the_result() -> None:
     assert 0 <= found["slake/open_exact/low"] <= 2 / 3 <= found["slake/open_exact/high"] <= 1
     assert not [name for name in found if name.count("/") > 2]
     assert "slake/open_exact/low" not in results(lines, verdicts(lines), draws=0)
+
+
+def test_intervals_of_mau_are_by_source_over_pictures() -> None:
+    rng, lines = np.random.default_rng(3), []
+    for number in range(40):
+        own = {"source": "ab"[number % 2], "category": "x", "gold_boxes": [[0, 0, 1, 1]], "width": 2, "height": 2}
+        said = "x" if rng.random() < 0.4 + 0.4 * (number % 2) else ""
+        own |= {"dataset": "mau", "image": f"{number // 4}.png"}
+        lines.append(line(number, "", "diagnosis", output=said, **own))
+    found = results(lines, verdicts(lines), draws=300)
+    drawn = []
+    for seed, source in enumerate("ab"):
+        part = [x for x in lines if x["source"] == source]
+        right = np.array([[float(x["output"] == "x")] for x in part])
+        drawn.append(grouped_means(right, [x["image"] for x in part], 300, seed))
+        expected = np.quantile(drawn[-1], [0.025, 0.975])
+        assert [found[f"mau/accuracy/{source}/{end}"] for end in ("low", "high")] == pytest.approx(list(expected))
+    expected = np.quantile((drawn[0] + drawn[1]) / 2, [0.025, 0.975])
+    assert [found[f"mau/accuracy/avg/{end}"] for end in ("low", "high")] == pytest.approx(list(expected))
 
 
 def test_a_constant_answer_has_no_boxes_to_judge() -> None:

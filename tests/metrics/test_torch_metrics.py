@@ -30,6 +30,15 @@ def test_batches_give_the_value_of_the_file() -> None:
         assert torch.isnan(metric.compute())  # no item of the data set
 
 
+def test_accuracy_of_mau_knows_the_synonyms() -> None:
+    own = {"source": "s", "category": "stone", "gold_boxes": [[0, 0, 1, 1]], "width": 2, "height": 2}
+    said = [line(0, "diagnosis", "", "A calculus.", dataset="mau", **own)]
+    for synonyms, value in (({}, 0.0), ({"stone": ["calculus"]}, 1.0)):
+        metric = RuleMetric("mau", "accuracy", synonyms=synonyms)
+        metric.update(said)
+        assert metric.compute() == value
+
+
 def test_processes_add_their_sums() -> None:
     one, two = RuleMetric("slake", "open_recall"), RuleMetric("slake", "open_recall")
     one.update(LINES[:1])
