@@ -47,7 +47,7 @@ def test_retry_after_is_obeyed(make: Make, serve: Make, make_records: Make, root
     came = serve(reply)
     assert make().annotate(make_records(1), roots)[0].diagnosis
     waited = times[1] - times[0]
-    assert {"seconds": 0.3, "date": 0.9, "none": 0.0}[form] <= waited < {"seconds": 1, "date": 3, "none": 0.2}[form]
+    assert {"seconds": 0.3, "date": 0.9, "none": 0.0}[form] <= waited < 15
     assert came[0]["idempotency"] == came[1]["idempotency"]
 
 
@@ -55,16 +55,20 @@ def test_retry_after_is_obeyed(make: Make, serve: Make, make_records: Make, root
 def test_a_request_that_keeps_failing_fails_its_record_for_now(
     make: Make, serve: Make, make_records: Make, roots: Any, status: int
 ) -> None:
-    is_down = True
+    is_down, failed = True, 0
 
     def reply(body: dict[str, Any]) -> str | Response:
-        return Response("", status) if is_down and "kidney" in texts_of(body)[1][1] else good(body)
+        nonlocal failed
+        if not is_down or "kidney" not in texts_of(body)[1][1]:
+            return good(body)
+        failed += 1
+        return Response("", status, {"Retry-After": "3600"} if failed == 6 else {})
 
     came, records = serve(reply), make_records(2)
-    bad, fine = make(patience=0.5).annotate(records, roots)
+    bad, fine = make(patience=60).annotate(records, roots)
     tries = len(came) - 2
     assert note(bad)["reason"] == f"no answer: status {status}" and fine.diagnosis
-    assert tries == 3 if status not in (429, 503) else tries > 3, "a full endpoint is waited for"
+    assert tries == failed == (6 if status in (429, 503) else 3), "a full endpoint is waited for"
     is_down = False
     again = make().annotate([bad, fine], roots)
     assert again[0].diagnosis and again[1] == fine and len(came) == tries + 2 + 2
@@ -79,11 +83,11 @@ def test_time_outs_and_lost_connections_are_tried_again(
         nonlocal calls
         calls += 1
         if calls == 1:
-            over.wait(5)
+            over.wait(30)
         return good(body)
 
     serve(reply)
-    record = make(timeout=0.2).annotate(make_records(1), roots)[0]
+    record = make(timeout=1.0).annotate(make_records(1), roots)[0]
     over.set()
     assert record.diagnosis and calls == 3
 
@@ -93,8 +97,8 @@ def test_waiting_longer_than_the_patience_fails_at_once(
 ) -> None:
     serve(lambda body: Response("", 429, {"Retry-After": "3600"}) if "kidney" in texts_of(body)[1][1] else good(body))
     started = time.monotonic()
-    bad, fine = make(patience=5).annotate(make_records(2), roots)
-    assert note(bad)["reason"] == "no answer: status 429" and fine.diagnosis and time.monotonic() - started < 3
+    bad, fine = make(patience=60).annotate(make_records(2), roots)
+    assert note(bad)["reason"] == "no answer: status 429" and fine.diagnosis and time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize(
@@ -141,13 +145,16 @@ def test_an_endpoint_that_is_not_there_is_told(make: Make, make_records: Make, r
 
 
 def test_requests_are_bounded_and_paced(make: Make, serve: Make, make_records: Make, roots: Any) -> None:
-    lock, now, most, times = threading.Lock(), 0, 0, list[float]()
+    lock, three, now, most, times = threading.Lock(), threading.Event(), 0, 0, list[float]()
 
     def reply(body: dict[str, Any]) -> str | Response:
         nonlocal now, most
         with lock:
             now, most = now + 1, max(most, now + 1)
             times.append(time.monotonic())
+        if now == 3:
+            three.set()
+        three.wait(10)
         time.sleep(0.05)
         with lock:
             now -= 1
@@ -173,7 +180,7 @@ def test_tokens_are_paced(make: Make, serve: Make, make_records: Make, roots: An
 
     serve(reply)
     make(tokens_per_minute=120_000).annotate(make_records(2), roots)
-    assert len(times) == 4 and 0.3 < times[-1] - times[0] < 3
+    assert len(times) == 4 and 0.3 < times[-1] - times[0] < 10
 
 
 @pytest.mark.parametrize("status", [429, 503])

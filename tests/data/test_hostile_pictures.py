@@ -150,7 +150,7 @@ def test_a_decompression_bomb_is_dropped_without_being_unpacked(tmp_path: Path) 
     took, (_, peak) = time.perf_counter() - start, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert reason == "unreadable" and "decompression bomb" in detail
-    assert took < 2 and peak < 20e6, f"{took:.1f} s, {peak / 1e6:.0f} MB"
+    assert took < 10 and peak < 20e6, f"{took:.1f} s, {peak / 1e6:.0f} MB"
 
 
 # where it can lie

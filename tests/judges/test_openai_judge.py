@@ -178,14 +178,14 @@ def test_a_silent_endpoint_fails_by_time_out(httpserver: HTTPServer, make: Any) 
 
     def handler(request: Request) -> Response:
         if asked(request) == "slow":
-            over.wait(10)
+            over.wait(30)
         return verdict(0.6)
 
     httpserver.expect_request(PATH).respond_with_handler(handler)
     started = time.monotonic()
-    slow, fast = make(timeout=0.3, max_retries=0)(items("slow", "fast"))
+    slow, fast = make(timeout=1.0, max_retries=0)(items("slow", "fast"))
     over.set()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     assert (slow.score, slow.reason, fast.score) == (None, "time-out", 0.6)
 
 
@@ -194,19 +194,22 @@ def test_patience_bounds_all_tries_of_an_answer(httpserver: HTTPServer, make: An
         lambda r: verdict(0.5) if asked(r) == "a" else Response("later", 429, {"Retry-After": "60"})
     )
     started = time.monotonic()
-    _, result = make(patience=0.8)(items("a", "b"))
-    assert time.monotonic() - started < 5
-    assert (result.score, result.reason) == (None, "no verdict within 0.8 s")
+    _, result = make(patience=1.5)(items("a", "b"))
+    assert time.monotonic() - started < 30
+    assert (result.score, result.reason) == (None, "no verdict within 1.5 s")
 
 
 def test_at_most_so_many_requests_are_under_way(httpserver: HTTPServer, make: Any) -> None:
-    lock, now, most = threading.Lock(), 0, 0
+    lock, three, now, most = threading.Lock(), threading.Event(), 0, 0
 
     def handler(request: Request) -> Response:
         nonlocal now, most
         with lock:
             now += 1
             most = max(most, now)
+        if most == 3:
+            three.set()
+        three.wait(10)
         time.sleep(0.05)
         with lock:
             now -= 1
@@ -239,7 +242,7 @@ def test_a_run_ends_at_once_and_keeps_the_answers_that_arrived(
         calls.append(asked(request))
         if asked(request) == "c":
             arrived.set()
-            over.wait(10)
+            over.wait(60)
         return verdict(0.5)
 
     httpserver.expect_request(PATH).respond_with_handler(handler)
@@ -258,7 +261,7 @@ def test_a_run_ends_at_once_and_keeps_the_answers_that_arrived(
     try:
         assert arrived.wait(30)
         child.send_signal(end)
-        child.wait(5)
+        child.wait(30)
     finally:
         child.kill()
         child.wait()
@@ -275,7 +278,7 @@ def closed_port() -> int:
 
 
 def test_a_dead_server_is_told_in_one_line(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.3)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 1.0)
     address = f"127.0.0.1:{closed_port()}/v1"
     started = time.monotonic()
     with pytest.raises(InputError) as error:
@@ -283,7 +286,7 @@ def test_a_dead_server_is_told_in_one_line(make: Any, monkeypatch: pytest.Monkey
     told = str(error.value)
     assert "\n" not in told and f"http://{address}" in told and "judge.base_url" in told
     assert "password" not in told and SECRET not in told
-    assert time.monotonic() - started < 3, "not every answer is waited for"
+    assert time.monotonic() - started < 12, "not every answer is waited for"
 
 
 @pytest.mark.parametrize("status", [500, 503, 429, 408, 405])
@@ -321,7 +324,7 @@ def test_an_endpoint_that_hangs_is_waited_for_once(
             make(timeout=0.3, max_retries=retries, concurrency=2)(items(*map(str, range(40))))
     finally:
         over.set()
-    assert time.monotonic() - started < 5, "one group of requests, not twenty"
+    assert time.monotonic() - started < 10, "one group of requests, not twenty"
 
 
 @pytest.mark.parametrize("failure", [Response("", 503), Response("", 429), completion("no score")])
