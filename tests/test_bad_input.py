@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composed import composed
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from PIL import Image
 
-from umed import config, tasks
+from umed import tasks
 from umed.callbacks.checkpoints import AtomicCheckpointIO
 from umed.errors import InputError
 from umed.models.load import save_adapter
@@ -22,9 +22,7 @@ CONF = Path(__file__).parents[1] / "conf"
 
 def refused(capsys: pytest.CaptureFixture[str], run_dir: Path, *overrides: str) -> str:
     """Run a task that must be refused; the one line it prints."""
-    config.register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", overrides=[f"paths.run_dir={run_dir}", "trainer=smoke", *overrides])
+    cfg = composed(f"paths.run_dir={run_dir}", "trainer=smoke", *overrides)
     with pytest.raises(SystemExit) as stop:
         tasks.run(cfg)
     assert stop.value.code == 1

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from composed import CONF, composed
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
-
-from umed import config
+from omegaconf.errors import ConfigAttributeError
 
 ROOT = Path(__file__).parents[1]
-CONF = ROOT / "conf"
 GROUPS = [
     *(
         "model",
@@ -32,15 +31,11 @@ GROUPS = [
     "data/protocol",
     "data/synonyms",
 ]
-CHOICES = [(g, p.stem) for g in GROUPS for p in sorted((CONF / g).glob("*.yaml")) if p.stem != "base"]
-MULTI = [(g, p.stem) for g in ("reward", "data/source", "data/benchmark") for p in sorted((CONF / g).glob("*.yaml"))]
+CHOICES = {g: [p.stem for p in sorted((CONF / g).glob("*.yaml")) if p.stem != "base"] for g in GROUPS}
+MULTI = {g: [p.stem for p in sorted((CONF / g).glob("*.yaml"))] for g in ("reward", "data/source", "data/benchmark")}
+# one of each group beside one of every other: a composition takes a third of a second, whatever is in it
+SETS = [[f"{g}={of[k % len(of)]}" for g, of in CHOICES.items()] for k in range(max(map(len, CHOICES.values())))]
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
-
-
-def composed(*overrides: str) -> DictConfig:
-    config.register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", overrides=list(overrides))
 
 
 def targets(node: Any) -> list[dict[str, Any]]:
@@ -69,14 +64,23 @@ def check(cfg: DictConfig) -> None:
         assert not wrong, f"{node['_target_']} knows no {wrong}"
 
 
-@pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_choice_composes_and_its_targets_take_its_keys(group: str, choice: str) -> None:
-    check(composed(f"{group}={choice}"))
+@pytest.mark.parametrize("choices", SETS, ids=" ".join)
+def test_every_choice_composes_and_its_targets_take_its_keys(choices: list[str]) -> None:
+    check(composed(*choices))
 
 
-@pytest.mark.parametrize(("group", "choice"), MULTI)
-def test_every_multi_choice_composes(group: str, choice: str) -> None:
-    check(composed(f"{group}=[{choice}]"))
+def test_every_multi_choice_composes() -> None:
+    check(composed(*(f"{group}=[{','.join(choices)}]" for group, choices in MULTI.items())))
+
+
+def test_tests_compose_what_commands_compose() -> None:
+    words = ["trainer=smoke", "paths.run_dir=/x", "method.batch_size=3", "+judge.request.seed=1", "reward=[relevance]",
+             "data.split.fractions=[0.5,0.25,0.25]", "++name=a"]  # fmt: skip
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        theirs = compose("config", overrides=words)
+    assert OmegaConf.to_yaml(composed(*words)) == OmegaConf.to_yaml(theirs)
+    with pytest.raises(ConfigAttributeError, match="batch"):
+        composed("method.batch=3")
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -90,7 +94,7 @@ def test_a_planted_typo_is_caught() -> None:
 
 
 def test_every_yaml_is_reached() -> None:
-    reached = {f"{g}/{c}" for g, c in (*CHOICES, *MULTI)} | {f"experiment/{e}" for e in EXPERIMENTS}
+    reached = {f"{g}/{c}" for g, of in (CHOICES | MULTI).items() for c in of} | {f"experiment/{e}" for e in EXPERIMENTS}
     reached |= {"config", "paths/default", "data/mau", "hydra/help/umed", "hydra/job_logging/none"}
     reached |= {"hydra/hydra_logging/none", "model/base"}
     assert {str(p.relative_to(CONF).with_suffix("")) for p in CONF.rglob("*.yaml")} == reached

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composed import composed
 from loopback import good, texts_of
 from omegaconf import DictConfig
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
-from umed import config, tasks
+from umed import tasks
 from umed.errors import InputError
 from umed.metrics.files import read_metrics
 from umed.records import Record, read_records, write_jsonl
@@ -42,14 +42,12 @@ def given(tmp_path: Path, make_records: Make, roots: dict[str, Path]) -> Callabl
 @pytest.fixture
 def cfg(tmp_path: Path, httpserver: HTTPServer) -> Callable[..., DictConfig]:
     def build(*overrides: str) -> DictConfig:
-        config.register()
         fixed = [
             "task=annotate", "annotator=openai", f"records={tmp_path / 'given' / 'records.jsonl'}",
             f"paths.run_dir={tmp_path / 'run'}", "annotator.backoff=0.01", "annotator.tries=2",
             f"annotator.base_url={httpserver.url_for('/v1')}",
         ]  # fmt: skip
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose("config", overrides=[*fixed, *overrides])
+        return composed(*fixed, *overrides)
 
     return build
 

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composed import composed
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from umed import config
 from umed.boxes import Box
 from umed.chat import Prompt
 from umed.data.mau import BatchPlan, MauDataModule, other_categories
@@ -194,9 +193,7 @@ def test_an_option_that_cannot_be_is_told_before_training(module: MauDataModule,
 
 def test_the_config_reaches_the_data_module(module: MauDataModule, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["data.sampler=by_category", "data.fraction=0.5", "data.augment.vertical_flip=1", "data.num_workers=1"]
-    config.register()
-    with initialize_config_dir(str(Path(__file__).parents[2] / "conf"), version_base="1.3"):
-        cfg = compose("config", [*options, "data.prefetch=4"])
+    cfg = composed(*options, "data.prefetch=4")
     data = thinned(cfg, Data(module.records, module.roots))
     assert Counter(r.split for r in data.records) == {"train": 3, "val": 3}
     assert capsys.readouterr().out == "data.fraction=0.5: 3 train records left out\n"

@@ -8,9 +8,9 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
+from composed import composed
 
-from umed import config, tasks
+from umed import tasks
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,9 +35,7 @@ def run(*words: str, fails: bool = False) -> str:
 
 def run_here(run_dir: Path, *words: str, fails: bool = False) -> str:
     """The same in this process, which has imported all that a task needs."""
-    config.register()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", overrides=[f"paths.run_dir={run_dir}", *words])
+    cfg = composed(f"paths.run_dir={run_dir}", *words)
     out, err, code = io.StringIO(), io.StringIO(), 0
     with redirect_stdout(out), redirect_stderr(err):
         try:

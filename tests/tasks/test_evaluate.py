@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 from answers import ROOT, run, run_here
-from hydra import compose, initialize_config_dir
+from composed import composed
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from umed import config
 from umed.data.benchmark.phantom import PhantomBenchmarks
 from umed.data.benchmark.slake import Slake
 from umed.data.benchmarks import BenchmarkDataModule
@@ -73,17 +72,15 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(root / "run", root / "data", shown)
 
 
-def composed(folder: Path, *overrides: str) -> DictConfig:
-    config.register()
+def asked(folder: Path, *overrides: str) -> DictConfig:
     folder.mkdir(parents=True, exist_ok=True)
     small = [x for x in SMALL if "data/benchmark=[]" not in overrides or "data.benchmark" not in x]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("config", overrides=["task=evaluate", *small, f"paths.run_dir={folder}", *overrides])
+    return composed("task=evaluate", *small, f"paths.run_dir={folder}", *overrides)
 
 
 def again(of: Run, folder: Path, *overrides: str) -> Run:
     """Evaluate once more in this process, with the same data."""
-    evaluate(composed(folder, f"paths.data={of.data}", *overrides))
+    evaluate(asked(folder, f"paths.data={of.data}", *overrides))
     return Run(folder, of.data, "")
 
 
@@ -368,7 +365,7 @@ def test_nothing_at_all_ends_in_one_line(tmp_path: Path) -> None:
 
 
 def test_an_unknown_row_is_refused_before_anything_is_done(tmp_path: Path) -> None:
-    cfg = composed(tmp_path, "data.evaluate.sanity=[black,blurred]", f"paths.data={tmp_path / 'data'}")
+    cfg = asked(tmp_path, "data.evaluate.sanity=[black,blurred]", f"paths.data={tmp_path / 'data'}")
     for call in (asks_mau, evaluate):
         with pytest.raises(InputError, match=r"data\.evaluate\.sanity=blurred: choose majority, question_prior, black"):
             call(cfg)
@@ -388,4 +385,4 @@ def test_an_earlier_evaluation_leaves_no_file(tmp_path: Path) -> None:
 )
 def test_options_that_are_none_are_refused_before_anything_is_loaded(wrong: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"data.evaluate.{wrong.split('=')[0]}="):
-        asks_mau(composed(tmp_path, f"data.evaluate.{wrong}"))
+        asks_mau(asked(tmp_path, f"data.evaluate.{wrong}"))

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
+from composed import composed
 from omegaconf import DictConfig
 from PIL import Image
 
-from umed import config
 from umed.boxes import Box
 from umed.errors import InputError
 from umed.tasks.predict import predict
@@ -21,18 +20,12 @@ CONF = str(Path(__file__).parents[2] / "conf")
 @pytest.fixture
 def asked(tmp_path: Path, tiny_folder: Path, processor: Any) -> Any:
     def build(*images: Path) -> DictConfig:
-        config.register()
-        with initialize_config_dir(CONF, version_base="1.3"):
-            given = ",".join(map(str, images))
-            target = f"model.processor._target_={type(processor).__module__}.{type(processor).__name__}"
-            model = [
-                f"model.path={tiny_folder}",
-                f"model.backbone={type(processor).__module__}",
-                target,
-                "method.max_new_tokens=4",
-            ]
-            where = [f"images=[{given}]", f"paths.run_dir={tmp_path / 'run'}"]
-            return compose("config", ["task=predict", *model, *where])
+        module, given = type(processor).__module__, ",".join(map(str, images))
+        model = [
+            f"model.path={tiny_folder}", f"model.backbone={module}",
+            f"model.processor._target_={module}.{type(processor).__name__}", "method.max_new_tokens=4",
+        ]  # fmt: skip
+        return composed("task=predict", *model, f"images=[{given}]", f"paths.run_dir={tmp_path / 'run'}")
 
     return build
 

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composed import composed
 from omegaconf import DictConfig
 from PIL import Image
 
-from umed import config
 from umed.annotate.review import hash_of
 from umed.boxes import Box
 from umed.errors import InputError
@@ -50,10 +49,8 @@ def run(tmp_path: Path) -> Path:
     return run
 
 
-def composed(run: Path, *overrides: str) -> DictConfig:
-    config.register()
-    with initialize_config_dir(CONF, version_base="1.3"):
-        return compose("config", ["task=review", f"paths.run_dir={run}", *overrides])
+def asked(run: Path, *overrides: str) -> DictConfig:
+    return composed("task=review", f"paths.run_dir={run}", *overrides)
 
 
 def saved(path: Path, records: list[Record], words: list[str], reviewer: str = "anna", **fields: str) -> Path:
@@ -67,7 +64,7 @@ def saved(path: Path, records: list[Record], words: list[str], reviewer: str = "
 
 def test_the_sheet_goes_into_the_run_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (run / "records.jsonl").read_bytes()
-    review(composed(run, "task.sample=3", "task.chunk=2"))
+    review(asked(run, "task.sample=3", "task.chunk=2"))
     assert {p.name for p in (run / "review").iterdir()} == {"review.html", "review-2.html", "review.csv"}
     with (run / "review" / "review.csv").open(encoding="utf-8-sig", newline="") as f:
         rows = list(csv.DictReader(f))
@@ -84,7 +81,7 @@ def test_decisions_go_into_the_run_folder_and_twice_changes_nothing(
     ben = saved(tmp_path / "review-ben.json", records, ["accept", "accept"], "ben")
     target = tmp_path / "reviewed"
     command = (f"task.read=[{anna},{ben}]", f"records={run / 'records.jsonl'}", "task.on_conflict=reject")
-    review(composed(target, *command))
+    review(asked(target, *command))
     out = capsys.readouterr().out
     after = read_records(target / "records.jsonl")
     assert [r.diagnosis for r in after] == ["0 <region>", "", "new <region>", "1 <region>"]
@@ -99,15 +96,15 @@ def test_decisions_go_into_the_run_folder_and_twice_changes_nothing(
     assert [c.strip() for c in table["[t]"]][:2] == ["1", "0"] and "0.22%" in table["the paper"][5]
     assert "anna, ben: the same decision for 50.0% of 2" in out
     written = {p: p.read_bytes() for p in target.rglob("*") if p.is_file()}
-    review(composed(target, *command))
-    review(composed(target, f"task.read={ben}", "task.on_conflict=reject"))  # in the run folder itself
+    review(asked(target, *command))
+    review(asked(target, f"task.read={ben}", "task.on_conflict=reject"))  # in the run folder itself
     assert {p: p.read_bytes() for p in target.rglob("*") if p.is_file()} == written
 
 
 def test_a_category_that_is_new_is_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     records = read_records(run / "records.jsonl")
     edit = saved(tmp_path / "a.json", records, ["edit"], diagnosis="0 <region>", category="cist")
-    review(composed(run, f"task.read={edit}"))
+    review(asked(run, f"task.read={edit}"))
     assert "no record had before: cist" in capsys.readouterr().out
 
 
@@ -127,8 +124,8 @@ def test_wrong_input_writes_nothing(run: Path, tmp_path: Path) -> None:
         "task.picture_side=0": ["task.picture_side=0"],
     }.items():
         with pytest.raises(InputError, match=told):
-            review(composed(run, *overrides))
+            review(asked(run, *overrides))
     with pytest.raises(InputError, match=r"none: no records\.jsonl there"):
-        review(composed(tmp_path / "none"))
+        review(asked(tmp_path / "none"))
     assert (run / "records.jsonl").read_bytes() == before
     assert not (run / "review").exists() and not (run / "metrics.json").exists() and not (tmp_path / "none").exists()

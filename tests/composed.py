@@ -1,0 +1,32 @@
+"""The configuration as a command composes it; where commands differ in values alone, Hydra reads its files once."""
+
+import copy
+from functools import cache
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
+from omegaconf import DictConfig, OmegaConf
+
+from umed import config
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+@cache
+def _of_choices(*choices: str) -> DictConfig:
+    config.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(choices))
+
+
+def composed(*overrides: str) -> DictConfig:
+    """Overrides in the order of a command line; sweeps and Hydra's own are not for it."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    values = [o for o in parsed if o.type is OverrideType.CHANGE and not (CONF / o.key_or_group).is_dir()]
+    cfg = copy.deepcopy(_of_choices(*(o.input_line for o in parsed if o not in values)))
+    for override in values:
+        OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
+    config.register()
+    return cfg
