@@ -1,4 +1,9 @@
-"""Shared fixtures: a tiny random model in a folder, prompts of different sizes, and policies built from both."""
+"""Shared fixtures: a tiny random model in a folder, prompts of different sizes, and policies built from both.
+
+What takes seconds to import is imported where it is used: the process that hands out the tests needs none of it.
+"""
+
+from __future__ import annotations
 
 import os
 import subprocess
@@ -10,24 +15,24 @@ import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import lightning as L
 import numpy as np
 import pytest
-import torch
-from lightning.fabric.utilities.warnings import PossibleUserWarning
 from PIL import Image
 
 from umed.boxes import Box
-from umed.chat import Prompt
-from umed.models.backbone import Backbone
-from umed.models.family import FamilyProcessor
-from umed.models.load import load_policy
-from umed.models.policy import Policy
 from umed.records import Record
-from umed.rollout import Rollout
 
-torch.set_num_threads(1)
+if TYPE_CHECKING:
+    import lightning as L
+    import torch
+
+    from umed.chat import Prompt
+    from umed.models.backbone import Backbone
+    from umed.models.family import FamilyProcessor
+    from umed.models.policy import Policy
+    from umed.rollout import Rollout
 
 QUERIES = ("What is wrong ?", "Is there something abnormal in this picture , and where is it ?")
 CATEGORIES = ("stone", "cyst", "lung nodule")
@@ -36,6 +41,13 @@ SIZES = ((56, 56), (112, 56), (60, 100), (140, 112))
 
 def family_of(name: str) -> Backbone:
     return import_module(f"umed.models.backbones.{name}").BACKBONE
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -104,6 +116,8 @@ def policy(tiny_folder: Path, processor: FamilyProcessor, backbone: str) -> Call
     """`policy(**arguments of load_policy)`: a new one each time; random weights, wide enough that mistakes show."""
 
     def build(path: Path | None = None, **kwargs: object) -> Policy:
+        from umed.models.load import load_policy
+
         return load_policy(str(path or tiny_folder), processor, backbone, **kwargs)
 
     return build
@@ -116,6 +130,10 @@ def make_rollout(make_prompts: Callable[..., list[Prompt]]) -> Callable[..., Rol
     def build(
         queries: int, candidates: int, lengths: list[int] | None = None, seed: int = 0, **fields: object
     ) -> Rollout:
+        import torch
+
+        from umed.rollout import Rollout
+
         rng = torch.Generator().manual_seed(seed)
         prompts = make_prompts(queries)
         count = queries * candidates
@@ -155,6 +173,10 @@ def train() -> Callable[[L.LightningModule, list[list[Prompt]]], list[dict[str, 
     """`train(method, batches)`: fit one epoch of these batches; what was logged after each."""
 
     def fit(method: L.LightningModule, batches: list[list[Prompt]]) -> list[dict[str, float]]:
+        import lightning as L
+        import torch
+        from lightning.fabric.utilities.warnings import PossibleUserWarning
+
         logged: list[dict[str, float]] = []
         log = method.log_dict
 

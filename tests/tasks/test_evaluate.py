@@ -30,7 +30,7 @@ from umed.tasks.fit import Data
 from umed.tasks.leaks import leaked_items
 from umed.tasks.table import print_results, print_table
 
-ITEMS, AT_MOST = 5, 12
+ITEMS, AT_MOST = 5, 8
 BENCHMARKS = [f"{SYNTHETIC}{dataset}" for dataset in DATASETS if dataset != "mau"]
 FIELDS = {"id", "dataset", "split_file", "question", "answer", "answer_type", "choices", "output", "boxes", "scores"}
 FIELDS |= {"image"}

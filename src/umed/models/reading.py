@@ -68,11 +68,11 @@ class Reader:
         """With a frozen tower each picture is encoded once, for all passes over its prompt; otherwise each time."""
         if not hasattr(self.core.model, "get_image_features") or not is_frozen(self.core.model, self.backbone.tower):
             return nullcontext()
-        for p in prompts:
-            if p.seen is None or p.seen[0] is not self.eyes:
-                with generating(self.core):
-                    inputs = {k: v.to(self.device) for k, v in p.inputs.items() if k not in ROWS}
-                    p.seen = (self.eyes, encode(self.core.model, inputs))
+        unseen = {id(p): p for p in prompts if p.seen is None or p.seen[0] is not self.eyes}
+        with generating(self.core) if unseen else nullcontext():
+            for p in unseen.values():
+                inputs = {k: v.to(self.device) for k, v in p.inputs.items() if k not in ROWS}
+                p.seen = (self.eyes, encode(self.core.model, inputs))
         return seeing(self.core.model, joined([p.seen[1] for p in prompts]))
 
     def read_prompts(self, prompts: Sequence[Prompt], num_candidates: int) -> Prefix:
