@@ -8,7 +8,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python run.py
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "slow or not slow"

@@ -35,6 +35,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.upper().endswith("_PROXY") or name.startswith("OPENAI_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(Path(__file__).parent))  # each client would read all certificates for none
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
 
 

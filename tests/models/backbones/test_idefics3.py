@@ -52,7 +52,11 @@ def released(
 
 
 @pytest.mark.parametrize(
-    ("size", "cut", "shape"), [(*vector, shape) for vector, shape in zip(VECTORS, 3 * list(RELEASED), strict=True)]
+    ("size", "cut", "shape"),
+    [
+        pytest.param(*vector, shape, marks=[pytest.mark.slow] if max(vector[0]) > 1000 else [])
+        for vector, shape in zip(VECTORS, 3 * list(RELEASED), strict=True)
+    ],
 )
 def test_tiles_of_known_sizes(
     processor: FamilyProcessor,
