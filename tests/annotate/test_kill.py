@@ -47,11 +47,15 @@ def requests(log: Path) -> list[dict[str, Any]]:
 
 
 def killed_at(log: Path, count: int, is_alive: Callable[[], bool], pid: int) -> float:
-    """Kill the process when the endpoint has seen so many requests; the moment."""
+    """Kill the process when the endpoint has seen so many requests; a moment at which it has read what was sent."""
     while len(requests(log)) < count:
         assert is_alive(), "ended before it was killed"
         time.sleep(0.01)
     os.kill(pid, signal.SIGKILL)
+    seen = -1
+    while len(requests(log)) != seen:
+        seen = len(requests(log))
+        time.sleep(0.3)
     return time.time()
 
 
