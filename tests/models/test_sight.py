@@ -70,3 +70,14 @@ def test_features_of_another_model_are_not_taken(policy: Make, make_prompts: Pro
     for pi in (one, two, two):
         pi.score(prompts, ids, mask)
     assert len(looks) == 4
+
+
+def test_a_frozen_tower_looks_in_eval_mode_whatever_the_rest_does(
+    policy: Make, make_prompts: Prompts, looks: list[int]
+) -> None:
+    """And at the picture of a prompt that occurs twice only once."""
+    pi, (one, two), modes = policy(adapter=LORA).train(), make_prompts(2), []
+    tower = getattr(pi.core.model, pi.backbone.tower[0])
+    tower.register_forward_hook(lambda module, *_: modes.append(module.training))
+    pi.score([one, two, one], torch.full((3, 3), 20), torch.ones(3, 3, dtype=torch.bool))
+    assert modes == [False, False] and len(looks) == 2 and tower.training
