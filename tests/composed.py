@@ -22,9 +22,11 @@ def _of_choices(*choices: str) -> DictConfig:
 
 
 def composed(*overrides: str) -> DictConfig:
-    """Overrides in the order of a command line; sweeps and Hydra's own are not for it."""
+    """Sweeps and Hydra's own overrides are not for it; where keys are added or deleted, Hydra does it all."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    values = [o for o in parsed if o.type is OverrideType.CHANGE and not (CONF / o.key_or_group).is_dir()]
+    values = [o for o in parsed if not (CONF / o.key_or_group).is_dir()]
+    if any(o.type is not OverrideType.CHANGE for o in values):
+        values = []
     cfg = copy.deepcopy(_of_choices(*(o.input_line for o in parsed if o not in values)))
     for override in values:
         OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from umed.boxes import Box
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from umed.models.family import FamilyProcessor
     from umed.models.policy import Policy
     from umed.rollout import Rollout
+
+# a busy machine is no failure
+settings.register_profile("umed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("umed")
 
 QUERIES = ("What is wrong ?", "Is there something abnormal in this picture , and where is it ?")
 CATEGORIES = ("stone", "cyst", "lung nodule")

@@ -17,8 +17,6 @@ from umed.errors import InputError
 from umed.models.load import save_adapter
 from umed.models.policy import Policy
 
-CONF = Path(__file__).parents[1] / "conf"
-
 
 def refused(capsys: pytest.CaptureFixture[str], run_dir: Path, *overrides: str) -> str:
     """Run a task that must be refused; the one line it prints."""

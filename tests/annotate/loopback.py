@@ -103,7 +103,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _note(self, key: str, status: int, arrived: float) -> None:
-        line = {"key": key, "status": status, "arrived": arrived, "sent": time.time()}
+        line = {"key": key, "status": status, "arrived": arrived}
         with self.lock, self.log.open("a") as file:
             file.write(json.dumps(line) + "\n")
 

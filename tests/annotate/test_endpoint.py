@@ -1,5 +1,6 @@
 """How the annotator treats an endpoint that is slow, full, broken, gone, or refuses."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -34,8 +35,23 @@ def test_a_refused_format_is_left_out(make: Make, serve: Make, make_records: Mak
     assert came[0]["idempotency"] != came[1]["idempotency"]
 
 
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds between two tries, as the client asks for them."""
+    asked, sleep = list[float](), asyncio.sleep
+
+    async def noted(seconds: float, *more: Any) -> None:
+        asked.extend([seconds] if seconds else [])
+        await sleep(seconds, *more)
+
+    monkeypatch.setattr(asyncio, "sleep", noted)
+    return asked
+
+
 @pytest.mark.parametrize("form", ["seconds", "date", "none"])
-def test_retry_after_is_obeyed(make: Make, serve: Make, make_records: Make, roots: Any, form: str) -> None:
+def test_retry_after_is_obeyed(
+    make: Make, serve: Make, make_records: Make, roots: Any, waits: list[float], form: str
+) -> None:
     times: list[float] = []
 
     def reply(body: dict[str, Any]) -> str | Response:
@@ -47,7 +63,9 @@ def test_retry_after_is_obeyed(make: Make, serve: Make, make_records: Make, root
     came = serve(reply)
     assert make().annotate(make_records(1), roots)[0].diagnosis
     waited = times[1] - times[0]
-    assert {"seconds": 0.3, "date": 0.9, "none": 0.0}[form] <= waited < 15
+    [asked] = waits
+    low, high = {"seconds": (0.3, 0.3025), "date": (0.0, 2.0025), "none": (0.005, 0.01)}[form]
+    assert low <= asked <= high and waited >= asked - 0.01
     assert came[0]["idempotency"] == came[1]["idempotency"]
 
 
@@ -74,6 +92,17 @@ def test_a_request_that_keeps_failing_fails_its_record_for_now(
     assert again[0].diagnosis and again[1] == fine and len(came) == tries + 2 + 2
 
 
+def test_waits_double_and_differ(
+    make: Make, serve: Make, make_records: Make, roots: Any, waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("umed.annotate.client.LONGEST", 0.05)
+    serve(lambda body: Response("", 500) if "kidney" in texts_of(body)[1][1] else good(body))
+    make(tries=7).annotate(make_records(2), roots)
+    longest = [0.01, 0.02, 0.04, 0.05, 0.05, 0.05]
+    assert len(waits) == 6 and all(most / 2 <= w <= most for w, most in zip(waits, longest, strict=True))
+    assert len({w / most for w, most in zip(waits, longest, strict=True)}) > 1
+
+
 def test_time_outs_and_lost_connections_are_tried_again(
     make: Make, serve: Make, make_records: Make, roots: Any
 ) -> None:
@@ -87,9 +116,9 @@ def test_time_outs_and_lost_connections_are_tried_again(
         return good(body)
 
     serve(reply)
-    record = make(timeout=1.0).annotate(make_records(1), roots)[0]
+    record = make(timeout=2.0).annotate(make_records(1), roots)[0]
     over.set()
-    assert record.diagnosis and calls == 3
+    assert record.diagnosis and calls >= 3
 
 
 def test_waiting_longer_than_the_patience_fails_at_once(
@@ -152,22 +181,23 @@ def test_requests_are_bounded_and_paced(make: Make, serve: Make, make_records: M
         with lock:
             now, most = now + 1, max(most, now + 1)
             times.append(time.monotonic())
-        if now == 3:
-            three.set()
+            number = len(times)
+            if now == 3:
+                three.set()
         three.wait(10)
         time.sleep(0.05)
         with lock:
             now -= 1
-        return Response("", 500) if len(times) % 3 == 0 else good(body)
+        return Response("", 500) if number % 3 == 0 else good(body)
 
     serve(reply)
-    make(concurrency=3, tries=9).annotate(make_records(8), roots)
-    assert most == 3
+    make(concurrency=3, tries=9, timeout=60.0).annotate(make_records(8), roots)
+    assert most == 3 and three.is_set()
     times.clear()
-    make(model="n", concurrency=8, tries=9, requests_per_minute=1200).annotate(make_records(6), roots)
+    make(model="n", concurrency=8, tries=9, requests_per_minute=600).annotate(make_records(6), roots)
     assert len(times) > 12, "failed tries count too"
-    # 20 a second, and the first second's share at once
-    assert times[-1] - times[0] >= (len(times) - 20) / 20 - 0.1
+    # 10 a second, and the first second's share at once
+    assert times[-1] - times[0] >= (len(times) - 10) / 10 - 0.1 > 0.3
 
 
 def test_tokens_are_paced(make: Make, serve: Make, make_records: Make, roots: Any) -> None:

@@ -55,7 +55,7 @@ def killed_at(log: Path, count: int, is_alive: Callable[[], bool], pid: int) -> 
     seen = -1
     while len(requests(log)) != seen:
         seen = len(requests(log))
-        time.sleep(0.3)
+        time.sleep(1)
     return time.time()
 
 
@@ -74,8 +74,8 @@ def check(records: list[Record], done: list[Record], log: Path, kills: list[floa
     twice = [answers for answers in paid.values() if len(answers) > 1]
     for answers in twice:
         for first, second in itertools.pairwise(answers):
-            # the first one was under way when the run was killed: it arrived before and was sent about then
-            assert any(first["arrived"] <= k < second["arrived"] and k - first["sent"] < 30 for k in kills), answers
+            # the first one was under way when a run was killed
+            assert any(first["arrived"] <= k < second["arrived"] for k in kills), answers
     again = sum(len(answers) - 1 for answers in twice)
     assert again <= CONCURRENCY * len(kills)
     return {

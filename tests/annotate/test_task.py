@@ -20,7 +20,6 @@ from umed.records import Record, read_records, write_jsonl
 from umed.tasks.annotate import annotated
 
 Make = Callable[..., Any]
-CONF = Path(__file__).parents[2] / "conf"
 SECRET = "sk-test-0123456789-never-show-me"
 PRICES = ["annotator.price.input=1", "annotator.price.output=10"]
 

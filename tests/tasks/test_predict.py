@@ -14,8 +14,6 @@ from umed.boxes import Box
 from umed.errors import InputError
 from umed.tasks.predict import predict
 
-CONF = str(Path(__file__).parents[2] / "conf")
-
 
 @pytest.fixture
 def asked(tmp_path: Path, tiny_folder: Path, processor: Any) -> Any:

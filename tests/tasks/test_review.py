@@ -17,8 +17,6 @@ from umed.metrics.files import read_metrics
 from umed.records import Record, read_records, write_jsonl
 from umed.tasks.review import review
 
-CONF = str(Path(__file__).parents[2] / "conf")
-
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
