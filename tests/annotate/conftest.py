@@ -3,11 +3,11 @@
 import json
 import os
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import loopback
 import numpy as np
 import pytest
 from hydra.utils import instantiate
@@ -15,9 +15,6 @@ from omegaconf import OmegaConf
 from PIL import Image
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
-
-sys.path.insert(0, str(Path(__file__).parent))
-import loopback
 
 from umed.annotate.openai_annotator import OpenAIAnnotator
 from umed.boxes import Box
