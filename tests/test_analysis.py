@@ -14,9 +14,9 @@ from PIL import Image
 from tests.conftest import make_record
 from umed.analysis import Run, newest_run, open_run, where_it_looks, write_figures
 from umed.errors import InputError
+from umed.evaluation.rules.mau import mau_metrics
 from umed.figures import heat_overlay, short
 from umed.methods.sampler import Sampler
-from umed.metrics.mau import mau_metrics
 from umed.models.load import save_adapter
 from umed.records import Record, write_jsonl
 from umed.rollout import Answers

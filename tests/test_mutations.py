@@ -11,9 +11,11 @@ from types import ModuleType
 import pytest
 import torch
 
-from umed.models import logprobs, policy, reading, sight
+from umed.models import features as sight
+from umed.models import logprobs, policy
+from umed.models import reader as reading
 from umed.models.family import FamilyProcessor
-from umed.tasks import parity_checks as parity
+from umed.synthetic import parity
 
 Patch = pytest.MonkeyPatch
 

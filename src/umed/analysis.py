@@ -18,11 +18,11 @@ from PIL import Image
 from umed import config
 from umed.chat import Prompt
 from umed.errors import InputError
+from umed.evaluation.files import read_metrics
+from umed.evaluation.lines import answer_lines
+from umed.evaluation.rules.mau import Line, said_boxes, verdicts
+from umed.evaluation.rules.mentions import find_mentions
 from umed.figures import curves, draw_answer, heat_overlay, picture_grid, short, synthetic
-from umed.metrics.files import read_metrics
-from umed.metrics.lines import answer_lines
-from umed.metrics.mau import Line, said_boxes, verdicts
-from umed.metrics.mentions import find_mentions
 from umed.models.load import load_policy
 from umed.models.policy import Policy
 from umed.pictures import picture_of

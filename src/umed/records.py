@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from umed.errors import InputError
 
 _KINDS: dict[str, type] = {"width": int, "height": int, "boxes": list, "provenance": dict}  # all other fields: text
 _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
+SYNTHETIC = "phantom_"  # begins the name of a source or data set whose pictures a program drew
 REASONS = ("missing_file", "unreadable", "malformed", "noisy", "unlabeled", "out_of_frame", "duplicate")
 
 
@@ -68,6 +69,14 @@ class Record:
         _check(line, control)
         boxes = tuple(Box.from_xyxy(b, line["width"], line["height"]) for b in line["boxes"])
         return cls(**{name: line[name] for name in cls.__slots__ if name in line and name != "boxes"}, boxes=boxes)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSet:
+    """Records and the folder of each source's pictures."""
+
+    records: Sequence[Record]
+    roots: Mapping[str, Path]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import pytest
 
 from umed.annotate.offline import COUNTABLE, ORGANS, OfflineAnnotator, finding_of, place_of
 from umed.boxes import Box
-from umed.metrics.mentions import named
+from umed.evaluation.rules.mentions import named
 from umed.records import Record
 
 CATEGORIES = (*ORGANS, "kidney stone", "infiltration", "mass", "active tuberculosis", "polyp", "ulcer")

@@ -11,10 +11,10 @@ import pytest
 
 from umed.data.sources.base import Picture
 from umed.data.sources.deeplesion import DeepLesionSource
-from umed.data.sources.examples.deeplesion import HEADER, RELEASED, draw, row, write_example
 from umed.errors import InputError
 from umed.pictures import picture_of
 from umed.records import Dropped, Record
+from umed.synthetic.examples.sources.deeplesion import HEADER, RELEASED, draw, row, write_example
 
 SLICE, BOX = "000010_02_03_004.png", (18.0, 28.0, 48.0, 58.0)
 GOOD = row(SLICE, BOX)

@@ -7,10 +7,19 @@ from typing import Any
 import pytest
 
 from umed.data.sources.base import Picture
-from umed.data.sources.examples.kidney_stone import DATA_YAML, NEIGHBOR, ONE, ONE_BOX, SLICE, UID, add, write_example
 from umed.data.sources.kidney_stone import KidneyStoneSource
 from umed.errors import InputError
 from umed.records import Dropped, Record
+from umed.synthetic.examples.sources.kidney_stone import (
+    DATA_YAML,
+    NEIGHBOR,
+    ONE,
+    ONE_BOX,
+    SLICE,
+    UID,
+    add,
+    write_example,
+)
 
 NAME = "train/one.jpg"
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-from umed.data.sources.examples.kvasir import FIRST, draw_picture
 from umed.data.sources.kvasir import KvasirSource
 from umed.errors import InputError
 from umed.records import Dropped, Record
+from umed.synthetic.examples import example_of
+from umed.synthetic.examples.sources.kvasir import FIRST, draw_picture
 
 
 def picture(path: Path, seed: int) -> None:
@@ -41,7 +42,7 @@ def corners(*numbers: Any, label: Any = "polyp") -> dict[str, Any]:
 
 
 def test_the_example_in_words(tmp_path: Path) -> None:
-    KvasirSource.example(tmp_path)
+    example_of(KvasirSource)(tmp_path)
     items = read(tmp_path)
     first = next(i for i in items if isinstance(i, Record) and i.image == f"images/{FIRST}.jpg")
     assert (first.width, first.height, first.category, first.modality) == (622, 529, "polyp", "Endoscopy")
@@ -89,7 +90,7 @@ def test_keys_that_are_no_names(tmp_path: Path) -> None:
 
 
 def test_boxes_of_the_masks(tmp_path: Path) -> None:
-    KvasirSource.example(tmp_path)
+    example_of(KvasirSource)(tmp_path)
     (tmp_path / "images/copy.jpg").unlink()
     Image.new("L", (240, 200)).save(tmp_path / "masks/alone.jpg")
     Image.new("L", (99, 88), 255).save(tmp_path / "masks/broken.jpg")
@@ -124,7 +125,7 @@ def test_specks_of_jpeg_are_no_polyps(tmp_path: Path) -> None:
 
 def test_controls_of_kvasir_v2(tmp_path: Path) -> None:
     seg, v2 = tmp_path / "seg", tmp_path / "v2"
-    KvasirSource.example(seg)
+    example_of(KvasirSource)(seg)
     picture(v2 / "normal-cecum/n1.jpg", 21)
     picture(v2 / "normal-z-line/n2.jpg", 22)
     (v2 / "normal-z-line/copy.jpg").write_bytes((seg / f"images/{FIRST}.jpg").read_bytes())
@@ -170,7 +171,7 @@ def test_wrong_options_and_places(tmp_path: Path) -> None:
         read(tmp_path)
     with pytest.raises(InputError, match="no pictures in .*images or none in .*masks"):
         read(tmp_path, boxes="masks")
-    KvasirSource.example(tmp_path / "seg")
+    example_of(KvasirSource)(tmp_path / "seg")
     (tmp_path / "v2").mkdir()
     with pytest.raises(InputError, match=r"no pictures in .*v2/normal-\*: set .*controls_root to Kvasir v2"):
         read(tmp_path / "seg", controls_root=str(tmp_path / "v2"))

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from umed.data.sources.base import Picture
-from umed.data.sources.examples.nih_chest import ENTRIES, HEADER, QUOTED, RELEASED, film, write_example
 from umed.data.sources.nih_chest import NihChestSource
 from umed.errors import InputError
 from umed.records import Dropped, Record
+from umed.synthetic.examples.sources.nih_chest import ENTRIES, HEADER, QUOTED, RELEASED, film, write_example
 
 NAME = "00000103_001.png"
 GOOD = f"{NAME},Mass,10,20,30,40"

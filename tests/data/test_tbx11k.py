@@ -11,6 +11,7 @@ from PIL import Image
 from umed.data.sources.tbx11k import Tbx11kSource
 from umed.errors import InputError
 from umed.records import Dropped, Record
+from umed.synthetic.examples import example_of
 
 NAMES = {1: "ActiveTuberculosis", 2: "ObsoletePulmonaryTuberculosis", 3: "PulmonaryTuberculosis"}
 BBOX = [1, 2, 3, 4]
@@ -48,7 +49,7 @@ def records(root: Path) -> dict[str, Record]:
 
 
 def test_the_example_in_words(tmp_path: Path) -> None:
-    Tbx11kSource.example(tmp_path)
+    example_of(Tbx11kSource)(tmp_path)
     found = records(tmp_path)
     assert {k: r.category for k, r in found.items() if r.boxes} == {
         "tb/tb0005.png": "active tuberculosis",

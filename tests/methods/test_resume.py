@@ -10,7 +10,7 @@ from umed.methods.credit.gae import GaeCredit
 from umed.methods.credit.reinforce_pp import ReinforceCredit
 from umed.methods.kl import Kl
 from umed.methods.objective import ClippedObjective
-from umed.tasks import parity_checks as parity
+from umed.synthetic import parity
 
 SETTINGS: dict[str, Any] = {
     "plain": lambda: {"credit": GaeCredit(), "objective": ClippedObjective()},

@@ -5,7 +5,7 @@ A module that names its `FAMILIES` runs for those, always; one with `LOOKS` for 
 
 import pytest
 
-from umed.tasks import parity_checks as parity
+from umed.synthetic import parity
 
 DEFAULT = ("qwen3_vl",)
 

@@ -9,7 +9,7 @@ from transformers import AutoModelForImageTextToText
 from umed.chat import Prompt
 from umed.models.attention import Recorder
 from umed.models.policy import Policy
-from umed.tasks.parity_checks import one_row
+from umed.synthetic.parity import one_row
 
 LOOKS = True
 IDS = torch.randint(10, 200, (6, 5), generator=torch.Generator().manual_seed(0))

@@ -11,7 +11,7 @@ from umed.errors import InputError
 from umed.models.family import FamilyProcessor
 from umed.models.likelihood import class_probabilities
 from umed.models.policy import Policy
-from umed.tasks.parity_checks import one_row
+from umed.synthetic.parity import one_row
 
 LABELS = {"s": "A stone", "c": "cyst", "n": "No lung nodule is seen in this picture", "l": "A"}
 

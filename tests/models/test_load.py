@@ -12,7 +12,7 @@ from umed.errors import InputError
 from umed.models.family import FamilyProcessor
 from umed.models.load import load_policy, save_adapter
 from umed.models.policy import Policy
-from umed.models.tiny import build
+from umed.synthetic.tiny import build
 
 FAMILIES = ("qwen3_vl",)
 

@@ -17,7 +17,7 @@ from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
 from umed.models.policy import Policy, generating
-from umed.tasks.parity_checks import one_row
+from umed.synthetic.parity import one_row
 
 T = 8
 

@@ -29,9 +29,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from umed.metrics import choice, compat, labels, vqa
-from umed.metrics.nearest import nearest
-from umed.metrics.normalize import norm_llava
+from umed.evaluation.rules import choice, compat, labels
+from umed.evaluation.rules import short_answers as vqa
+from umed.evaluation.rules.nearest import nearest
+from umed.evaluation.rules.normalize import norm_llava
 
 DIR = os.environ.get("UMED_SCORERS")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(DIR is None, reason="UMED_SCORERS is not set")]

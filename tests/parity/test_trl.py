@@ -16,11 +16,11 @@ from umed.methods.kl import Kl
 from umed.methods.objective import ClippedObjective, total_weight
 from umed.methods.sampler import Sampler
 from umed.models.backbone import with_answer
+from umed.models.contexts import generating
 from umed.models.load import save_adapter
-from umed.models.modes import generating
 from umed.models.policy import Policy
 from umed.rollout import Rollout
-from umed.tasks import parity_checks as parity
+from umed.synthetic import parity
 
 trl = pytest.importorskip("trl", reason="pip install 'umed[bench]'")
 pytestmark = [

@@ -13,22 +13,22 @@ from composed import composed
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from umed.data.benchmark.phantom import PhantomBenchmarks
-from umed.data.benchmark.slake import Slake
-from umed.data.benchmarks import BenchmarkDataModule
-from umed.data.leaks import pixel_digest
 from umed.errors import InputError
-from umed.metrics import rules
-from umed.metrics.normalize import norm
+from umed.evaluation import verdicts as rules
+from umed.evaluation.answer import answer_questions
+from umed.evaluation.benchmarks.slake import Slake
+from umed.evaluation.datamodule import BenchmarkDataModule
+from umed.evaluation.leaks import leaked_items
+from umed.evaluation.pixel_leaks import pixel_digest
+from umed.evaluation.question import DATASETS, SYNTHETIC, kind
+from umed.evaluation.rules.normalize import norm
+from umed.evaluation.tables import print_results, print_table
 from umed.models.family import FamilyProcessor
 from umed.models.policy import Policy
-from umed.questions import DATASETS, SYNTHETIC, kind
-from umed.records import read_jsonl, read_records, write_jsonl
-from umed.tasks.answer import answer_questions
+from umed.records import RecordSet, read_jsonl, read_records, write_jsonl
+from umed.synthetic.benchmarks import PhantomBenchmarks
+from umed.synthetic.examples import example_of
 from umed.tasks.evaluate import Answered, _write, asks_mau, evaluate
-from umed.tasks.fit import Data
-from umed.tasks.leaks import leaked_items
-from umed.tasks.table import print_results, print_table
 
 ITEMS, AT_MOST = 5, 8
 BENCHMARKS = [f"{SYNTHETIC}{dataset}" for dataset in DATASETS if dataset != "mau"]
@@ -310,9 +310,11 @@ def test_the_records_that_a_run_was_trained_on_are_compared_without_mau_too(
         assert question.id in leaked_items(cfg, None, module, tmp_path)[question.dataset]
         where = json.loads((tmp_path / "leaks.json").read_text())[question.dataset]["mau_train"]
         assert where["pictures"] == 1 and where["items"] >= 1
-    nothing = Data([], {})  # records that are asked are not what the model was trained on
+    nothing = RecordSet([], {})  # records that are asked are not what the model was trained on
     assert question.id in leaked_items(cfg, nothing, module, tmp_path)[question.dataset]
-    leaked_items(cfg, None, module, tmp_path, trained_on=Data([replace(record, split="train")], {record.source: run}))
+    leaked_items(
+        cfg, None, module, tmp_path, trained_on=RecordSet([replace(record, split="train")], {record.source: run})
+    )
     assert json.loads((tmp_path / "leaks.json").read_text())[question.dataset]["mau_train"]["unread"] == 1
     for damaged in ("{", "{}", "[1]"):
         (run / "sources.json").write_text(damaged)
@@ -349,10 +351,10 @@ def test_mau_alone(evaluated: Run, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_lost_test_picture_is_told_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Slake.example(tmp_path / "slake")
+    example_of(Slake)(tmp_path / "slake")
     (tmp_path / "slake" / "imgs" / "xmlab104" / "source.jpg").unlink()
-    monkeypatch.setattr("umed.tasks.train.annotated", lambda cfg: Data([], {}))
-    monkeypatch.setattr("umed.tasks.train.fit", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("umed.tasks.train.annotated", lambda cfg: RecordSet([], {}))
+    monkeypatch.setattr("umed.tasks.train.train_stage", lambda *_: pytest.fail("trained"))
     words = ["task=train", "data/benchmark=[slake]", f"data.benchmark.slake.root={tmp_path / 'slake'}"]
     told = run_here(tmp_path / "run", *words, "data.evaluate.mau=false", fails=True)
     assert "xmlab104/source.jpg" in told

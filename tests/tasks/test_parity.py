@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from umed.tasks import parity_checks as parity
+from umed.synthetic import parity
 
 
 @pytest.fixture(scope="module", params=parity.names())

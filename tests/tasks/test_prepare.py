@@ -18,11 +18,12 @@ from PIL import Image
 
 from umed.boxes import Box
 from umed.data.sources.folder import FolderSource
-from umed.data.sources.phantom import PARSERS, PhantomSource
 from umed.errors import InputError
-from umed.metrics.files import read_metrics, update_metrics
+from umed.evaluation.files import read_metrics, update_metrics
 from umed.pictures import contact_sheet, draw_boxes, open_picture
 from umed.records import Dropped, Record, read_jsonl, read_records
+from umed.synthetic.examples import example_of
+from umed.synthetic.source import PARSERS, PhantomSource
 from umed.tasks.prepare import prepare_records
 
 SPLIT = {"fractions": (0.7, 0.1, 0.2), "seed": 0}
@@ -93,7 +94,7 @@ def test_the_papers_five_sources_at_once(tmp_path: Path, capsys: pytest.CaptureF
         ("deeplesion", "kidney_stone", "nih_chest", "tbx11k", "kvasir"), PARSERS.values(), strict=True
     ):
         (tmp_path / name).mkdir()
-        example = cls.example(tmp_path / name)
+        example = example_of(cls)(tmp_path / name)
         sources[name] = cls(root=tmp_path / name)
         wanted[f"prepare/{name}/kept"] = len(example.records)
         wanted |= {f"prepare/{name}/{reason}": count for reason, count in example.dropped.items() if count}
@@ -186,7 +187,7 @@ def test_records_left_out_of_a_study_are_counted(root: Path) -> None:
 
 
 def test_the_task_reads_its_config(tmp_path: Path) -> None:
-    phantom = {"_target_": "umed.data.sources.phantom.PhantomSource", "num_images": 6, "seed": 1}
+    phantom = {"_target_": "umed.synthetic.source.PhantomSource", "num_images": 6, "seed": 1}
     cfg: Any = OmegaConf.create(
         {
             "task": {"_target_": "umed.tasks.prepare.prepare", "_partial_": True},

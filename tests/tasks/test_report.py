@@ -10,9 +10,9 @@ from answers import line, run_here, written
 from PIL import Image
 
 from umed.errors import InputError
-from umed.metrics.paper_tables import mau_table
-from umed.metrics.results import results
-from umed.metrics.rules import verdicts
+from umed.evaluation.paper_tables import mau_table
+from umed.evaluation.results import results
+from umed.evaluation.verdicts import verdicts
 from umed.tasks.report import page, stages_of
 
 BENIGN = ["malignant", "normal, benign"]

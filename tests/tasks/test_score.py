@@ -9,7 +9,7 @@ import pytest
 from answers import ROOT, line, run, run_here, written
 
 from umed.errors import InputError
-from umed.metrics.rules import verdicts
+from umed.evaluation.verdicts import verdicts
 from umed.records import read_jsonl
 from umed.tasks.compare import differences, paired
 
@@ -66,7 +66,7 @@ def test_bad_files_end_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_benchmark_can_be_asked_for_as_a_whole(tmp_path: Path) -> None:
-    from umed.data.benchmark.phantom import PhantomBenchmarks
+    from umed.synthetic.benchmarks import PhantomBenchmarks
 
     root = tmp_path / "drawn"
     questions = [q for q in PhantomBenchmarks(str(root), 6).questions() if q.dataset == "phantom_slake"]

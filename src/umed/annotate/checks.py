@@ -7,7 +7,7 @@ from typing import Any
 
 from umed.boxes import Box
 from umed.chat import REGION, tidy
-from umed.metrics.mentions import find_mentions
+from umed.evaluation.rules.mentions import find_mentions
 from umed.records import Record, is_text
 
 Aliases = Mapping[str, Sequence[str]]

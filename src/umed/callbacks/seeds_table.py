@@ -22,7 +22,7 @@ class SeedsTable(Callback):
 
 def report(sweep: Path) -> None:
     """Print the table of the run folders in `sweep` that have all stages; write `seeds.json` beside them."""
-    from umed.metrics.files import read_metrics
+    from umed.evaluation.files import read_metrics
 
     runs = sorted(p.parent for p in sweep.glob("*/metrics.json") if "aar/mau/iou_sampled/avg" in read_metrics(p.parent))
     if not runs:
@@ -39,7 +39,7 @@ GAINS = (("sft", "base"), ("ppo", "sft"), ("aar", "sft"), ("aar", "ppo"))
 
 def seeds_table(runs: list[Path]) -> dict[str, list[float]]:
     """`<stage>/<rule>` and `<stage>-<stage>/<rule>` -> mean, low, high."""
-    from umed.metrics.intervals import difference, interval
+    from umed.evaluation.intervals import difference, interval
     from umed.records import read_records
 
     groups = {r.id: r.group for r in read_records(runs[0] / "records.jsonl")}
@@ -56,7 +56,7 @@ def seeds_table(runs: list[Path]) -> dict[str, list[float]]:
 
 def _verdicts(run: Path, stage: str, rule: str) -> dict[str, dict[str, float]]:
     """Verdict of each record; the mean over its sampled answers for `iou_sampled`."""
-    from umed.metrics.mau import verdicts
+    from umed.evaluation.rules.mau import verdicts
     from umed.records import read_jsonl
 
     name = "mau_sampled.jsonl" if rule == "iou_sampled" else "mau.jsonl"

@@ -14,8 +14,8 @@ from PIL import Image
 
 from umed.chat import Prompt
 from umed.data.augment import as_flipped
+from umed.evaluation.rules.mau import Line
 from umed.figures import TRUE, draw_answer, heat_overlay, synthetic
-from umed.metrics.mau import Line
 from umed.pictures import contact_sheet, draw_boxes, picture_of
 from umed.records import Record
 from umed.rewards.total import Scored

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from huggingface_hub import DatasetCardData
 
-from umed.data.phantom import PARTS
 from umed.data.splits import SPLITS
-from umed.records import Record
+from umed.records import SYNTHETIC, Record
 
 UNKNOWN = "not known to this program: find out before you pass the pictures on"
 # In short; the words of the source itself count. False = not to be passed on, or not without asking.
@@ -53,11 +52,11 @@ def not_to_share(records: Iterable[Record]) -> list[str]:
 
 
 def _is_synthetic(record: Record) -> bool:
-    return record.source in PARTS
+    return record.source.startswith(SYNTHETIC)
 
 
 def _terms_of(source: str) -> tuple[str, bool]:
-    if source in PARTS:
+    if source.startswith(SYNTHETIC):
         return "SYNTHETIC: drawn by a program, no patient; Apache-2.0", True
     return TERMS.get(source.removesuffix("_controls"), (UNKNOWN, False))
 

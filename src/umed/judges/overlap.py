@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from umed.errors import InputError
+from umed.evaluation.rules.mentions import named
 from umed.judges.base import JudgeItem, Verdict
-from umed.metrics.mentions import named
 
 _STOP_WORDS = frozenset(
     [

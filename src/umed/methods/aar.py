@@ -17,7 +17,7 @@ from umed.methods.base import Method
 from umed.methods.kl import Kl
 from umed.methods.objective import ClippedObjective, total_weight
 from umed.methods.sampler import Sampler, rollout_stats
-from umed.models.modes import generating, trained_weights, with_weights
+from umed.models.contexts import generating, trained_weights, with_weights
 from umed.rewards.total import Scored, TotalReward
 from umed.rollout import Rollout
 

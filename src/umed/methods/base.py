@@ -12,9 +12,9 @@ from transformers import SchedulerType, get_scheduler
 
 from umed.chat import Prompt
 from umed.errors import InputError, positive
-from umed.metrics.lines import answer_lines
-from umed.metrics.mau import mau_metrics
-from umed.metrics.mentions import NO_ALIASES
+from umed.evaluation.lines import answer_lines
+from umed.evaluation.rules.mau import mau_metrics
+from umed.evaluation.rules.mentions import NO_ALIASES
 from umed.models.policy import Policy
 
 SCHEDULES = tuple(s.value for s in SchedulerType)

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from umed.chat import Prompt
 from umed.errors import chosen
-from umed.metrics.mentions import find_mentions
+from umed.evaluation.rules.mentions import find_mentions
 from umed.models.policy import Policy, generating
 from umed.rollout import Rollout
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from umed.chat import Prompt
 from umed.errors import InputError, positive
 from umed.models.attention import Recorder
-from umed.models.modes import plain
-from umed.models.reading import Reader
-from umed.models.sight import is_frozen
+from umed.models.contexts import plain
+from umed.models.features import is_frozen
+from umed.models.reader import Reader
 from umed.models.value_head import ValueHead
 
 ADAPTER, WEIGHTS = "critic", "critic.safetensors"

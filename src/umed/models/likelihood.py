@@ -6,7 +6,7 @@ import torch
 
 from umed.chat import Prompt
 from umed.errors import InputError
-from umed.models.modes import generating
+from umed.models.contexts import generating
 from umed.models.policy import Policy
 
 

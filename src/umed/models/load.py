@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -20,7 +22,7 @@ from umed.models.attention import IMPLEMENTATION
 from umed.models.backbone import Backbone
 from umed.models.critic import SharedCritic
 from umed.models.policy import Policy
-from umed.models.reading import Reader
+from umed.models.reader import Reader
 from umed.records import write_whole
 
 ADAPTER, NOTE, HEAD = "adapter_config.json", "umed.json", "value_head.safetensors"
@@ -98,6 +100,36 @@ def load_policy(
             policy.value_head.load_state_dict(load_file(folder / HEAD))
             policy.critic.load(folder)
     return policy.to(device).train()  # transformers checkpoints in train mode only, and loads in eval mode
+
+
+def build_policy(
+    cfg: DictConfig,
+    init_from: str | None,
+    dropout: float | None = None,
+    device: str = "cpu",
+    critic: Callable[..., SharedCritic] = SharedCritic,
+) -> Policy:
+    """The policy of `cfg.model`, from its base weights or from an adapter."""
+    model = cfg.model
+    return load_policy(
+        model.path,
+        instantiate(model.processor),
+        model.backbone,
+        adapter=instantiate(model.adapter, _convert_="all") if model.adapter else None,
+        init_from=init_from,
+        dropout=dropout,
+        dtype=model.dtype,
+        device=device,
+        temperature=model.temperature,
+        attention_layers=model.attention.layers,
+        attention_heads=model.attention.heads,
+        attention_pool=model.attention.pool,
+        critic=critic,
+        gradient_checkpointing=model.gradient_checkpointing,
+        quantization=model.quantization,
+        frozen=model.frozen,
+        seed=cfg.seed,
+    )
 
 
 def quantized(kind: str, family: Backbone, dtype: str, device: str, adapter: Any) -> dict[str, Any]:

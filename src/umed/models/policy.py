@@ -13,10 +13,10 @@ from umed.errors import InputError, chosen
 from umed.models.attention import Recorder, recording
 from umed.models.backbone import Backbone
 from umed.models.cache import make_room
+from umed.models.contexts import checkpointed, generating, plain
 from umed.models.critic import SharedCritic
 from umed.models.logprobs import answer_scores, distribution
-from umed.models.modes import checkpointed, generating, plain
-from umed.models.reading import Reader
+from umed.models.reader import Reader
 from umed.models.value_head import ValueHead
 from umed.rollout import Answers
 

@@ -14,9 +14,8 @@ from omegaconf import DictConfig
 from umed.annotate.base import Stopped
 from umed.data.splits import with_unseen
 from umed.errors import InputError
-from umed.metrics.files import update_metrics
-from umed.records import Record, read_records, write_jsonl
-from umed.tasks.fit import Data
+from umed.evaluation.files import update_metrics
+from umed.records import Record, RecordSet, read_records, write_jsonl
 from umed.tasks.prepare import prepare, write_roots
 
 
@@ -32,7 +31,7 @@ def annotate(cfg: DictConfig) -> None:
     print(f"-> {Path(cfg.paths.run_dir) / 'records.jsonl'}")
 
 
-def prepared(cfg: DictConfig) -> Data:
+def prepared(cfg: DictConfig) -> RecordSet:
     """Records of this run if it has them, else of `records=FILE`, else prepared now; with or without texts."""
     run = Path(cfg.paths.run_dir)
     own = run / "records.jsonl"
@@ -55,7 +54,7 @@ def prepared(cfg: DictConfig) -> Data:
     kept = with_unseen(records, cfg.data.split.get("unseen") or {})
     if len(kept) < len(records):
         print(f"data.split.unseen leaves out {len(records) - len(kept)} of {len(records)} records")
-    return Data(kept, roots)
+    return RecordSet(kept, roots)
 
 
 def _with_reviews(own: Path, source: Path, records: list[Record]) -> list[Record]:
@@ -84,7 +83,7 @@ def is_rejected(record: Record) -> bool:
     return isinstance(review, dict) and review.get("status") == "rejected"
 
 
-def annotated(cfg: DictConfig) -> Data:
+def annotated(cfg: DictConfig) -> RecordSet:
     """The records with query and diagnosis; the run's `records.jsonl` also keeps those that have none.
 
     Raises:
@@ -120,7 +119,7 @@ def tally(records: Sequence[Record]) -> dict[str, float]:
     return counts
 
 
-def _annotate(cfg: DictConfig, data: Data) -> list[Record]:
+def _annotate(cfg: DictConfig, data: RecordSet) -> list[Record]:
     """All records in order, the open ones annotated; written to the run folder whether it ends well or not."""
     records = list(data.records)
     if not all(r.diagnosis for r in records):
@@ -162,7 +161,7 @@ def _merged(records: Sequence[Record], numbers: Sequence[int], done: Sequence[Re
     return [new.get(k, r) for k, r in enumerate(records)]
 
 
-def _write(cfg: DictConfig, data: Data, records: Sequence[Record]) -> None:
+def _write(cfg: DictConfig, data: RecordSet, records: Sequence[Record]) -> None:
     run = Path(cfg.paths.run_dir)
     write_roots(run, data.roots)
     update_metrics(run / "metrics.json", tally(records))

@@ -13,11 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from umed.errors import InputError, positive
-from umed.metrics import rules
-from umed.metrics.intervals import grouped_intervals, mcnemar
-from umed.metrics.predictions import Line, read_predictions
-from umed.metrics.results import pictures
-from umed.questions import is_synthetic
+from umed.evaluation import verdicts as rules
+from umed.evaluation.intervals import grouped_intervals, mcnemar
+from umed.evaluation.predictions import Line, read_predictions
+from umed.evaluation.question import is_synthetic
+from umed.evaluation.results import pictures
 from umed.records import write_jsonl, write_whole
 
 Key = tuple[str, str]

@@ -12,23 +12,24 @@ from omegaconf import DictConfig, ListConfig
 
 from umed.analysis import open_run
 from umed.callbacks.wandb_tables import log_evaluation
-from umed.data.benchmarks import BenchmarkDataModule
 from umed.errors import InputError, chosen, number, positive
-from umed.metrics import rules
-from umed.metrics.files import update_metrics
-from umed.metrics.mau import Line, false_positives, mau_metrics
-from umed.metrics.predictions import read_predictions
-from umed.metrics.results import results
-from umed.metrics.sanity import majority, question_prior
+from umed.evaluation import verdicts as rules
+from umed.evaluation.answer import answer_controls, answer_mau, answer_questions
+from umed.evaluation.baselines import majority, question_prior
+from umed.evaluation.datamodule import BenchmarkDataModule
+from umed.evaluation.evaluation_set import Exam
+from umed.evaluation.files import update_metrics
+from umed.evaluation.predictions import read_predictions
+from umed.evaluation.results import results
+from umed.evaluation.rules.mau import Line, false_positives, mau_metrics
+from umed.evaluation.tables import print_results, print_table
+from umed.evaluation.throughput import batches_against_alone
+from umed.models.load import build_policy
 from umed.models.policy import Policy
-from umed.records import Record, write_jsonl, write_whole
-from umed.tasks.alone import batches_against_alone
+from umed.records import Record, RecordSet, write_jsonl, write_whole
 from umed.tasks.annotate import annotated
-from umed.tasks.answer import answer_controls, answer_mau, answer_questions
-from umed.tasks.exam import Exam
-from umed.tasks.fit import Data, build_policy, datamodule_of
 from umed.tasks.score import notes
-from umed.tasks.table import print_results, print_table
+from umed.training import datamodule_of
 
 ROWS = ("majority", "question_prior", "black", "shuffled")
 
@@ -132,7 +133,7 @@ def evaluate_stage(exam: Exam, stage: str, adapter: str | Path | None) -> dict[s
 
 
 def _ask_mau(
-    cfg: DictConfig, policy: Policy, data: Data, controls: Sequence[Record], stage: str, answered: Answered
+    cfg: DictConfig, policy: Policy, data: RecordSet, controls: Sequence[Record], stage: str, answered: Answered
 ) -> None:
     options, module = cfg.data.evaluate, datamodule_of(cfg, data)
     asked = {
@@ -153,7 +154,7 @@ def _ask_mau(
     answered.controls = answer_controls(policy, module, controls, options.split, stage, **asked)
 
 
-def _speed(cfg: DictConfig, policy: Policy, data: Data) -> dict[str, float]:
+def _speed(cfg: DictConfig, policy: Policy, data: RecordSet) -> dict[str, float]:
     options = cfg.data.evaluate
     asked = {"max_new_tokens": cfg.method.max_new_tokens, "batch_size": options.batch_size}
     found = batches_against_alone(policy, datamodule_of(cfg, data), options.split, queries=options.alone, **asked)

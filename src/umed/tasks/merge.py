@@ -9,8 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from omegaconf import DictConfig
 
 from umed.errors import InputError
-from umed.models.load import NOTE, adapter_folder
-from umed.tasks.fit import build_policy
+from umed.models.load import NOTE, adapter_folder, build_policy
 
 
 def merge(cfg: DictConfig) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from umed.errors import InputError
-from umed.tasks.parity_checks import CHECKS, Tiny, family, names
+from umed.synthetic.parity import CHECKS, Tiny, family, names
 
 
 def parity(cfg: DictConfig) -> None:

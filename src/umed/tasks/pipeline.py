@@ -6,12 +6,13 @@ from omegaconf import DictConfig, open_dict
 
 from umed.analysis import write_figures
 from umed.errors import InputError
-from umed.metrics.files import read_metrics
+from umed.evaluation.evaluation_set import Exam
+from umed.evaluation.files import read_metrics
+from umed.evaluation.tables import print_table
+from umed.records import RecordSet
 from umed.tasks.annotate import annotated
 from umed.tasks.evaluate import asks_mau, evaluate_stage, print_rules
-from umed.tasks.exam import Exam
-from umed.tasks.fit import Data, fit, made
-from umed.tasks.table import print_table
+from umed.training import build_method, train_stage
 
 STAGES = ("base", "sft", "ppo", "aar")
 
@@ -24,7 +25,7 @@ def pipeline(cfg: DictConfig) -> None:
     if not asks_mau(cfg):
         raise InputError("data.evaluate.mau=false: the pipeline is measured on MAU; use task=evaluate")
     for method in (cfg.task.sft, relevance_only(cfg), cfg.method):
-        made(cfg, method)  # what cannot work is refused before anything long begins
+        build_method(cfg, method)  # what cannot work is refused before anything long begins
     data = annotated(cfg)
     exam = Exam(cfg, data, data)
     evaluated(exam, "base", None)
@@ -52,10 +53,10 @@ def relevance_only(cfg: DictConfig) -> DictConfig:
     return method
 
 
-def trained(exam: Exam, method: DictConfig, data: Data, stage: str, init_from: Path | None, out: Path) -> Path:
+def trained(exam: Exam, method: DictConfig, data: RecordSet, stage: str, init_from: Path | None, out: Path) -> Path:
     """Train and evaluate a stage, unless the run that is continued has done so."""
     if not (out / "umed.json").is_file():
-        fit(exam.cfg, method, data, stage, str(init_from) if init_from else None, exam.run, out)
+        train_stage(exam.cfg, method, data, stage, str(init_from) if init_from else None, exam.run, out)
     evaluated(exam, stage, out)
     return out
 

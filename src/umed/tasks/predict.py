@@ -10,10 +10,10 @@ from PIL import Image
 from umed.boxes import Box
 from umed.errors import InputError
 from umed.figures import SAID
+from umed.models.load import build_policy
 from umed.models.policy import Policy
 from umed.pictures import draw_boxes, open_picture
 from umed.records import Record, write_jsonl
-from umed.tasks.fit import build_policy
 
 
 def predict(cfg: DictConfig) -> None:

@@ -9,11 +9,11 @@ from omegaconf import DictConfig, open_dict
 from transformers import AutoModelForImageTextToText
 
 from umed.annotate.offline import OfflineAnnotator
-from umed.models.tiny import build
-from umed.records import Record
+from umed.records import Record, RecordSet
+from umed.synthetic.pretrain_vision import Patches, pretrain_vision
+from umed.synthetic.tiny import build
 from umed.tasks.annotate import prepared
-from umed.tasks.fit import Data, fit
-from umed.tasks.pretrain_vision import Patches, pretrain_vision
+from umed.training import train_stage
 
 
 def pretrain(cfg: DictConfig) -> None:
@@ -35,7 +35,7 @@ def pretrain(cfg: DictConfig) -> None:
         print(f"vision tower: cross-entropy {loss:.4f} a cell and category")
         model.save_pretrained(run / "random")
         (run / "random").rename(start)
-    trained = fit(cfg, cfg.method, Data(taught, data.roots), "pretrain", None, run, run / "trained")
+    trained = train_stage(cfg, cfg.method, RecordSet(taught, data.roots), "pretrain", None, run, run / "trained")
     model = AutoModelForImageTextToText.from_pretrained(trained, dtype=torch.bfloat16)
     out = Path(cfg.task.out)
     shutil.rmtree(out, ignore_errors=True)

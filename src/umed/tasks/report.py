@@ -14,18 +14,18 @@ from hydra.utils import instantiate
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
-from umed.data.leaks import leaked
 from umed.errors import InputError, number
+from umed.evaluation import verdicts as rules
+from umed.evaluation.baselines import majority
+from umed.evaluation.files import read_metrics
+from umed.evaluation.paper_tables import PaperTable, detail_table, external_table, mau_table, saturation_table
+from umed.evaluation.pixel_leaks import leaked
+from umed.evaluation.predictions import Line, read_predictions
+from umed.evaluation.question import split_of
+from umed.evaluation.render import FIELDS, as_csv, as_html, as_latex, as_lines, as_text
+from umed.evaluation.results import ROWS, results
+from umed.evaluation.rules.mau import accuracy_by_iou, categories, false_positives, mau_metrics
 from umed.figures import shares_by_bin, synthetic
-from umed.metrics import rules
-from umed.metrics.files import read_metrics
-from umed.metrics.mau import accuracy_by_iou, categories, false_positives, mau_metrics
-from umed.metrics.paper_tables import PaperTable, detail_table, external_table, mau_table, saturation_table
-from umed.metrics.predictions import Line, read_predictions
-from umed.metrics.render import FIELDS, as_csv, as_html, as_latex, as_lines, as_text
-from umed.metrics.results import ROWS, results
-from umed.metrics.sanity import majority
-from umed.questions import split_of
 from umed.records import read_jsonl, write_whole
 
 STAGES = ("base", "sft", "ppo", "aar")

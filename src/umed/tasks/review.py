@@ -13,10 +13,9 @@ from rich.table import Table
 from umed.annotate.review import CONFLICTS, report_of, reviewed
 from umed.annotate.review_sheet import drawn_sample, read_sheet, write_sheet
 from umed.errors import InputError, chosen, positive
-from umed.metrics.files import update_metrics
-from umed.records import write_jsonl, write_whole
+from umed.evaluation.files import update_metrics
+from umed.records import RecordSet, write_jsonl, write_whole
 from umed.tasks.annotate import prepared
-from umed.tasks.fit import Data
 from umed.tasks.prepare import write_roots
 
 COUNTS = ("reviewed", "accepted", "edited", "rejected", "not_reviewed")
@@ -45,7 +44,7 @@ def review(cfg: DictConfig) -> None:
     print(f"{name} -> {pages[0]} ({len(pages)} pages) and {run / 'review' / 'review.csv'}")
 
 
-def read_back(data: Data, files: list[Path], on_conflict: str, run: Path) -> None:
+def read_back(data: RecordSet, files: list[Path], on_conflict: str, run: Path) -> None:
     """Apply the decisions, write records and report into the run folder, and print the table."""
     decisions, sheets = [], []
     for path in files:

@@ -9,15 +9,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from umed.errors import InputError, number
-from umed.metrics import rules
-from umed.metrics.files import update_metrics
-from umed.metrics.labels import LABELS
-from umed.metrics.predictions import Line, read_predictions
-from umed.metrics.results import results
-from umed.metrics.sanity import majority
-from umed.questions import kind, split_of
+from umed.evaluation import verdicts as rules
+from umed.evaluation.baselines import majority
+from umed.evaluation.files import update_metrics
+from umed.evaluation.predictions import Line, read_predictions
+from umed.evaluation.question import kind, split_of
+from umed.evaluation.results import results
+from umed.evaluation.rules.labels import LABELS
+from umed.evaluation.tables import print_results
 from umed.records import write_jsonl
-from umed.tasks.table import print_results
 
 
 def score(cfg: DictConfig) -> None:

@@ -4,23 +4,23 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from umed.evaluation.evaluation_set import Exam
+from umed.evaluation.tables import print_table
 from umed.tasks.annotate import annotated
 from umed.tasks.evaluate import asks_mau, evaluate_stage, print_rules
-from umed.tasks.exam import Exam
-from umed.tasks.fit import fit, made
-from umed.tasks.table import print_table
+from umed.training import build_method, train_stage
 
 
 def train(cfg: DictConfig) -> None:
     """Train, evaluate what came out, print the table; the adapter is in `<run>/adapter/`."""
     run = Path(cfg.paths.run_dir)
-    stage = made(cfg, cfg.method).stage  # what cannot work is refused before anything long begins
+    stage = build_method(cfg, cfg.method).stage  # what cannot work is refused before anything long begins
     mau = asks_mau(cfg)
     data = annotated(cfg)
     exam = Exam(cfg, data if mau else None, data)
     exam.check()
     if not (run / "adapter" / "umed.json").is_file():
-        fit(cfg, cfg.method, data, stage, cfg.init_from, run, run / "adapter")
+        train_stage(cfg, cfg.method, data, stage, cfg.init_from, run, run / "adapter")
     metrics = evaluate_stage(exam, stage, run / "adapter")
     print_rules(exam, stage, metrics, cfg.name)
     if mau:

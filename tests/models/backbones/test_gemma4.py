@@ -21,9 +21,9 @@ from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.backbones import gemma4
 from umed.models.family import FamilyProcessor
+from umed.models.features import encode
 from umed.models.policy import Policy
-from umed.models.sight import encode
-from umed.tasks import parity_checks
+from umed.synthetic import parity as parity_checks
 
 FAMILIES = ("gemma4",)
 Prompts = Callable[..., list[Prompt]]

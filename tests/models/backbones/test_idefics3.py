@@ -16,7 +16,7 @@ from umed.boxes import Box, iou_union
 from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
-from umed.tasks import parity_checks as parity
+from umed.synthetic import parity
 
 FAMILIES = ("idefics3", "smolvlm")
 Prompts = Callable[..., list[Prompt]]

@@ -13,11 +13,11 @@ from umed.boxes import Box
 from umed.chat import Prompt
 from umed.errors import InputError
 from umed.methods.sampler import Sampler
-from umed.models import tiny
 from umed.models.backbones import mllama
 from umed.models.family import FamilyProcessor
 from umed.models.load import load_policy
 from umed.models.policy import Policy
+from umed.synthetic import tiny
 
 FAMILIES = ("mllama",)
 Prompts = Callable[..., list[Prompt]]

@@ -17,7 +17,7 @@ from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
 from umed.models.policy import Policy
-from umed.tasks import parity_checks
+from umed.synthetic import parity as parity_checks
 
 FAMILIES = ("qwen3_5",)
 Make = Callable[..., Policy]

@@ -15,9 +15,9 @@ from umed.boxes import Box
 from umed.chat import ImageView, Prompt
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
+from umed.models.features import encode
 from umed.models.policy import Policy
-from umed.models.sight import encode
-from umed.tasks import parity_checks as parity
+from umed.synthetic import parity
 
 pytestmark = pytest.mark.slow  # each family has a file of its own that runs always
 FAMILIES = ("idefics3", "llava_next", "gemma3")

@@ -15,6 +15,7 @@ from umed.data.splits import components
 from umed.errors import InputError
 from umed.records import Dropped, Record
 
+Corners = tuple[float, float, float, float]
 MakeBox = Callable[[int, int], Box]
 Seen = dict[bytes, tuple[str, str]]  # digest of pixels -> source and image of the first picture that has them
 
@@ -28,6 +29,19 @@ class Copy:
 
 
 Item = Record | Dropped | Copy
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What reading a written example must give.
+
+    `records`: id (with the source's own name) -> boxes as xyxy in pixels of the stored picture; `dropped`: reason ->
+    number of lines; `controls`: number of records without boxes, which are not in `records`.
+    """
+
+    records: dict[str, list[Corners]]
+    dropped: dict[str, int] = field(default_factory=dict)
+    controls: int = 0
 
 
 class Source(Protocol):

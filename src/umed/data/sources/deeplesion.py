@@ -10,7 +10,6 @@ from pathlib import Path
 
 from umed.boxes import Box
 from umed.data.sources.base import Picture, PictureSource, Region
-from umed.data.sources.examples.deeplesion import write_example
 from umed.data.sources.files import finite, printable, read_rows
 from umed.errors import InputError
 from umed.records import Dropped
@@ -48,8 +47,6 @@ class DeepLesionSource(PictureSource):
         root: folder with `DL_info.csv` and `Images_png/`.
         name: of the source in records and metrics.
     """
-
-    example = staticmethod(write_example)
 
     def __init__(self, root: str | Path, name: str = "deeplesion") -> None:
         super().__init__(root, name)

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from umed.data.formats import SPLIT_WORDS, coco, csv_table, masks, voc, yolo
+from umed.data.formats.corners import CONVENTIONS
 from umed.data.sources.base import Picture, PictureSource
-from umed.data.sources.examples.folder import write_example
 from umed.data.sources.files import printable
-from umed.data.sources.formats import SPLIT_WORDS, coco, csv_table, masks, voc, yolo
-from umed.data.sources.formats.corners import CONVENTIONS
 from umed.errors import InputError, chosen
 from umed.records import Dropped, is_text
 
@@ -44,8 +43,6 @@ class FolderSource(PictureSource):
     Raises:
         InputError: an option that is not known or does not fit the format.
     """
-
-    example = staticmethod(write_example)
 
     def __init__(
         self,

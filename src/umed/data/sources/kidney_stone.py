@@ -12,7 +12,6 @@ import yaml
 from umed.boxes import Box
 from umed.data.look import Unusable, check_inside
 from umed.data.sources.base import Picture, PictureSource, Region, plain
-from umed.data.sources.examples.kidney_stone import write_example
 from umed.data.sources.files import as_text, finite, printable, read_text
 from umed.errors import InputError
 from umed.records import Dropped, is_text
@@ -31,8 +30,6 @@ class KidneyStoneSource(PictureSource):
             `data.yaml` lead nowhere once the archive is unpacked and are not read.
         name: of the source in records and metrics.
     """
-
-    example = staticmethod(write_example)
 
     def __init__(self, root: str | Path, name: str = "kidney_stone") -> None:
         super().__init__(root, name)

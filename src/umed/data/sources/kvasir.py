@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from umed.boxes import Box
+from umed.data.formats.masks import regions_of
 from umed.data.look import Unusable
 from umed.data.sources.base import Item, Picture, PictureSource, Region, Seen, plain
-from umed.data.sources.examples.kvasir import write_example
 from umed.data.sources.files import files_below, printable, read_json
-from umed.data.sources.formats.masks import regions_of
 from umed.errors import InputError, chosen
 from umed.records import Dropped, is_text
 
@@ -33,7 +32,6 @@ class KvasirSource(PictureSource):
     """
 
     near = True
-    example = staticmethod(write_example)
 
     def __init__(
         self,

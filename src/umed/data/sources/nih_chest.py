@@ -11,7 +11,6 @@ from typing import Any
 
 from umed.boxes import Box
 from umed.data.sources.base import Picture, PictureSource, Region, plain
-from umed.data.sources.examples.nih_chest import write_example
 from umed.data.sources.files import finite, printable, read_rows, read_text
 from umed.errors import InputError
 from umed.records import Dropped, is_text
@@ -36,8 +35,6 @@ class NihChestSource(PictureSource):
     Raises:
         InputError: a frame that is not two positive numbers.
     """
-
-    example = staticmethod(write_example)
 
     def __init__(self, root: str | Path, name: str = "nih_chest", frame: Sequence[float] = (1024, 1024)) -> None:
         super().__init__(root, name)

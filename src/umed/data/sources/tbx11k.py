@@ -12,7 +12,6 @@ from typing import Any
 
 from umed.boxes import Box, BoxError
 from umed.data.sources.base import Picture, PictureSource, Region, plain
-from umed.data.sources.examples.tbx11k import write_example
 from umed.data.sources.files import files_below, printable, read_json, read_rows, read_text
 from umed.errors import InputError
 from umed.records import Dropped, is_text
@@ -55,8 +54,6 @@ class Tbx11kSource(PictureSource):
         root: folder with `imgs/`, `annotations/json/` and `lists/`, or with `data.csv` and `images/`.
         name: of the source in records and metrics.
     """
-
-    example = staticmethod(write_example)
 
     def __init__(self, root: str | Path, name: str = "tbx11k") -> None:
         super().__init__(root, name)

@@ -11,10 +11,10 @@ from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 
 from umed.chat import Grid, ImageView
-from umed.models import tiny
 from umed.models.backbone import EVERY_PROJECTION, Backbone
 from umed.models.backbones.json_codec import JsonCodec
 from umed.models.family import BoxCodec, FamilyProcessor, Look
+from umed.synthetic import tiny
 
 BEGIN, END, SOFT = "<start_of_image>", "<end_of_image>", "<image_soft_token>"
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>", BEGIN, END, SOFT)

@@ -12,10 +12,10 @@ from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImagePr
 
 from umed.chat import Grid, ImageView
 from umed.errors import chosen
-from umed.models import tiny
 from umed.models.backbone import EVERY_PROJECTION, Backbone
 from umed.models.backbones.json_codec import JsonCodec
 from umed.models.family import BoxCodec, FamilyProcessor, Look
+from umed.synthetic import tiny
 
 BEGIN, END, SOFT = "<|image>", "<image|>", "<|image|>"
 # of other media, and what opens a train of thought, whose boxes would count as the answer's

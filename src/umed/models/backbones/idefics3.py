@@ -11,10 +11,10 @@ from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3I
 
 from umed.chat import Grid, ImageView
 from umed.errors import positive
-from umed.models import tiny
 from umed.models.backbone import EVERY_PROJECTION, Backbone
 from umed.models.backbones.json_codec import JsonCodec
 from umed.models.family import BoxCodec, FamilyProcessor, Look
+from umed.synthetic import tiny
 
 FAKE, GLOBAL = "<fake_token_around_image>", "<global-img>"
 PLACES = tuple(f"<row_{r}_col_{c}>" for r in range(1, 7) for c in range(1, 7))

@@ -17,7 +17,7 @@ from umed.errors import positive
 from umed.models.backbone import EVERY_PROJECTION, Backbone
 from umed.models.backbones.ref_box_codec import TAGS, RefBoxCodec
 from umed.models.family import BoxCodec, FamilyProcessor, Look
-from umed.models.tiny import build_tokenizer, chat_template, save, text_settings
+from umed.synthetic.tiny import build_tokenizer, chat_template, save, text_settings
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>", *TAGS)
 ROPE = {"rope_type": "default", "rope_theta": 10.0}  # a short base, so that neighbors in so short rows turn apart

@@ -11,10 +11,10 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 
 from umed.chat import Grid, ImageView
 from umed.errors import chosen
-from umed.models import tiny
 from umed.models.backbone import EVERY_PROJECTION, Backbone
 from umed.models.backbones.float_codec import FloatCodec
 from umed.models.family import BoxCodec, FamilyProcessor, Look
+from umed.synthetic import tiny
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>")
 TINY = 56  # side of the tiny tower's picture

@@ -15,11 +15,11 @@ from transformers.models.llava_next.modeling_llava_next import unpad_image
 
 from umed.chat import Grid, ImageView
 from umed.errors import positive
-from umed.models import tiny
 from umed.models.backbone import EVERY_PROJECTION, Backbone
 from umed.models.backbones.float_codec import FloatCodec
 from umed.models.backbones.llava import SPECIAL, TINY, tiny_tower
 from umed.models.family import BoxCodec, FamilyProcessor, Look
+from umed.synthetic import tiny
 
 
 class LlavaNextProcessor(FamilyProcessor):

@@ -11,10 +11,10 @@ from transformers import MllamaConfig, MllamaForConditionalGeneration
 from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil
 
 from umed.chat import ImageView
-from umed.models import tiny
 from umed.models.backbone import EVERY_PROJECTION, Backbone
 from umed.models.backbones.json_codec import JsonCodec
 from umed.models.family import BoxCodec, FamilyProcessor, Look
+from umed.synthetic import tiny
 
 SPECIAL = ("<|pad|>", "<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>", "<|image|>")
 

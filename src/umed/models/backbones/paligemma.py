@@ -14,7 +14,7 @@ from umed.chat import Grid, ImageView
 from umed.models.backbone import EVERY_PROJECTION, Backbone, text_positions
 from umed.models.backbones.loc_codec import TOKENS, LocCodec
 from umed.models.family import BoxCodec, FamilyProcessor, Look
-from umed.models.tiny import build_tokenizer, save, text_settings
+from umed.synthetic.tiny import build_tokenizer, save, text_settings
 
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<image>")
 ROPE = {"rope_type": "default", "rope_theta": 10.0}  # a short base, so that neighbors in so short rows turn apart

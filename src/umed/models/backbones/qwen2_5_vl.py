@@ -11,10 +11,10 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from umed.chat import Grid, ImageView
 from umed.errors import positive
-from umed.models import tiny
 from umed.models.backbone import EVERY_PROJECTION, Backbone
 from umed.models.backbones.json_codec import JsonCodec
 from umed.models.family import BoxCodec, FamilyProcessor, Look
+from umed.synthetic import tiny
 
 
 class Qwen25VLProcessor(FamilyProcessor):

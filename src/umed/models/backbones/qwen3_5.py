@@ -9,8 +9,8 @@ import torch
 from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from umed.models import tiny
 from umed.models.backbones import qwen3_vl
+from umed.synthetic import tiny
 
 
 class Qwen35Processor(qwen3_vl.Qwen3VLProcessor):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from transformers import Qwen3VLForConditionalGeneration
 
-from umed.models import tiny
 from umed.models.backbones import qwen2_5_vl
 from umed.models.backbones.json_codec import JsonCodec
 from umed.models.family import BoxCodec
+from umed.synthetic import tiny
 
 
 class Qwen3VLProcessor(qwen2_5_vl.Qwen25VLProcessor):

@@ -9,8 +9,8 @@ import torch
 from transformers import SmolVLMConfig, SmolVLMForConditionalGeneration
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
-from umed.models import tiny
 from umed.models.backbones import idefics3
+from umed.synthetic import tiny
 
 
 class SmolVLMProcessor(idefics3.Idefics3Processor):

@@ -1,0 +1,95 @@
+"""Other people's rules, defects included: computed only when asked for, each under `<rule>@<origin>`.
+
+Each is a function of an output and its gold answer; None = the origin does not score such an item.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from umed.evaluation.rules.normalize import norm_llava
+from umed.evaluation.rules.short_answers import closed_contains
+
+
+def closed_contains_llavamed(output: str, gold: str) -> bool:
+    """LLaVA-Med v1.0.0 `run_eval`: wrong unless the output has "yes" or "no" in it, whatever the gold is."""
+    said = norm_llava(output)
+    return ("yes" in said or "no" in said) and closed_contains(output, gold)
+
+
+def open_exact_llavamed(output: str, gold: str) -> float:
+    """LLaVA-Med v1.0.0 `calculate_exactmatch`, a ratio: distinct gold words found / words of the output."""
+    said, true = (norm_llava(norm_llava(text)).split() for text in (output, gold))
+    return sum(word in said for word in set(true)) / len(said) if said else 0.0
+
+
+def _recall(said: set[str], true: set[str]) -> float:
+    return len(said & true) / len(true) if true else 0.0
+
+
+def open_recall75_multimedeval(output: str, gold: str) -> bool:
+    """MultiMedEval 1.0.0 `VQA.evaluate`: recall of distinct tokens, normalized once, at least .75."""
+    said, true = (set(norm_llava(text).split()) for text in (output, gold.strip()))
+    return _recall(said, true) >= 0.75
+
+
+def closed_multimedeval(output: str, gold: str) -> bool | None:
+    """The same for golds yes and no, from .4 on; "not" is added to a gold of "no", so either word is enough."""
+    if norm_llava(gold.strip()) not in ("yes", "no"):
+        return None
+    said, true = (set(norm_llava(text).split()) for text in (output, gold.strip()))
+    return _recall(said, true | {"not"} if true == {"no"} else true) >= 0.4
+
+
+def closed_medevalkit(output: str, gold: str) -> bool:
+    """MedEvalKit `judge_judgement`: exactly one of "yes" and "no" occurs as a substring, and the gold does."""
+    said = _read_by_medevalkit(output).replace("\n", "").replace(".", "")
+    return (("yes" in said) != ("no" in said)) and gold.lower() in said
+
+
+_MARKS = ("**answer**:", "**answer**", "*answer*:", "**answer:**", "answer is", "answer:", "答案:", "final answer")
+
+
+def _read_by_medevalkit(output: str) -> str:
+    """Its `parse_response`: the last box, or what stands in answer tags, then what follows the last such mark."""
+    said = output.lower()
+    if "boxed" in said:
+        said = _boxed(said)
+    elif "<answer>" in said:
+        said = _tagged(said) or said
+    for mark in _MARKS:
+        said = said.split(mark)[-1]
+    return said
+
+
+def _boxed(text: str) -> str:
+    """Inside the last `\\boxed{}`, braces counted; "None" where it is not closed, as mathruler answers."""
+    start, depth = text.rfind("\\boxed{"), 0
+    inside = text[start + len("\\boxed{") :] if start >= 0 else ""
+    for k, letter in enumerate(inside):
+        depth += (letter == "{") - (letter == "}")
+        if depth < 0:
+            return inside[:k].strip()
+    return "None"
+
+
+def _tagged(text: str) -> str:
+    """Everything in `<answer>` tags, joined by spaces."""
+    return " ".join(re.findall("<answer>(.*?)</answer>", text, re.DOTALL)).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A public scorer's rule for items of one answer type."""
+
+    answer_type: str
+    rule: Callable[[str, str], bool | float | None]
+
+
+VARIANTS = {
+    "closed_contains@llavamed": Variant("closed", closed_contains_llavamed),
+    "open_exact@llavamed": Variant("open", open_exact_llavamed),
+    "open_recall75@multimedeval": Variant("open", open_recall75_multimedeval),
+    "closed@multimedeval": Variant("closed", closed_multimedeval),
+    "closed@medevalkit": Variant("closed", closed_medevalkit),
+}

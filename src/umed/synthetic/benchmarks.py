@@ -1,0 +1,226 @@
+"""The embedded SYNTHETIC benchmarks: drawn stand-ins for all six data sets, in the formats of these."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from umed.errors import InputError, positive
+from umed.evaluation.benchmarks.base import Benchmark, Split
+from umed.evaluation.benchmarks.medmnist import MedMnist
+from umed.evaluation.benchmarks.pmc_vqa import PmcVqa
+from umed.evaluation.benchmarks.slake import Slake
+from umed.evaluation.benchmarks.vqa_rad import VqaRad
+from umed.evaluation.question import Question
+from umed.evaluation.rules.labels import LABELS
+from umed.records import SYNTHETIC
+from umed.synthetic.benchmark_formats import PMC_V1, write_medmnist, write_pmc_vqa, write_slake, write_vqa_rad
+from umed.synthetic.pictures import PARTS, draw
+
+VERSION = 1  # raised when the same seed would write other files
+NOTE = "SYNTHETIC questions about pictures that a program drew; no patient, and not the benchmark of that name\n"
+CATEGORIES = (
+    "kidney stone",
+    "polyp",
+    "effusion",
+    "nodule",
+    "active tuberculosis",
+    "liver",
+    "pneumothorax",
+    "cardiomegaly",
+)
+Scene = tuple[Image.Image, str, str]  # picture, modality, what is abnormal on it
+
+
+class PhantomBenchmarks:
+    """Draws once into `<root>/<data set>`; what lies there already is read again.
+
+    Args:
+        root: folder of the four formats.
+        num_items: test questions of each data set, at least; half as many are for training. One test picture in six is
+            in training too, so that the leak report has something to tell.
+        seed: of pictures and questions.
+    """
+
+    def __init__(self, root: str, num_items: int = 24, seed: int = 11) -> None:
+        positive("data.benchmark.phantom.num_items", num_items)
+        self.root, self.num_items, self.seed = Path(root), num_items, seed
+
+    @cached_property
+    def parts(self) -> list[Benchmark]:
+        """The real loaders on what was drawn.
+
+        Raises:
+            InputError: it was drawn with other parameters.
+        """
+        if not self._is_drawn():
+            self._draw()
+        checksums = json.loads((self.root / "phantom.json").read_text(encoding="utf-8"))["checksums"]
+        return [
+            VqaRad(str(self.root / "vqa_rad"), dataset=f"{SYNTHETIC}vqa_rad"),
+            Slake(str(self.root / "slake"), dataset=f"{SYNTHETIC}slake"),
+            PmcVqa(str(self.root / "pmc_vqa"), dataset=f"{SYNTHETIC}pmc_vqa"),
+            MedMnist(str(self.root / "medmnist"), prefix=SYNTHETIC, checksums=checksums),
+        ]
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        return {dataset: split for part in self.parts for dataset, split in part.splits.items()}
+
+    def questions(self) -> list[Question]:
+        return [question for part in self.parts for question in part.questions()]
+
+    def train(self) -> list[Question]:
+        return [question for part in self.parts for question in part.train()]
+
+    def picture(self, question: Question) -> Image.Image:
+        return self._owner[question.dataset].picture(question)
+
+    @cached_property
+    def _owner(self) -> dict[str, Benchmark]:
+        return {dataset: part for part in self.parts for dataset in part.splits}
+
+    @property
+    def _parameters(self) -> dict[str, int]:
+        return {"version": VERSION, "num_items": self.num_items, "seed": self.seed}
+
+    def _is_drawn(self) -> bool:
+        if not self.root.exists():
+            return False
+        try:
+            there = json.loads((self.root / "phantom.json").read_text(encoding="utf-8"))
+            there = {name: there[name] for name in self._parameters}
+        except (OSError, ValueError, KeyError, TypeError):
+            there = "something else"
+        if there != self._parameters:
+            raise InputError(
+                f"{self.root} holds {there}, asked for is {self._parameters}: remove it or set "
+                "data.benchmark.phantom.root"
+            )
+        return True
+
+    def _draw(self) -> None:
+        """Write everything beside its place, then rename it: nobody ever reads half of it."""
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        half = Path(tempfile.mkdtemp(prefix=f".{self.root.name}.", dir=self.root.parent))
+        try:
+            self._write_scenes(half)
+            rng = np.random.default_rng([self.seed, 1])
+            drawers: dict[str, Callable[..., np.ndarray]] = {"derma": _skin, "breast": _breast, "pneumonia": _film}
+            checksums = {}
+            for name, drawer in drawers.items():
+                parts = {}
+                for part, count in {"train": self.num_items, "val": 4, "test": self.num_items}.items():
+                    labels = np.arange(count) % len(LABELS[f"medmnist_{name}"])
+                    parts[part] = np.stack([drawer(rng, label) for label in labels]), labels
+                parts["test"][0][0] = parts["train"][0][0]  # a leak, with the same label
+                checksums[name] = write_medmnist(half / "medmnist" / f"{name}mnist.npz", parts)
+            (half / "SYNTHETIC.txt").write_text(NOTE, encoding="utf-8")
+            note = json.dumps({**self._parameters, "checksums": checksums})
+            (half / "phantom.json").write_text(note, encoding="utf-8")
+            half.chmod(0o755)
+            try:
+                half.rename(self.root)
+            except OSError:  # another run was faster; its files are the same or it is refused
+                if not self._is_drawn():
+                    raise
+        finally:
+            shutil.rmtree(half, ignore_errors=True)
+
+    def _write_scenes(self, root: Path) -> None:
+        """VQA-RAD, SLAKE and PMC-VQA: questions about pictures drawn as those of the synthetic MAU."""
+        rng = np.random.default_rng([self.seed, 0])
+        count = -(-self.num_items // 3)  # three questions a picture
+        scenes = [_scene(self.seed, number) for number in range(count + count // 2)]
+        trained = [*range(count, len(scenes)), *range(0, count, 6)]
+        test = [q for number in range(count) for q in _questions(rng, number, scenes[number])]
+        train = [q for number in trained for q in _questions(rng, number, scenes[number])]
+        rows: list[dict[str, Any]] = []
+        for phrase, questions in (("test_freeform", test), ("freeform", train)):
+            for number, question, answer, kind in questions:
+                image = {"image_name": f"synpic{number}.jpg", "image_organ": "ABD", "phrase_type": phrase}
+                own = {"qid": len(rows) + 1, "question": question, "answer": answer, "answer_type": kind}
+                rows.append({**image, **own})
+        write_vqa_rad(root / "vqa_rad", rows, {f"synpic{k}.jpg": scene[0] for k, scene in enumerate(scenes)})
+        parts: dict[str, list[dict[str, Any]]] = {"test": [], "train": []}
+        for name, questions in (("test", test), ("train", train)):
+            for number, question, answer, kind in questions:
+                image = {"img_name": f"xmlab{number}/source.jpg", "q_lang": "en"}
+                own = {"qid": len(parts[name]), "question": question, "answer": answer, "answer_type": kind}
+                parts[name].append({**image, **own, "modality": scenes[number][1], "base_type": "vqa"})
+        pictures = {f"xmlab{k}/source.jpg": scene[0] for k, scene in enumerate(scenes)}
+        write_slake(root / "slake", parts, pictures)
+        half = -(-self.num_items // 2)  # a choice and a blank a row
+        figures = {f"PMC{k}_F1.jpg": _scene(self.seed + 1, k) for k in range(half)}
+        table = [_choices(rng, name, scene) for name, scene in figures.items()]
+        write_pmc_vqa(root / "pmc_vqa", "test_clean.csv", PMC_V1, table, {k: s[0] for k, s in figures.items()})
+        write_pmc_vqa(root / "pmc_vqa", "train.csv", PMC_V1, table[::6], {})
+
+
+def _scene(seed: int, number: int) -> Scene:
+    parts = list(PARTS)
+    part = parts[number % len(parts)]
+    (picture, lesions), _ = draw(part, seed, number // len(parts))
+    return picture, PARTS[part][0], lesions[0].category
+
+
+def _questions(rng: np.random.Generator, number: int, scene: Scene) -> list[tuple[int, str, str, str]]:
+    """Picture, question, answer and type; yes and no take turns."""
+    _, modality, category = scene
+    other = str(rng.choice([c for c in CATEGORIES if c != category]))
+    asked, answer = (category, "Yes") if number % 2 else (other, "No")
+    return [
+        (number, "What modality is used to take this image?", modality, "OPEN"),
+        (number, "What is abnormal in this image?", category, "OPEN"),
+        (number, f"Does the image show {asked}?", answer, "CLOSED"),
+    ]
+
+
+def _choices(rng: np.random.Generator, name: str, scene: Scene) -> tuple[str, ...]:
+    """A row of PMC-VQA, its choices in random order."""
+    category = scene[2]
+    others = rng.choice([c for c in CATEGORIES if c != category], 3, replace=False)
+    texts = rng.permutation([category, *others])
+    label = "ABCD"[list(texts).index(category)]
+    choices = [f" {letter}:{text} " for letter, text in zip("ABCD", texts, strict=True)]
+    return (name, "What is shown in this figure? ", f" {category} ", *choices, label)
+
+
+_Y, _X = np.mgrid[:28, :28]
+COLORS = ((190, 120, 90), (210, 150, 150), (140, 100, 60), (160, 90, 90), (60, 40, 40), (110, 70, 50), (170, 30, 60))
+
+
+def _spot(rng: np.random.Generator, across: float, down: float) -> np.ndarray:
+    x, y = rng.uniform(11, 17, 2)
+    return ((_X - x) / across) ** 2 + ((_Y - y) / down) ** 2 < 1
+
+
+def _skin(rng: np.random.Generator, label: int) -> np.ndarray:
+    """A spot on skin, its color the class."""
+    picture = rng.normal((225, 185, 165), 6, (28, 28, 3))
+    picture[_spot(rng, *rng.uniform(4, 9, 2))] = COLORS[label]
+    return np.clip(picture + rng.normal(0, 6, picture.shape), 0, 255)
+
+
+def _breast(rng: np.random.Generator, label: int) -> np.ndarray:
+    """Dark spots in ultrasound: tall ones are malignant (0)."""
+    picture = rng.normal(110, 25, (28, 28))
+    size = rng.uniform(4, 6)
+    picture[_spot(rng, size * (1.5 if label else 0.7), size * (0.7 if label else 1.5))] -= 80
+    return np.clip(picture, 0, 255)
+
+
+def _film(rng: np.random.Generator, label: int) -> np.ndarray:
+    """Two dark lungs, one with a bright patch where there is pneumonia (1)."""
+    picture = rng.normal(150, 8, (28, 28))
+    for x in (8, 20):
+        picture[((_X - x) / 5) ** 2 + ((_Y - 14) / 10) ** 2 < 1] = 60
+    if label:
+        picture[_spot(rng, 4, 4)] += 70
+    return np.clip(picture + rng.normal(0, 6, picture.shape), 0, 255)

@@ -1,0 +1,101 @@
+"""The embedded SYNTHETIC data: five drawn stand-ins for the MAU sources, in the on-disk formats of these."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from umed.data.sources.base import Item, PictureSource, Seen
+from umed.data.sources.deeplesion import DeepLesionSource
+from umed.data.sources.kidney_stone import KidneyStoneSource
+from umed.data.sources.kvasir import KvasirSource
+from umed.data.sources.nih_chest import NihChestSource
+from umed.data.sources.tbx11k import Tbx11kSource
+from umed.errors import InputError
+from umed.synthetic.formats import FORMATS, Drawn
+from umed.synthetic.pictures import CONTROLS, PARTS, draw, draw_control
+
+VERSION = 4  # raised when the same seed would write other files
+NOTE = "SYNTHETIC pictures, drawn by a program in the manner of"
+PARSERS: dict[str, type[PictureSource]] = {
+    "phantom_deeplesion": DeepLesionSource,
+    "phantom_kidney_stone": KidneyStoneSource,
+    "phantom_nih_chest": NihChestSource,
+    "phantom_tbx11k": Tbx11kSource,
+    "phantom_kvasir": KvasirSource,
+}
+
+
+class PhantomSource:
+    """Draws each part once into `<root>/<part>`; a part that lies there already is read again.
+
+    Args:
+        root: folder of the five parts.
+        num_images: per part; a fourth as many normal films come to `phantom_tbx11k`, as controls.
+        seed: picture i of a part depends on the seed and i only.
+    """
+
+    def __init__(self, root: str, num_images: int = 320, seed: int = 7) -> None:
+        if num_images < 1 or seed < 0:
+            raise InputError(f"phantom: num_images={num_images}, seed={seed}: at least 1 picture, no negative seed")
+        self.root, self.num_images, self.seed = Path(root), num_images, seed
+
+    @property
+    def roots(self) -> dict[str, Path]:
+        return {part: self.root / part for part in PARTS}
+
+    def read(self, seen: Seen, workers: int = 1) -> Iterator[Item]:
+        """The records of all parts.
+
+        Raises:
+            InputError: a part was drawn with other parameters.
+        """
+        for part, folder in self.roots.items():
+            if not self._is_drawn(folder):
+                self._draw(part, folder)
+            yield from PARSERS[part](root=folder, name=part).read(seen, workers)
+
+    @property
+    def _parameters(self) -> dict[str, int]:
+        return {"version": VERSION, "num_images": self.num_images, "seed": self.seed}
+
+    def _is_drawn(self, folder: Path) -> bool:
+        if not folder.exists():
+            return False
+        try:
+            there = json.loads((folder / "phantom.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            there = "something else"
+        if there != self._parameters:
+            raise InputError(
+                f"{folder} holds {there}, asked for is {self._parameters}: remove it or set data.source.phantom.root"
+            )
+        return True
+
+    def _draw(self, part: str, folder: Path) -> None:
+        """Write a whole part beside its place, then rename it: nobody ever reads half of it."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        half = Path(tempfile.mkdtemp(prefix=f".{part}.", dir=self.root))
+        try:
+            FORMATS[part](half, self._drawn(part))
+            (half / "SYNTHETIC.txt").write_text(f"{NOTE} {part[8:]}; no patient\n", encoding="utf-8")
+            (half / "phantom.json").write_text(json.dumps(self._parameters), encoding="utf-8")
+            half.chmod(0o755)
+            try:
+                half.rename(folder)
+            except OSError:  # another run was faster; its pictures are the same or it is refused
+                if not self._is_drawn(folder):
+                    raise
+        finally:
+            shutil.rmtree(half, ignore_errors=True)
+
+    def _drawn(self, part: str) -> Drawn:
+        numbers = range(self.num_images)
+        for i in tqdm(numbers, desc=f"drawing {part} (synthetic)", unit="picture", leave=False, disable=None):
+            drawing, patient = draw(part, self.seed, i)
+            yield i, patient, drawing
+        for i in range(self.num_images // 4 if part in CONTROLS else 0):
+            yield i, i, draw_control(part, self.seed, i)
