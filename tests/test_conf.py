@@ -1,8 +1,6 @@
 """Every yaml composes, and every `_target_` exists and takes the keys it is given."""
 
 import inspect
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +10,6 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError
 
-ROOT = Path(__file__).parents[1]
 GROUPS = [
     *(
         "model",
@@ -104,15 +101,3 @@ def test_the_default_rewards_are_the_papers_three() -> None:
     cfg = composed()
     assert list(cfg.reward.parts) == ["relevance", "localization", "vision_relevance"]
     assert cfg.reward.normalize == "max" and cfg.credit.gae_lambda == 0.95 and cfg.objective.clip_eps == 0.2
-
-
-README = (ROOT / "README.md").read_text().replace("\\\n", " ")
-
-
-@pytest.mark.parametrize("line", re.findall(r"^python run\.py(.*)$", README, re.MULTILINE))
-def test_every_readme_command_composes(line: str) -> None:
-    import shlex
-
-    words = [w for w in shlex.split(line, comments=True) if w not in ("-m", "--help", "--cfg", "job")]
-    sweeps = [w if "=[" in w else re.sub(r"=([^=,]*),.*", r"=\1", w) for w in words]
-    composed(*(re.sub(r"=(\[[^\]]*\]),\[.*", r"=\1", w) for w in sweeps if not w.startswith("hydra.run")))
