@@ -18,15 +18,20 @@ from PIL import Image
 from umed import config
 from umed.chat import Prompt
 from umed.errors import InputError
-from umed.evaluation.files import read_metrics
-from umed.evaluation.lines import answer_lines
-from umed.evaluation.rules.mau import Line, said_boxes, verdicts
+from umed.evaluation.ask import records_to_predictions
+from umed.evaluation.benchmarks.mau import BoxScorer
+from umed.evaluation.prediction import Prediction
+from umed.evaluation.prediction_files import read_answers
+from umed.evaluation.question import BoxQuestion
 from umed.evaluation.rules.mentions import find_mentions
+from umed.evaluation.score import read_scores
+from umed.evaluation.scorer import Verdict
 from umed.figures import curves, draw_answer, heat_overlay, picture_grid, short, synthetic
+from umed.metrics_file import read_metrics
 from umed.models.load import load_policy
 from umed.models.policy import Policy
 from umed.pictures import picture_of
-from umed.records import Record, read_jsonl, read_records
+from umed.records import Record, read_records
 
 STAGES = ("base", "sft", "ppo", "aar")
 REWARDS = ("relevance", "localization", "vision_relevance")
@@ -84,20 +89,22 @@ class Run:
 
     def predictions(self, stage: str) -> pd.DataFrame:
         """The answers to the test queries with the verdict of every rule."""
-        return pd.DataFrame([{**line, **verdicts(line)} for line in self.lines(stage)])
+        return pd.DataFrame([{**p.to_line(), **verdict} for p, verdict in self.judged(stage)])
 
-    def lines(self, stage: str) -> list[Line]:
-        return list(read_jsonl(self.folder / "predictions" / stage / "mau.jsonl"))
+    def judged(self, stage: str) -> list[tuple[Prediction, Verdict]]:
+        """MAU's predictions of a stage with their verdicts."""
+        predictions = read_answers(self.folder / "predictions" / stage / "mau.jsonl", BoxQuestion)
+        return list(zip(predictions, BoxScorer().judge(predictions), strict=True))
 
     def table(self) -> pd.DataFrame:
         """Stages x (source, rule): accuracy and IoU, as in the paper's tables."""
-        metrics = self.metrics
         cells: dict[tuple[str, str], dict[str, float]] = {}
         for stage in self.stages:
+            values = {s.key: s.value for s in read_scores(self.folder, stage)}
             for source in [*self.sources, "avg"]:
-                for rule, name in (("accuracy", "accuracy"), ("IoU", "iou")):
-                    value = metrics.get(f"{stage}/mau/{name}/{source}", float("nan"))
-                    cells.setdefault((source, rule), {})[stage] = value
+                for column, rule in (("accuracy", "accuracy"), ("IoU", "iou")):
+                    value = values.get(("mau", rule, source, ""), float("nan"))
+                    cells.setdefault((source, column), {})[stage] = value
         return pd.DataFrame(cells, index=pd.Index(self.stages, name="stage"))
 
     def counts(self) -> pd.DataFrame:
@@ -131,19 +138,19 @@ class Run:
     def examples(self, count: int = 5, stages: Sequence[str] | None = None) -> Figure:
         """The same test pictures after each stage: true boxes in green, said ones in orange, the answer below."""
         stages = list(stages or self.stages)
-        answers = {s: {line["id"]: {**line, **verdicts(line)} for line in self.lines(s)} for s in stages}
+        answers = {s: {p.question.id: (p, verdict) for p, verdict in self.judged(s)} for s in stages}
         answered = set.intersection(*(set(a) for a in answers.values()))
         records = [r for r in self.some(len(self.records)) if r.id in answered][:count]
         if not records:
             raise InputError(f"{self.folder}: no test record is answered by all of {', '.join(stages)}")
-        rows = [[self._answered(r, answers[s][r.id]) for s in stages] for r in records]
+        rows = [[self._answered(r, *answers[s][r.id]) for s in stages] for r in records]
         names = [f"{r.source}: {r.category}" for r in records]
         return picture_grid(rows, stages, names, f"{self.synthetic}true boxes green, said boxes orange")
 
-    def _answered(self, record: Record, line: Line) -> tuple[Image.Image, str]:
-        picture = draw_answer(self.picture(record), record.boxes, said_boxes(line))
-        right = "right" if line["accuracy"] else "wrong"
-        return picture, f"{short(line['output'])} [{right}, IoU {line['iou']:.2f}]"
+    def _answered(self, record: Record, prediction: Prediction, verdict: Verdict) -> tuple[Image.Image, str]:
+        picture = draw_answer(self.picture(record), record.boxes, prediction.said_boxes)
+        right = "right" if verdict["accuracy"] else "wrong"
+        return picture, f"{short(prediction.output)} [{right}, IoU {verdict['iou']:.2f}]"
 
     def reward_curves(self) -> Figure:
         """Rewards, critic and validation over the iterations of each rewarding stage."""
@@ -193,10 +200,10 @@ class Run:
         picture = self.picture(record)
         others = tuple(sorted({r.category for r in self.records if r.source == record.source} - {record.category}))
         prompt = policy.processor.prompt(picture, record, others)
-        line, heat = where_it_looks(policy, prompt, self.config.method.max_new_tokens)
-        text = short(line["output"]) + ("" if heat is not None else " [names no abnormality of its source]")
+        prediction, heat = where_it_looks(policy, prompt, self.config.method.max_new_tokens)
+        text = short(prediction.output) + ("" if heat is not None else " [names no abnormality of its source]")
         overlay = picture if heat is None else heat_overlay(picture, heat)
-        return draw_answer(overlay, record.boxes, said_boxes(line)), text
+        return draw_answer(overlay, record.boxes, prediction.said_boxes), text
 
 
 @lru_cache(maxsize=1)
@@ -226,11 +233,11 @@ def policy_of(run: Run, stage: str) -> Policy:
 
 
 @torch.no_grad()
-def where_it_looks(policy: Policy, prompt: Prompt, max_new_tokens: int) -> tuple[Line, np.ndarray | None]:
+def where_it_looks(policy: Policy, prompt: Prompt, max_new_tokens: int) -> tuple[Prediction, np.ndarray | None]:
     """The greedy answer, and the attention of the tokens that name an abnormality on the picture's tokens.
 
     Returns:
-        The prediction line, and a 2D map of equation (6)'s weights over the picture; None when no abnormality is named.
+        The prediction, and a 2D map of equation (6)'s weights over the picture; None when no abnormality is named.
     """
     processor, record = policy.processor, prompt.record
     answers = policy.sample([prompt], 1, max_new_tokens, greedy=True)
@@ -239,12 +246,12 @@ def where_it_looks(policy: Policy, prompt: Prompt, max_new_tokens: int) -> tuple
     spans = [s for name in (record.category, *prompt.others) for s in find_mentions(text, name)]
     starts = [0, *ends[:-1]]
     rows = [t + 1 for t, (a, b) in enumerate(zip(starts, ends, strict=True)) if any(a < e and s < b for s, e in spans)]
-    line = answer_lines(processor, [prompt], answers)[0]
+    [prediction] = records_to_predictions(processor, [prompt], answers)
     if not rows:
-        return line, None
+        return prediction, None
     name_BN = torch.tensor([rows], device=policy.device)
     said = policy.score([prompt], answers.ids_BT, answers.mask_BT, name_BN)
-    return line, prompt.view.heat(said.attention_BNP[0].mean(0).float().cpu().numpy())
+    return prediction, prompt.view.heat(said.attention_BNP[0].mean(0).float().cpu().numpy())
 
 
 def open_run(folder: str | Path | None = None) -> Run:

@@ -18,7 +18,7 @@ from umed.data.sample import subsample
 from umed.data.sources.base import Copy, Seen, Source
 from umed.data.splits import SPLITS, assign_splits
 from umed.errors import InputError, positive
-from umed.evaluation.files import update_metrics
+from umed.metrics_file import update_metrics
 from umed.pictures import contact_sheet, draw_boxes, picture_of
 from umed.records import Dropped, Record, write_jsonl, write_whole
 

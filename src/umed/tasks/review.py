@@ -13,7 +13,7 @@ from rich.table import Table
 from umed.annotate.review import CONFLICTS, report_of, reviewed
 from umed.annotate.review_sheet import drawn_sample, read_sheet, write_sheet
 from umed.errors import InputError, chosen, positive
-from umed.evaluation.files import update_metrics
+from umed.metrics_file import update_metrics
 from umed.records import RecordSet, write_jsonl, write_whole
 from umed.tasks.annotate import prepared
 from umed.tasks.prepare import write_roots
