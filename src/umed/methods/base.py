@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import SchedulerType, get_scheduler
 
 from umed.chat import Prompt
-from umed.errors import InputError, positive
+from umed.errors import InputError, check_positive
 from umed.evaluation.ask import records_to_predictions
 from umed.evaluation.benchmarks.mau import NAME, BoxScorer
 from umed.evaluation.prediction import Prediction
@@ -69,7 +69,7 @@ class Method(L.LightningModule):
             "max_skipped": max_skipped,
             "val_samples": val_samples,
         }.items():
-            positive(f"method.{name}", value)
+            check_positive(f"method.{name}", value)
         if max_skipped is None:
             raise InputError("method.max_skipped=null: give a number of steps")
         if schedule not in SCHEDULES:

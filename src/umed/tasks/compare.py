@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from umed.errors import InputError, positive
+from umed.errors import InputError, check_positive
 from umed.evaluation.benchmarks.find import scorers_of
 from umed.evaluation.comparison import compare_pairs, pair_predictions, print_differences, print_examples, write_item
 from umed.evaluation.prediction_files import read_predictions
@@ -24,7 +24,7 @@ def compare(cfg: DictConfig) -> dict[str, float]:
     given = [] if isinstance(cfg.predictions, str | None) else list(cfg.predictions)
     if len(given) != 2:
         raise InputError("predictions: give two files or folders of answers, 'predictions=[A,B]'")
-    positive("task.draws", cfg.task.draws)
+    check_positive("task.draws", cfg.task.draws)
     check_variants(cfg.task.compat)
     scorers, options = scorers_of(cfg), build_options(cfg, cfg.task.named, cfg.task.compat)
     sides = [read_predictions(Path(path), scorers, cfg.task.dataset) for path in given]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from umed.errors import InputError, number
+from umed.errors import InputError, check_number
 from umed.evaluation.render import as_csv, as_latex, as_text
 from umed.evaluation.report import build_report
 from umed.evaluation.report_page import build_page
@@ -18,7 +18,7 @@ def report(cfg: DictConfig) -> None:
     Raises:
         InputError: no predictions there, or a file that cannot be scored.
     """
-    number("task.draws", cfg.task.draws, at_least=0)
+    check_number("task.draws", cfg.task.draws, at_least=0)
     if not isinstance(cfg.predictions, str):
         raise InputError("predictions is not set: give a run folder, predictions=RUN")
     given, out = Path(cfg.predictions), Path(cfg.paths.run_dir)

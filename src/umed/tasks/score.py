@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from umed.errors import InputError, number
+from umed.errors import InputError, check_number
 from umed.evaluation.baselines import answer_majority
 from umed.evaluation.benchmarks.find import scorers_of
 from umed.evaluation.notes import write_notes
@@ -26,7 +26,7 @@ def score(cfg: DictConfig) -> dict[str, float]:
         InputError: a line that cannot be scored, an option that cannot be, or, where completeness is asked for, items
             that are missing or not of the benchmark.
     """
-    number("task.draws", cfg.task.draws, at_least=0)
+    check_number("task.draws", cfg.task.draws, at_least=0)
     check_variants(cfg.task.compat)
     if not isinstance(cfg.predictions, str):
         raise InputError("predictions is not set: give one file or folder of answers, predictions=FILE.jsonl")

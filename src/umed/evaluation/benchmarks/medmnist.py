@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from umed.errors import InputError, chosen
+from umed.errors import InputError, check_choice
 from umed.evaluation.benchmarks.base import Benchmark, Split, unique
 from umed.evaluation.prediction import Prediction
 from umed.evaluation.question import Question
@@ -141,7 +141,7 @@ class MedMnist(Benchmark):
     ) -> None:
         if root is None:
             raise InputError("data.benchmark.medmnist.root is not set: give the folder of the .npz files")
-        self.sets = [chosen("data.benchmark.medmnist.sets", name, *CHECKSUMS) for name in sets or ()]
+        self.sets = [check_choice("data.benchmark.medmnist.sets", name, *CHECKSUMS) for name in sets or ()]
         if not self.sets or size not in SIZES:
             raise InputError(
                 f"data.benchmark.medmnist: sets={self.sets}, size={size}: name a set, and 28, 64, 128 or 224"
