@@ -7,29 +7,29 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from hydra.utils import instantiate
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from umed import config
-from umed.chat import Prompt
+from umed.chat import REGION
 from umed.errors import InputError
-from umed.evaluation.files import read_metrics
-from umed.evaluation.lines import answer_lines
-from umed.evaluation.rules.mau import Line, said_boxes, verdicts
-from umed.evaluation.rules.mentions import find_mentions
-from umed.figures import curves, draw_answer, heat_overlay, picture_grid, short, synthetic
-from umed.models.load import load_policy
+from umed.evaluation.attention import answer_with_attention
+from umed.evaluation.benchmarks.mau import BoxScorer
+from umed.evaluation.prediction import Prediction
+from umed.evaluation.prediction_files import read_answers
+from umed.evaluation.question import BoxQuestion
+from umed.evaluation.report import STAGES
+from umed.evaluation.score import read_scores
+from umed.evaluation.scorer import Verdict
+from umed.figures import draw_answer, draw_reward_curves, heat_overlay, picture_grid, short, synthetic
+from umed.metrics_file import read_metrics
+from umed.models.load import build_policy
 from umed.models.policy import Policy
 from umed.pictures import picture_of
-from umed.records import Record, read_jsonl, read_records
-
-STAGES = ("base", "sft", "ppo", "aar")
-REWARDS = ("relevance", "localization", "vision_relevance")
+from umed.records import Record, read_records
 
 
 class Run:
@@ -84,20 +84,22 @@ class Run:
 
     def predictions(self, stage: str) -> pd.DataFrame:
         """The answers to the test queries with the verdict of every rule."""
-        return pd.DataFrame([{**line, **verdicts(line)} for line in self.lines(stage)])
+        return pd.DataFrame([{**p.to_line(), **verdict} for p, verdict in self.judged(stage)])
 
-    def lines(self, stage: str) -> list[Line]:
-        return list(read_jsonl(self.folder / "predictions" / stage / "mau.jsonl"))
+    def judged(self, stage: str) -> list[tuple[Prediction, Verdict]]:
+        """MAU's predictions of a stage with their verdicts."""
+        predictions = read_answers(self.folder / "predictions" / stage / "mau.jsonl", BoxQuestion)
+        return list(zip(predictions, BoxScorer().judge(predictions), strict=True))
 
     def table(self) -> pd.DataFrame:
         """Stages x (source, rule): accuracy and IoU, as in the paper's tables."""
-        metrics = self.metrics
         cells: dict[tuple[str, str], dict[str, float]] = {}
         for stage in self.stages:
+            values = {s.key: s.value for s in read_scores(self.folder, stage)}
             for source in [*self.sources, "avg"]:
-                for rule, name in (("accuracy", "accuracy"), ("IoU", "iou")):
-                    value = metrics.get(f"{stage}/mau/{name}/{source}", float("nan"))
-                    cells.setdefault((source, rule), {})[stage] = value
+                for column, rule in (("accuracy", "accuracy"), ("IoU", "iou")):
+                    value = values.get(("mau", rule, source, ""), float("nan"))
+                    cells.setdefault((source, column), {})[stage] = value
         return pd.DataFrame(cells, index=pd.Index(self.stages, name="stage"))
 
     def counts(self) -> pd.DataFrame:
@@ -124,26 +126,29 @@ class Run:
         """Pictures with their true boxes and the annotated diagnosis."""
         shown = self.some(count, "train")
         width = min(5, len(shown))
-        cells = [(draw_answer(self.picture(r), r.boxes, None), f"{r.query} {short_gold(r)}") for r in shown]
+        cells = [
+            (draw_answer(self.picture(r), r.boxes, None), f"{r.query} {r.diagnosis.replace(REGION, '(box)')}")
+            for r in shown
+        ]
         rows = [cells[i : i + width] for i in range(0, len(cells) // width * width, width)]
         return picture_grid(rows, [""] * width, [""] * len(rows), f"{self.synthetic}true boxes in green")
 
     def examples(self, count: int = 5, stages: Sequence[str] | None = None) -> Figure:
         """The same test pictures after each stage: true boxes in green, said ones in orange, the answer below."""
         stages = list(stages or self.stages)
-        answers = {s: {line["id"]: {**line, **verdicts(line)} for line in self.lines(s)} for s in stages}
+        answers = {s: {p.question.id: (p, verdict) for p, verdict in self.judged(s)} for s in stages}
         answered = set.intersection(*(set(a) for a in answers.values()))
         records = [r for r in self.some(len(self.records)) if r.id in answered][:count]
         if not records:
             raise InputError(f"{self.folder}: no test record is answered by all of {', '.join(stages)}")
-        rows = [[self._answered(r, answers[s][r.id]) for s in stages] for r in records]
+        rows = [[self._answered(r, *answers[s][r.id]) for s in stages] for r in records]
         names = [f"{r.source}: {r.category}" for r in records]
         return picture_grid(rows, stages, names, f"{self.synthetic}true boxes green, said boxes orange")
 
-    def _answered(self, record: Record, line: Line) -> tuple[Image.Image, str]:
-        picture = draw_answer(self.picture(record), record.boxes, said_boxes(line))
-        right = "right" if line["accuracy"] else "wrong"
-        return picture, f"{short(line['output'])} [{right}, IoU {line['iou']:.2f}]"
+    def _answered(self, record: Record, prediction: Prediction, verdict: Verdict) -> tuple[Image.Image, str]:
+        picture = draw_answer(self.picture(record), record.boxes, prediction.said_boxes)
+        right = "right" if verdict["accuracy"] else "wrong"
+        return picture, f"{short(prediction.output)} [{right}, IoU {verdict['iou']:.2f}]"
 
     def reward_curves(self) -> Figure:
         """Rewards, critic and validation over the iterations of each rewarding stage."""
@@ -151,20 +156,7 @@ class Run:
         shown = {s: h for s in trained if "reward/total" in (h := self.history(s))}
         if not shown:
             raise InputError(f"{self.folder}: no rewarding stage was trained in this run")
-        figure = Figure(figsize=(5.2 * len(shown), 9), layout="constrained")
-        figure.suptitle(f"{self.synthetic}{self.folder.name}")
-        axes = figure.subplots(3, len(shown), squeeze=False, sharey="row")
-        for column, (stage, history) in enumerate(shown.items()):
-            panels = {
-                "rewards (raw means)": {f"reward/{n}": n for n in REWARDS},
-                "critic and policy": {"policy/explained_variance": "explained variance", "policy/kl": "KL to pi_old"},
-                "validation": {"val/mau/accuracy/avg": "accuracy", "val/mau/iou/avg": "IoU"},
-            }
-            for axis, (title, names) in zip(axes[:, column], panels.items(), strict=True):
-                lines = {label: _line(history, n) for n, label in names.items() if n in history}
-                curves(axis, lines, f"{stage}: {title}")
-            axes[-1, column].set_xlabel(f"{stage}/iteration")
-        return figure
+        return draw_reward_curves(shown, f"{self.synthetic}{self.folder.name}")
 
     def adapter(self, stage: str) -> Path | None:
         """The adapter folder of a stage; None for the base model."""
@@ -178,8 +170,7 @@ class Run:
 
     def attention(self, stage: str, record: Record) -> Figure:
         """Where a stage looks while it names the abnormality, over the picture with said and true boxes."""
-        cell = self._attended(stage, record)
-        return picture_grid([[cell]], [stage], [f"{record.source}: {record.category}"], f"{self.synthetic}attention")
+        return self.attentions([record], [stage])
 
     def attentions(self, records: Sequence[Record], stages: Sequence[str]) -> Figure:
         """The same for several records and stages."""
@@ -193,10 +184,10 @@ class Run:
         picture = self.picture(record)
         others = tuple(sorted({r.category for r in self.records if r.source == record.source} - {record.category}))
         prompt = policy.processor.prompt(picture, record, others)
-        line, heat = where_it_looks(policy, prompt, self.config.method.max_new_tokens)
-        text = short(line["output"]) + ("" if heat is not None else " [names no abnormality of its source]")
+        prediction, heat = answer_with_attention(policy, prompt, self.config.method.max_new_tokens)
+        text = short(prediction.output) + ("" if heat is not None else " [names no abnormality of its source]")
         overlay = picture if heat is None else heat_overlay(picture, heat)
-        return draw_answer(overlay, record.boxes, said_boxes(line)), text
+        return draw_answer(overlay, record.boxes, prediction.said_boxes), text
 
 
 @lru_cache(maxsize=1)
@@ -205,46 +196,13 @@ def _policy(folder: Path, stage: str) -> Policy:
     model, adapter = run.config.model, run.adapter(stage)
     if (run.started_in / model.path).exists():
         model.path = str(run.started_in / model.path)
-    return load_policy(
-        model.path,
-        instantiate(model.processor),
-        model.backbone,
-        init_from=str(adapter) if adapter else None,
-        dtype=model.dtype,
-        device="cuda" if torch.cuda.is_available() else "cpu",
-        temperature=model.temperature,
-        attention_layers=model.attention.layers,
-        attention_heads=model.attention.heads,
-        attention_pool=model.attention.get("pool", "mean"),
-        seed=run.config.seed,
-    ).eval()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return build_policy(run.config, str(adapter) if adapter else None, 0.0, device).eval()
 
 
 def policy_of(run: Run, stage: str) -> Policy:
     """The model of a run after a stage, ready to answer; the last one is kept."""
     return _policy(run.folder, stage)
-
-
-@torch.no_grad()
-def where_it_looks(policy: Policy, prompt: Prompt, max_new_tokens: int) -> tuple[Line, np.ndarray | None]:
-    """The greedy answer, and the attention of the tokens that name an abnormality on the picture's tokens.
-
-    Returns:
-        The prediction line, and a 2D map of equation (6)'s weights over the picture; None when no abnormality is named.
-    """
-    processor, record = policy.processor, prompt.record
-    answers = policy.sample([prompt], 1, max_new_tokens, greedy=True)
-    ids = answers.ids_BT[0][answers.mask_BT[0]].tolist()
-    text, ends = processor.decode(ids), np.cumsum([len(piece) for piece in processor.pieces(ids)])
-    spans = [s for name in (record.category, *prompt.others) for s in find_mentions(text, name)]
-    starts = [0, *ends[:-1]]
-    rows = [t + 1 for t, (a, b) in enumerate(zip(starts, ends, strict=True)) if any(a < e and s < b for s, e in spans)]
-    line = answer_lines(processor, [prompt], answers)[0]
-    if not rows:
-        return line, None
-    name_BN = torch.tensor([rows], device=policy.device)
-    said = policy.score([prompt], answers.ids_BT, answers.mask_BT, name_BN)
-    return line, prompt.view.heat(said.attention_BNP[0].mean(0).float().cpu().numpy())
 
 
 def open_run(folder: str | Path | None = None) -> Run:
@@ -279,16 +237,6 @@ def write_figures(folder: str | Path) -> None:
     run.examples().savefig(target / "examples.png", dpi=110)
     run.reward_curves().savefig(target / "reward_curves.png", dpi=110)
     run.attentions(run.some(3), run.stages[1:]).savefig(target / "attention.png", dpi=110)
-
-
-def short_gold(record: Record) -> str:
-    """The annotated diagnosis with (box) in the place of the region."""
-    return record.diagnosis.replace("<region>", "(box)")
-
-
-def _line(history: pd.DataFrame, name: str) -> tuple[Sequence[float], Sequence[float]]:
-    values = history[name].dropna()
-    return values.index.tolist(), values.tolist()
 
 
 def _in_order(stages: Any) -> list[str]:

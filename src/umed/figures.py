@@ -1,10 +1,13 @@
 """Pictures of what was said and where it looked, for W&B, notebooks and run folders; matplotlib without a display."""
 
+from __future__ import annotations
+
 import itertools
 import math
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +16,9 @@ from PIL import Image
 
 from umed.boxes import Box
 from umed.pictures import draw_boxes
+
+if TYPE_CHECKING:
+    import pandas as pd  # its import takes long
 
 TRUE, SAID = "#2ecc40", "#ff851b"  # green, orange
 LONG, WINDOW = 30, 10  # iterations of a line that is smoothed, and over how many
@@ -74,7 +80,7 @@ def picture_grid(
     return figure
 
 
-def curves(axis: Axes, lines: dict[str, tuple[Sequence[float], Sequence[float]]], title: str) -> None:
+def curves(axis: Axes, lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str) -> None:
     """Named lines over the iterations, or a note that nothing was logged; a long one is pale under its running mean."""
     axis.set_title(title, fontsize=9)
     for name, (x, y) in lines.items():
@@ -90,6 +96,35 @@ def curves(axis: Axes, lines: dict[str, tuple[Sequence[float], Sequence[float]]]
         axis.grid(alpha=0.3)
     else:
         axis.text(0.5, 0.5, "nothing logged", ha="center", va="center", transform=axis.transAxes)
+
+
+def draw_reward_curves(histories: Mapping[str, pd.DataFrame], title: str) -> Figure:
+    """Rewards, critic and validation over the iterations of each rewarding stage, one column a stage.
+
+    Args:
+        histories: stage -> what was logged, one row an iteration.
+    """
+    figure = Figure(figsize=(5.2 * len(histories), 9), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(3, len(histories), squeeze=False, sharey="row")
+    for column, (stage, history) in enumerate(histories.items()):
+        for axis, (panel, names) in zip(axes[:, column], _panels(history).items(), strict=True):
+            logged = {label: history[name].dropna() for name, label in names.items() if name in history}
+            lines = {label: (values.index.tolist(), values.tolist()) for label, values in logged.items()}
+            curves(axis, lines, f"{stage}: {panel}")
+        axes[-1, column].set_xlabel(f"{stage}/iteration")
+    return figure
+
+
+def _panels(history: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Title -> logged name -> label."""
+    rewards = [str(name) for name in history if str(name).startswith("reward/")]
+    raw = [name for name in rewards if f"{name}_normalized" in rewards]
+    return {
+        "rewards (raw means)": {name: name.removeprefix("reward/") for name in raw},
+        "critic and policy": {"policy/explained_variance": "explained variance", "policy/kl": "KL to pi_old"},
+        "validation": {"val/mau/accuracy/avg": "accuracy", "val/mau/iou/avg": "IoU"},
+    }
 
 
 def shares_by_bin(counts: Mapping[str, Sequence[tuple[int, int]]], edges: Sequence[float], title: str) -> Figure:

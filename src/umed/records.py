@@ -144,6 +144,20 @@ def read_records(path: Path, controls: bool = False) -> list[Record]:
     return records
 
 
+def read_record_set(run: Path) -> RecordSet:
+    """The records of a run folder and where their pictures lie.
+
+    Raises:
+        InputError: `records.jsonl` or `sources.json` is missing or not readable.
+    """
+    path = run / "sources.json"
+    try:
+        roots = {name: Path(root) for name, root in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"{path}: no readable list of picture folders ({error}): give a run folder") from None
+    return RecordSet(read_records(run / "records.jsonl"), roots)
+
+
 def with_text(record: Record, query: str, diagnosis: str, **provenance: Any) -> Record:
     """The same record with the annotator's texts, and who wrote them under `provenance`."""
     return replace(record, query=query, diagnosis=diagnosis, provenance={**record.provenance, **provenance})

@@ -15,7 +15,7 @@ from werkzeug import Response
 
 from umed import tasks
 from umed.errors import InputError
-from umed.evaluation.files import read_metrics
+from umed.metrics_file import read_metrics
 from umed.records import Record, read_records, write_jsonl
 from umed.tasks.annotate import annotated
 

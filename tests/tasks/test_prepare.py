@@ -19,7 +19,7 @@ from PIL import Image
 from umed.boxes import Box
 from umed.data.sources.folder import FolderSource
 from umed.errors import InputError
-from umed.evaluation.files import read_metrics, update_metrics
+from umed.metrics_file import read_metrics, update_metrics
 from umed.pictures import contact_sheet, draw_boxes, open_picture
 from umed.records import Dropped, Record, read_jsonl, read_records
 from umed.synthetic.examples import example_of

@@ -14,7 +14,7 @@ from PIL import Image
 
 from umed.chat import Prompt
 from umed.data.augment import as_flipped
-from umed.evaluation.rules.mau import Line
+from umed.evaluation.evaluate import Evaluation
 from umed.figures import TRUE, draw_answer, heat_overlay, synthetic
 from umed.pictures import contact_sheet, draw_boxes, picture_of
 from umed.records import Record
@@ -71,33 +71,24 @@ class RolloutTables(L.Callback):
         )
 
 
-def log_evaluation(
-    logger: WandbLogger,
-    metrics: Mapping[str, float],
-    lines: Mapping[str, Sequence[Line]],
-    found: Mapping[str, Sequence[Mapping[str, Any]]],
-    figure: Figure | None,
-    rows: int = 100,
-) -> None:
-    """Test metrics, example pictures and the first answers of each data set, into the W&B run of the stage; ends it.
+def log_evaluation(logger: WandbLogger, evaluation: Evaluation, figure: Figure | None, rows: int = 100) -> None:
+    """Log test metrics, example pictures and the first answers of each data set into a stage's W&B run; ends it.
 
     Args:
-        lines: by data set; of MAU as many of each source.
-        found: their verdicts.
         figure: the example pictures, if there are any.
+        rows: answers a data set at most, as many of each of its parts.
     """
-    logged: dict[str, Any] = {f"test/{name}": value for name, value in metrics.items()}
-    for dataset, own in lines.items():
+    logged: dict[str, Any] = {f"test/{name}": value for name, value in evaluation.metrics.items()}
+    for dataset, predictions in evaluation.predictions.items():
         parts: dict[str, list[int]] = defaultdict(list)
-        for number, line in enumerate(own):
-            parts[line.get("source", dataset)].append(number)
-        rules = list(found[dataset][0])
-        table = wandb.Table(columns=[*PREDICTED, *rules])
-        for number in (n for part in parts.values() for n in part[: max(1, rows // len(parts))]):
-            said = [
-                None if found[dataset][number][rule] is None else float(found[dataset][number][rule]) for rule in rules
-            ]
-            table.add_data(*(str(own[number][name]) for name in PREDICTED), *said)
+        for place, prediction in enumerate(predictions):
+            parts[prediction.question.part].append(place)
+        verdicts = evaluation.verdicts[dataset]
+        table = wandb.Table(columns=[*PREDICTED, *verdicts[0]])
+        for place in (k for part in parts.values() for k in part[: max(1, rows // len(parts))]):
+            question = predictions[place].question
+            texts = (question.id, question.question, question.gold, predictions[place].output)
+            table.add_data(*texts, *(None if v is None else float(v) for v in verdicts[place].values()))
         logged["predictions" if dataset == "mau" else f"predictions_{dataset}"] = table
     if figure is not None:
         logged["examples"] = wandb.Image(figure)

@@ -12,9 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from umed.chat import Processor, Prompt
 from umed.data.augment import Flips
-from umed.data.looks import exchanged, seen_as
 from umed.data.sampler import BatchPlan, PlacedBatches, classes_of
-from umed.errors import InputError, positive
+from umed.errors import InputError, check_positive
 from umed.pictures import picture_of
 from umed.records import Record
 
@@ -30,19 +29,16 @@ class Prompts(Dataset[Prompt]):
         roots: Mapping[str, Path],
         processor: Processor,
         all_records: Sequence[Record],
-        look: str = "own",
     ) -> None:
-        self.records, self.roots, self.processor, self.look = list(records), dict(roots), processor, look
+        self.records, self.roots, self.processor = list(records), dict(roots), processor
         self.others = other_categories(all_records)
-        shown = exchanged([r.source for r in records], [r.image for r in records]) if look == "shuffled" else None
-        self.shown = shown or range(len(self.records))
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> Prompt:
-        picture = picture_of(self.records[self.shown[index]], self.roots)
-        return self.prompt(seen_as(picture, self.look), self.records[index])
+        record = self.records[index]
+        return self.prompt(picture_of(record, self.roots), record)
 
     def prompt(self, picture: Image.Image, record: Record) -> Prompt:
         others = tuple(c for c in self.others[record.source] if c != record.category)
@@ -113,7 +109,7 @@ class MauDataModule(L.LightningDataModule):
         super().__init__()
         if num_workers < 0:
             raise InputError(f"data.num_workers={num_workers}: 0 or more is expected")
-        positive("data.prefetch", prefetch)
+        check_positive("data.prefetch", prefetch)
         classes_of((), sampler)  # a name that is not known is told before training
         self.records, self.roots, self.processor = list(records), roots, processor
         self.batch_size, self.seed, self.every = batch_size, seed, every
@@ -122,11 +118,8 @@ class MauDataModule(L.LightningDataModule):
         if num_workers:
             self.workers["prefetch_factor"] = prefetch
 
-    def split(self, name: str, at_most: int | None = None, look: str = "own") -> Prompts:
+    def split(self, name: str, at_most: int | None = None) -> Prompts:
         """The records of a split, or an evenly spread part of them.
-
-        Args:
-            look: what a model is shown, see `looks.LOOKS`.
 
         Raises:
             InputError: the split is empty.
@@ -136,7 +129,7 @@ class MauDataModule(L.LightningDataModule):
             raise InputError(f"no record has split={name}: see records.jsonl and data.split.fractions")
         count = min(len(chosen), at_most or len(chosen))
         spread = [chosen[k * len(chosen) // count] for k in range(count)]
-        return Prompts(spread, self.roots, self.processor, self.records, look)
+        return Prompts(spread, self.roots, self.processor, self.records)
 
     def train_dataloader(self) -> DataLoader:
         prompts = self.split("train")

@@ -1,84 +1,66 @@
-"""Answers without looking, as prediction lines: what a score must beat to mean anything.
+"""Answers given without looking at the picture: what a score must beat to mean anything.
 
-Such a row is scored by the very rules of the real answers. The rows `black` and `shuffled` ask the model again.
+A baseline is scored by the rules of the real answers. The baselines `black` and `shuffled` ask the model again.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from umed.evaluation.question import Question, kind
-from umed.evaluation.rules.choice import LETTERS, gold_index, plain, without_prefix
-from umed.evaluation.rules.labels import LABELS, gold_label
+from umed.evaluation.prediction import Prediction
+from umed.evaluation.question import Question, without_stand_in
 from umed.evaluation.rules.normalize import norm
+from umed.evaluation.scorer import Scorer
 
-Line = dict[str, Any]
 
-
-def majority(lines: Sequence[Line]) -> list[Line]:
-    """The most frequent gold answer of the same data set, answer type and, for MAU, source, to every item.
+def answer_majority(predictions: Sequence[Prediction], scorers: Mapping[str, Scorer]) -> list[Prediction]:
+    """The most frequent gold answer of the same part of the data set and answer type, to every item.
 
     It is taken from the test's own gold answers: the best that a constant answer can do by the strict rules.
     """
     golds: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for line in lines:
-        golds[_part(line)].append(_gold(line))
-    most = {part: _most_frequent(of) for part, of in golds.items()}
-    return [_said(line, most[_part(line)]) for line in lines]
+    for prediction in predictions:
+        scorer = scorers[without_stand_in(prediction.question.dataset)]
+        golds[_part(prediction.question)].append(scorer.gold_output(prediction.question))
+    majority = {part: _most_frequent(of_part) for part, of_part in golds.items()}
+    return [_answer(prediction, majority[_part(prediction.question)], scorers) for prediction in predictions]
 
 
-def question_prior(lines: Sequence[Line], train: Sequence[Question]) -> list[Line]:
+def answer_by_question(
+    predictions: Sequence[Prediction], train: Sequence[Question], scorers: Mapping[str, Scorer]
+) -> list[Prediction]:
     """The most frequent answer that the data set's training part gives to the same question, whatever the picture.
 
-    Questions are the same after `norm`, of the same answer type. Where a question is new, the most frequent answer of
-    its answer type.
+    Questions are the same if they are equal after `norm` and of the same answer type. A new question gets the most
+    frequent answer of its answer type.
     """
-    same: dict[tuple[str, str], list[str]] = defaultdict(list)
-    alike: dict[str, list[str]] = defaultdict(list)
+    of_question: dict[tuple[str, str], list[str]] = defaultdict(list)
+    of_type: dict[str, list[str]] = defaultdict(list)
     for question in train:
-        same[question.answer_type, norm(question.question)].append(question.answer)
-        alike[question.answer_type].append(question.answer)
-    best = {asked: _most_frequent(answers) for asked, answers in same.items()}
-    any_best = {kind_: _most_frequent(answers) for kind_, answers in alike.items()}
-    asked = ((line["answer_type"], norm(line["question"])) for line in lines)
-    return [_said(line, best.get(key, any_best.get(key[0], ""))) for line, key in zip(lines, asked, strict=True)]
+        of_question[question.answer_type, norm(question.question)].append(question.gold)
+        of_type[question.answer_type].append(question.gold)
+    best = {key: _most_frequent(answers) for key, answers in of_question.items()}
+    best_of_type = {answer_type: _most_frequent(answers) for answer_type, answers in of_type.items()}
+    answers = []
+    for prediction in predictions:
+        asked = prediction.question.answer_type, norm(prediction.question.question)
+        answers.append(_answer(prediction, best.get(asked, best_of_type.get(asked[0], "")), scorers))
+    return answers
 
 
 def _most_frequent(answers: Sequence[str]) -> str:
     """Of the answers that are the same after `norm`, in their most frequent spelling; the first of equals."""
-    alike: dict[str, Counter[str]] = defaultdict(Counter)
+    spellings: dict[str, Counter[str]] = defaultdict(Counter)
     for answer in answers:
-        alike[norm(answer)][answer] += 1
-    return max(alike.values(), key=lambda of: of.total()).most_common(1)[0][0]
+        spellings[norm(answer)][answer] += 1
+    return max(spellings.values(), key=lambda counts: counts.total()).most_common(1)[0][0]
 
 
-def _part(line: Line) -> tuple[str, str, str]:
-    return line["dataset"], line["answer_type"], line.get("source", "")
+def _part(question: Question) -> tuple[str, str, str]:
+    return question.dataset, question.answer_type, question.part
 
 
-def _gold(line: Line) -> str:
-    """The gold answer as a model would say it; a file may have its index, letter or text."""
-    if line["answer_type"] == "diagnosis":
-        return line["category"]
-    if line["answer_type"] == "label":
-        names = LABELS[kind(line["dataset"])]
-        return names[gold_label(line["answer"], names)]
-    gold = str(line["answer"]).strip()
-    if line["answer_type"] not in ("choice", "blank"):
-        return gold
-    is_choice = line["answer_type"] == "choice"
-    index = gold_index(gold, line["choices"], letter_first=is_choice)
-    if index is None:  # of a blank: lines are checked
-        return plain(gold)
-    return LETTERS[index] if is_choice else without_prefix(line["choices"])[index]
-
-
-def _said(line: Line, output: str) -> Line:
-    """The line with another output, and no boxes; a score of 1 for the label or letter that is said."""
-    names = LABELS[kind(line["dataset"])] if line["answer_type"] == "label" else tuple(line["scores"] or ())
-    return {
-        **line,
-        "output": output,
-        "boxes": None,
-        "scores": {name: float(name == output) for name in names} if output in names else None,
-    }
+def _answer(prediction: Prediction, output: str, scorers: Mapping[str, Scorer]) -> Prediction:
+    """The same item with another output and no boxes; of the labels or letters it has a score of 1 for its own."""
+    labels = scorers[without_stand_in(prediction.question.dataset)].labels(prediction.question)
+    scores = {label: float(label == output) for label in labels} if prediction.scores and output in labels else None
+    return prediction.model_copy(update={"output": output, "boxes": None, "scores": scores})

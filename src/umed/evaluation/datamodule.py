@@ -1,4 +1,4 @@
-"""Benchmark questions as encoded prompts: any selection of data sets in one pass."""
+"""Questions of benchmarks as encoded prompts: any selection of data sets, MAU among them."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,12 @@ import lightning as L
 from torch.utils.data import DataLoader, Dataset
 
 from umed.chat import Processor, Prompt
-from umed.data.looks import exchanged, seen_as
 from umed.errors import InputError
 from umed.evaluation.benchmarks.base import Benchmark, Split
 from umed.evaluation.protocol import Protocol
 from umed.evaluation.question import Question
+from umed.evaluation.scorer import Scorer
+from umed.evaluation.substitutes import Shown, exchange_pictures, substitute_picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,32 +26,35 @@ class Asked:
 
 
 class Questions(Dataset[Asked]):
-    """Questions with their pictures; a picture is opened when its question is asked for.
-
-    Args:
-        items: each question with the benchmark that has its picture.
-        look: one of `looks.LOOKS`.
-    """
+    """Questions with their pictures; a picture is opened when its question is asked for."""
 
     def __init__(
-        self, items: Sequence[tuple[Question, Benchmark]], processor: Processor, protocol: Protocol, look: str = "own"
+        self,
+        questions: Sequence[Question],
+        benchmark: Benchmark,
+        processor: Processor,
+        protocol: Protocol,
+        shown: Shown = "own",
     ) -> None:
-        self.items, self.processor, self.protocol, self.look = list(items), processor, protocol, look
-        self.shown = exchanged([q.dataset for q, _ in items], [q.image for q, _ in items])
+        self.questions, self.benchmark, self.processor, self.protocol = list(questions), benchmark, processor, protocol
+        self.shown = shown
+        self.picture_of: Sequence[int] = range(len(self.questions))
+        if shown == "shuffled":
+            self.picture_of = exchange_pictures([q.part for q in questions], [q.image or q.id for q in questions])
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.questions)
 
     def __getitem__(self, index: int) -> Asked:
-        question, _ = self.items[index]
-        source, benchmark = self.items[self.shown[index] if self.look == "shuffled" else index]
-        picture = seen_as(benchmark.picture(source), self.look)
-        record = question.asked(self.protocol.query(question), *picture.size)
+        question = self.questions[index]
+        picture = self.benchmark.picture(self.questions[self.picture_of[index]])
+        picture = substitute_picture(picture, self.shown)
+        record = question.to_record(self.protocol.query(question), *picture.size)
         return Asked(question, self.processor.prompt(picture, record), self.protocol.candidates(question))
 
 
 class BenchmarkDataModule(L.LightningDataModule):
-    """Test questions of the chosen benchmarks, one after another.
+    """Test questions of the chosen benchmarks, one benchmark after another.
 
     Args:
         benchmarks: by name of the config.
@@ -76,46 +80,60 @@ class BenchmarkDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.benchmarks, self.processor, self.protocol = dict(benchmarks), processor, protocol
-        self.batch_size, self.num_workers = batch_size, num_workers
-        owners: dict[str, str] = {}
+        self.batch_size, self.at_most, self.num_workers = batch_size, at_most, num_workers
+        self.questions_of: dict[str, list[Question]] = {}
+        self.owner_of: dict[str, str] = {}  # data set -> name of its benchmark
         for name, benchmark in self.benchmarks.items():
-            for dataset in benchmark.splits:
-                if dataset in owners:
-                    raise InputError(f"data/benchmark: {owners[dataset]} and {name} both give {dataset}: choose one")
-                owners[dataset] = name
-        self.items: list[tuple[Question, Benchmark]] = []
-        for benchmark in self.benchmarks.values():
-            self.items += [(question, benchmark) for question in _spread(benchmark.questions(), at_most)]
+            self.questions_of[name] = spread_questions(benchmark.questions(), at_most)
+            for dataset in {question.dataset: None for question in self.questions_of[name]}:
+                if dataset in self.owner_of:
+                    raise InputError(
+                        f"data/benchmark: {self.owner_of[dataset]} and {name} both give {dataset}: choose one"
+                    )
+                self.owner_of[dataset] = name
 
     @property
     def questions(self) -> list[Question]:
-        return [question for question, _ in self.items]
+        return [question for questions in self.questions_of.values() for question in questions]
 
-    def train(self, dataset: str) -> list[Question]:
-        """The data set's own training questions, as far as they are at hand."""
-        return [q for q in self.owner(dataset).train() if q.dataset == dataset]
+    @property
+    def scorers(self) -> dict[str, Scorer]:
+        """Data set -> its rules."""
+        return {dataset: scorer for b in self.benchmarks.values() for dataset, scorer in b.scorers.items()}
 
+    @property
     def splits(self) -> dict[str, Split]:
         """Data set -> the split file that its questions come from, with its hash."""
-        return {dataset: split for benchmark in self.benchmarks.values() for dataset, split in benchmark.splits.items()}
+        return {dataset: split for b in self.benchmarks.values() for dataset, split in b.splits.items()}
 
     def owner(self, dataset: str) -> Benchmark:
         """The benchmark that gives a data set."""
-        return next(b for b in self.benchmarks.values() if dataset in b.splits)
+        return self.benchmarks[self.owner_of[dataset]]
 
-    def predict_dataloader(self) -> DataLoader:
-        return self.loader()
+    def train(self, dataset: str) -> list[Question]:
+        """The data set's own training questions, as far as they are at hand."""
+        return [question for question in self.owner(dataset).train() if question.dataset == dataset]
 
-    def test_dataloader(self) -> DataLoader:
-        return self.loader()
+    def predict_dataloader(self) -> list[DataLoader]:
+        return self.test_dataloader()
 
-    def loader(self, look: str = "own") -> DataLoader:
-        """Batches of `Asked`, every question once, in order; see `Questions` for `look`."""
-        questions = Questions(self.items, self.processor, self.protocol, look)
-        return DataLoader(questions, self.batch_size, collate_fn=list, num_workers=self.num_workers)
+    def test_dataloader(self) -> list[DataLoader]:
+        """One loader a benchmark."""
+        return [self.loader(name) for name in self.benchmarks]
+
+    def loader(self, name: str, shown: Shown = "own", questions: Sequence[Question] | None = None) -> DataLoader:
+        """Batches of `Asked` from one benchmark, every question once, in order.
+
+        Args:
+            shown: the picture that goes with a question.
+            questions: others of the benchmark than those of the test.
+        """
+        asked = self.questions_of[name] if questions is None else questions
+        dataset = Questions(asked, self.benchmarks[name], self.processor, self.protocol, shown)
+        return DataLoader(dataset, self.batch_size, collate_fn=list, num_workers=self.num_workers)
 
 
-def _spread(questions: Sequence[Question], at_most: int | None) -> list[Question]:
+def spread_questions(questions: Sequence[Question], at_most: int | None) -> list[Question]:
     """At most so many questions of each data set, evenly spread over its answer types, in their order."""
     if at_most is None:
         return list(questions)
@@ -124,7 +142,7 @@ def _spread(questions: Sequence[Question], at_most: int | None) -> list[Question
         parts[question.dataset].append(question)
     kept = []
     for part in parts.values():
-        by_type = sorted(range(len(part)), key=lambda n: part[n].answer_type)
+        by_type = sorted(range(len(part)), key=lambda k: part[k].answer_type)
         count = min(len(part), at_most)
-        kept += [part[n] for n in sorted(by_type[k * len(part) // count] for k in range(count))]
+        kept += [part[k] for k in sorted(by_type[i * len(part) // count] for i in range(count))]
     return kept

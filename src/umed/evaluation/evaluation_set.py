@@ -1,20 +1,26 @@
-"""`Exam`: what every stage of a run is asked, and what of it leaks into training; each is read once."""
+"""The evaluation set of a run: MAU and the chosen benchmarks, read once and asked of every stage."""
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
-from umed.errors import InputError
+from umed.errors import InputError, check_choice, check_number, check_positive
+from umed.evaluation.benchmarks.base import Benchmark
+from umed.evaluation.benchmarks.mau import MauBenchmark
 from umed.evaluation.datamodule import BenchmarkDataModule
-from umed.evaluation.leaks import leaked_items
-from umed.records import Record, RecordSet, read_records
+from umed.evaluation.leaks import find_leaks
+from umed.evaluation.scoring import build_benchmarks
+from umed.records import Record, RecordSet, read_record_set, read_records
+
+ROWS = ("majority", "question_prior", "black", "shuffled")
 
 
-class Exam:
-    """MAU's records and the benchmarks of `cfg`.
+class EvaluationSet:
+    """Every question that a stage of a run is asked.
 
     Args:
         data: MAU's records; None leaves MAU out.
@@ -25,48 +31,91 @@ class Exam:
     """
 
     def __init__(self, cfg: DictConfig, data: RecordSet | None, trained_on: RecordSet | None = None) -> None:
-        self.cfg, self.data, self.run = cfg, data, Path(cfg.paths.run_dir)
-        self.module = _benchmarks(cfg)
-        self.trained_on = trained_on
+        self.cfg, self.records, self.run, self.trained_on = cfg, data, Path(cfg.paths.run_dir), trained_on
+        self.at_most: int | None = cfg.limits.eval_samples or cfg.data.evaluate.at_most
+        benchmarks: dict[str, Benchmark] = {}
+        if data is not None:
+            benchmarks["mau"] = MauBenchmark(data, cfg.data.evaluate.split, self._read_controls(data))
+        benchmarks |= build_benchmarks(cfg)
+        self.data = BenchmarkDataModule(
+            benchmarks,
+            instantiate(cfg.model.processor),
+            instantiate(cfg.data.protocol),
+            batch_size=cfg.data.evaluate.batch_size,
+            at_most=self.at_most,
+            num_workers=cfg.data.num_workers,
+        )
 
     @cached_property
     def leaked(self) -> Mapping[str, set[str]]:
-        """Ids of the items whose picture lies in training, see `leaked_items`; empty if that is not asked for."""
+        """Ids of the items whose picture lies in training, see `find_leaks`; empty if that is not asked for.
+
+        Raises:
+            InputError: a test picture cannot be opened; ask for this before anything long begins.
+        """
         if not self.cfg.data.evaluate.leaks:
             return {}
-        return leaked_items(self.cfg, self.data, self.module, self.run, self.trained_on)
+        tuned_on = self.trained_on or _find_tuning_records(self.cfg.init_from) or self.records
+        return find_leaks(self.data, tuned_on, self.run, self.cfg.data.prepare.workers or os.cpu_count() or 1)
 
-    def check(self) -> None:
-        """Refuse a test picture that cannot be opened, before anything long begins."""
-        _ = self.leaked
-
-    @cached_property
-    def controls(self) -> list[Record]:
+    def _read_controls(self, data: RecordSet) -> list[Record]:
         """Pictures known to be normal, of the file beside the records; none where there is no such file.
 
         Raises:
             InputError: the folder of their pictures is not known.
         """
-        near = [self.run, *([Path(self.cfg.records).parent] if self.cfg.records else [])]
-        path = next((p / "controls.jsonl" for p in near if (p / "controls.jsonl").is_file()), None)
+        folders = [self.run, *([Path(self.cfg.records).parent] if self.cfg.records else [])]
+        path = next((f / "controls.jsonl" for f in folders if (f / "controls.jsonl").is_file()), None)
         controls = read_records(path, controls=True) if path else []
-        known = self.data.roots if self.data else {}
-        if lost := sorted({c.source for c in controls} - known.keys()):
+        if lost := sorted({c.source for c in controls} - data.roots.keys()):
             raise InputError(
                 f"{path}: no folder is known for {', '.join(lost)}: keep sources.json beside it or remove it"
             )
         return controls
 
 
-def _benchmarks(cfg: DictConfig) -> BenchmarkDataModule | None:
-    chosen_ones = cfg.data.get("benchmark") or {}
-    if not chosen_ones:
+def check_evaluation(cfg: DictConfig) -> None:
+    """Refuse evaluation settings that cannot be, before anything long begins.
+
+    Raises:
+        InputError: a row that is none, a number or a switch that is none, or nothing at all is asked.
+    """
+    options = cfg.data.evaluate
+    if not isinstance(options.sanity, ListConfig):
+        raise InputError(f"data.evaluate.sanity={options.sanity}: a list is needed, [] for none")
+    for row in options.sanity:
+        check_choice("data.evaluate.sanity", row, *ROWS)
+    for name in ("mau", "leaks"):
+        if not isinstance(options[name], bool):
+            raise InputError(f"data.evaluate.{name}={options[name]}: choose true or false")
+    check_positive("data.evaluate.at_most", options.at_most)
+    check_positive("data.evaluate.batch_size", options.batch_size)
+    for option, count in (("evaluate.alone", options.alone), ("num_workers", cfg.data.num_workers)):
+        check_number(f"data.{option}", count, at_least=0)
+        if count != int(count):
+            raise InputError(f"data.{option}={count}: a whole number is needed")
+    if not options.mau and not cfg.data.get("benchmark"):
+        raise InputError(
+            "nothing to evaluate: set data.evaluate.mau=true or choose benchmarks, 'data/benchmark=[slake]'"
+        )
+    if options.alone and not options.mau:
+        raise InputError(f"data.evaluate.alone={options.alone}: its queries are MAU's; set data.evaluate.mau=true")
+
+
+def _find_tuning_records(init_from: str | None) -> RecordSet | None:
+    """The records that a run was trained on, of the folder that its adapter lies in."""
+    if init_from is None:
         return None
-    return BenchmarkDataModule(
-        {str(name): instantiate(benchmark) for name, benchmark in chosen_ones.items()},
-        instantiate(cfg.model.processor),
-        instantiate(cfg.data.protocol),
-        batch_size=cfg.data.evaluate.batch_size,
-        at_most=cfg.limits.eval_samples or cfg.data.evaluate.at_most,
-        num_workers=cfg.data.num_workers,
-    )
+    folders = [Path(init_from), *list(Path(init_from).resolve().parents)[:2]]
+    run = next((f for f in folders if all((f / name).is_file() for name in ("records.jsonl", "sources.json"))), None)
+    reason = "its run folder has them"
+    if run is not None:
+        try:
+            data = read_record_set(run)
+            if not {record.source for record in data.records} - data.roots.keys():
+                return data
+            reason = f"{run / 'sources.json'} lacks a source"
+        except InputError as error:
+            reason = str(error)
+    print(f"leaks: the records that {init_from} was trained on are not known ({reason}) and were not compared")
+    return None

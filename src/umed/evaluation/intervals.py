@@ -45,7 +45,7 @@ def difference(after: Verdicts, before: Verdicts) -> dict[str, dict[str, float]]
     return {source: {r: v - before[source][r] for r, v in records.items()} for source, records in after.items()}
 
 
-def grouped_intervals(
+def bootstrap_intervals(
     values_NR: np.ndarray, groups: Sequence[str], draws: int = 2000, level: float = 0.95, seed: int = 0
 ) -> np.ndarray:
     """Percentile intervals of R means at once: whole groups (pictures) are drawn anew, the same for every column.
@@ -57,10 +57,10 @@ def grouped_intervals(
     Returns:
         (R, 2) low and high; NaN for a column with fewer than two groups.
     """
-    return spans(grouped_means(values_NR, groups, draws, seed), level)
+    return quantile_intervals(bootstrap_means(values_NR, groups, draws, seed), level)
 
 
-def grouped_means(values_NR: np.ndarray, groups: Sequence[str], draws: int, seed: int = 0) -> np.ndarray:
+def bootstrap_means(values_NR: np.ndarray, groups: Sequence[str], draws: int, seed: int = 0) -> np.ndarray:
     """(draws, R): the means of each draw of groups; NaN for a column with fewer than two groups."""
     _, group_N = np.unique(np.asarray(groups, object).astype(str), return_inverse=True)
     count = int(group_N.max(initial=-1)) + 1
@@ -78,7 +78,7 @@ def grouped_means(values_NR: np.ndarray, groups: Sequence[str], draws: int, seed
     return means
 
 
-def spans(means_DR: np.ndarray, level: float = 0.95) -> np.ndarray:
+def quantile_intervals(means_DR: np.ndarray, level: float = 0.95) -> np.ndarray:
     """(R, 2): low and high quantiles of each column; NaN where all of it is NaN."""
     found = np.full((means_DR.shape[1], 2), np.nan)
     tail = (1 - level) / 2

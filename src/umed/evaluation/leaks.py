@@ -1,112 +1,204 @@
-"""Which test pictures occur in training, for the data that a run evaluates: `leaks.json` and `leaks.jsonl`."""
+"""Which test pictures occur in training, by a hash of their pixels: `leaks.json` and `leaks.jsonl`.
 
+A picture that was scaled or compressed anew has other pixels and is not found, nor is another picture of one lesion.
+"""
+
+import hashlib
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig
+from PIL import Image
+from tqdm import tqdm
 
-from umed.analysis import open_run
 from umed.errors import InputError
 from umed.evaluation.datamodule import BenchmarkDataModule
-from umed.evaluation.pixel_leaks import Shown, leaked, leaks
-from umed.evaluation.question import Question
 from umed.pictures import picture_of
-from umed.records import Record, RecordSet, write_jsonl, write_whole
+from umed.records import RecordSet, read_jsonl, write_jsonl, write_whole
 
-OWN, MAU = "own_train", "mau_train"
-RECORDS = ("records.jsonl", "sources.json")
+OWN_TRAIN, TUNED_ON = "own_train", "mau_train"  # the data set's own training part; the records of tuning
 
 
-def leaked_items(
-    cfg: DictConfig,
-    data: RecordSet | None,
-    module: BenchmarkDataModule | None,
-    run: Path,
-    trained_on: RecordSet | None = None,
-) -> dict[str, set[str]]:
-    """Ids of the test items whose picture lies in the data set's own training part, or in MAU's.
+@dataclass(frozen=True, slots=True)
+class ItemPicture:
+    """The picture of an item; items of one picture have the same `image` within a `part`."""
 
-    Hashes the pictures, prints what it found and writes it.
+    item: str
+    image: str
+    part: str
+    open: Callable[[], Image.Image]
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A test item whose picture lies in the training part `where`, with the training item `found`."""
+
+    dataset: str
+    id: str
+    image: str
+    where: str
+    found: str
+
+
+@dataclass
+class Overlap:
+    """How much of a test part lies in one training part; of that part, pictures that could not be opened."""
+
+    pictures: int
+    items: int
+    unread: int
+    first_unread: str = ""
+
+
+@dataclass
+class TestPart:
+    """A test part, and its overlap with each training part."""
+
+    pictures: int
+    items: int
+    overlaps: dict[str, Overlap] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, object]:
+        overlaps = {w: {k: v for k, v in asdict(o).items() if v != ""} for w, o in self.overlaps.items()}
+        return {"pictures": self.pictures, "items": self.items, **overlaps}
+
+
+def find_leaks(data: BenchmarkDataModule, tuned_on: RecordSet | None, run: Path, workers: int) -> dict[str, set[str]]:
+    """Compare the test pictures of every data set with its own training part and with the records of tuning.
+
+    Prints what was found and writes it into the run folder.
 
     Args:
-        data: MAU's records; None leaves its test part out.
-        trained_on: what the model is trained on; else the records of the run `init_from`, else `data`.
+        tuned_on: records that the model is, or was, tuned on; its train split counts.
+        workers: threads that open pictures.
+
+    Returns:
+        Data set -> ids of its test items whose picture lies in training.
 
     Raises:
-        InputError: a test picture that cannot be opened.
+        InputError: a test picture cannot be opened. Training pictures that cannot be are counted and left out.
     """
-    tests, trains = _parts(cfg, data, module, trained_on)
-    summary, lines = leaks(tests, trains, cfg.data.prepare.workers or os.cpu_count() or 1)
-    for dataset, of in summary.items():
-        for where in trains.get(dataset, ()):
-            _tell(dataset, of, where, run)
-    write_jsonl(run / "leaks.jsonl", lines)
-    write_whole(run / "leaks.json", json.dumps(summary, indent=1) + "\n")
-    return leaked(lines)
+    tuning = [] if tuned_on is None else _tuning_pictures(tuned_on)
+    tests: dict[str, list[ItemPicture]] = defaultdict(list)
+    for question in data.questions:
+        picture = partial(data.owner(question.dataset).picture, question)
+        tests[question.dataset].append(ItemPicture(question.id, question.image or question.id, question.part, picture))
+    trains: dict[str, dict[str, Sequence[ItemPicture]]] = {}
+    for dataset in tests:
+        own = [
+            ItemPicture(q.id, q.image or q.id, q.part, partial(data.owner(dataset).picture, q))
+            for q in data.train(dataset)
+        ]
+        trains[dataset] = {name: part for name, part in ((OWN_TRAIN, own), (TUNED_ON, tuning)) if part}
+    summary, leaks = compare_pictures(tests, trains, workers)
+    for dataset, test in summary.items():
+        for where, overlap in test.overlaps.items():
+            _report(dataset, test, where, overlap, run)
+    write_jsonl(run / "leaks.jsonl", (asdict(leak) for leak in leaks))
+    text = json.dumps({dataset: test.to_json() for dataset, test in summary.items()}, indent=1)
+    write_whole(run / "leaks.json", text + "\n")
+    return _ids_by_dataset((leak.dataset, leak.id) for leak in leaks)
 
 
-def _parts(
-    cfg: DictConfig, data: RecordSet | None, module: BenchmarkDataModule | None, trained_on: RecordSet | None
-) -> tuple[dict[str, Sequence[Shown]], dict[str, dict[str, Sequence[Shown]]]]:
-    """Test items of each data set, and the training parts that they may be in."""
-    tests: dict[str, Sequence[Shown]] = {}
-    trains: dict[str, dict[str, Sequence[Shown]]] = {}
-    seen = trained_on or _trained_on(cfg.init_from) or data
-    tuned_on = [_of_record(r, seen) for r in seen.records if r.split == "train"] if seen else []
-    if data is not None:
-        tests["mau"] = [_of_record(r, data) for r in data.records if r.split == cfg.data.evaluate.split]
-        trains["mau"] = {MAU: tuned_on}
-    if module is not None:
-        for question, _ in module.items:
-            tests.setdefault(question.dataset, [])
-        for dataset in [name for name in tests if name != "mau"]:
-            own = [q for q in module.questions if q.dataset == dataset]
-            tests[dataset] = [_of_question(q, module) for q in own]
-            trains[dataset] = {OWN: [_of_question(q, module) for q in module.train(dataset)]}
-            if tuned_on:
-                trains[dataset][MAU] = tuned_on
-    return tests, trains
+def read_leaks(run: Path) -> dict[str, set[str]]:
+    """What `find_leaks` has returned for a run; empty where it was not called."""
+    path = run / "leaks.jsonl"
+    return _ids_by_dataset((line["dataset"], line["id"]) for line in read_jsonl(path)) if path.is_file() else {}
 
 
-def _trained_on(init_from: str | None) -> RecordSet | None:
-    """The records that a run was trained on, of the folder that its adapter lies in."""
-    if init_from is None:
-        return None
-    near = [Path(init_from), *list(Path(init_from).resolve().parents)[:2]]
-    run = next((folder for folder in near if all((folder / name).is_file() for name in RECORDS)), None)
-    try:
-        found = open_run(run) if run else None
-        if found and not {record.source for record in found.records} - found.roots.keys():
-            return RecordSet(found.records, found.roots)
-        why = f"{run / 'sources.json'} lacks a source" if run else "its run folder has them"
-    except (InputError, ValueError, AttributeError) as error:
-        why = f"{run}: {error}"
-    print(f"leaks: the records that {init_from} was trained on are not known ({why}) and were not compared")
-    return None
+def compare_pictures(
+    tests: Mapping[str, Sequence[ItemPicture]],
+    trains: Mapping[str, Mapping[str, Sequence[ItemPicture]]],
+    workers: int = 4,
+) -> tuple[dict[str, TestPart], list[Leak]]:
+    """Test pictures of each data set that lie in a training part too; each part is hashed once.
+
+    Args:
+        tests: data set -> its test items.
+        trains: data set -> name of a training part -> its items.
+
+    Raises:
+        InputError: a test picture cannot be opened.
+    """
+    hashed: dict[int, tuple[dict[bytes, str], list[str]]] = {}
+    summary: dict[str, TestPart] = {}
+    leaks: list[Leak] = []
+    for dataset, test in tests.items():
+        digests, failures = hash_pictures(test, f"{dataset}, test", workers)
+        if failures:
+            raise failures[0]
+        summary[dataset] = TestPart(len(set(digests.values())), len(test))
+        for where, train in trains.get(dataset, {}).items():
+            if id(train) not in hashed:
+                item_of = {(p.part, p.image): p.item for p in reversed(train)}
+                of_train, lost = hash_pictures(train, f"{where} of {dataset}", workers)
+                first_of = {digest: item_of[key] for key, digest in reversed(of_train.items())}
+                hashed[id(train)] = first_of, [str(error) for error in lost]
+            there, unread = hashed[id(train)]
+            found = [
+                Leak(dataset, picture.item, picture.image, where, there[digest])
+                for picture in test
+                if (digest := digests[picture.part, picture.image]) in there
+            ]
+            pictures = {digest for digest in digests.values() if digest in there}
+            summary[dataset].overlaps[where] = Overlap(len(pictures), len(found), len(unread), (unread or [""])[0])
+            leaks += found
+    return summary, leaks
 
 
-def _tell(dataset: str, of: Mapping[str, Any], where: str, run: Path) -> None:
-    count = of[where]
-    if count["items"]:
+def hash_pixels(picture: Image.Image) -> bytes:
+    """A digest of the size and the RGB pixels."""
+    rgb = picture.convert("RGB")
+    return hashlib.blake2b(f"{rgb.size}".encode() + rgb.tobytes(), digest_size=16).digest()
+
+
+def hash_pictures(
+    pictures: Iterable[ItemPicture], title: str, workers: int
+) -> tuple[dict[tuple[str, str], bytes], list[InputError]]:
+    """(part, image) -> digest, and why others cannot be opened; each picture is opened once."""
+    first = {(p.part, p.image): p for p in reversed(list(pictures))}
+
+    def hash_one(picture: ItemPicture) -> bytes | InputError:
+        try:
+            return hash_pixels(picture.open())
+        except InputError as error:
+            return error
+
+    with ThreadPoolExecutor(workers) as pool:
+        results = pool.map(hash_one, first.values())
+        bar = tqdm(results, desc=f"hashing {title}", total=len(first), unit="picture", leave=False, disable=None)
+        hashed = dict(zip(first, bar, strict=True))
+    digests = {key: value for key, value in hashed.items() if isinstance(value, bytes)}
+    return digests, [value for value in hashed.values() if isinstance(value, InputError)]
+
+
+def _tuning_pictures(data: RecordSet) -> list[ItemPicture]:
+    return [
+        ItemPicture(r.id, r.image, r.source, partial(picture_of, r, data.roots))
+        for r in data.records
+        if r.split == "train"
+    ]
+
+
+def _ids_by_dataset(items: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    ids: dict[str, set[str]] = defaultdict(set)
+    for dataset, item in items:
+        ids[dataset].add(item)
+    return dict(ids)
+
+
+def _report(dataset: str, test: TestPart, where: str, overlap: Overlap, run: Path) -> None:
+    if overlap.items:
         print(
-            f"leak: {count['pictures']} of {of['pictures']} test pictures of {dataset} ({count['items']} of "
-            f"{of['items']} items) are in {where}: see {run / 'leaks.jsonl'}"
+            f"leak: {overlap.pictures} of {test.pictures} test pictures of {dataset} ({overlap.items} of {test.items} "
+            f"items) are in {where}: see {run / 'leaks.jsonl'}"
         )
-    if count["unread"]:
+    if overlap.unread:
         print(
-            f"leaks: {count['unread']} training pictures of {where} of {dataset} cannot be opened and were not "
-            f"compared, the first: {count['first_unread']}"
+            f"leaks: {overlap.unread} training pictures of {where} of {dataset} cannot be opened and were not "
+            f"compared, the first: {overlap.first_unread}"
         )
-
-
-def _of_record(record: Record, data: RecordSet) -> Shown:
-    return Shown(record.id, record.image, str(data.roots[record.source]), partial(picture_of, record, data.roots))
-
-
-def _of_question(question: Question, module: BenchmarkDataModule) -> Shown:
-    owner = module.owner(question.dataset)
-    return Shown(question.id, question.image, question.dataset, partial(owner.picture, question))

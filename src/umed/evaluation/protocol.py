@@ -54,7 +54,8 @@ class Protocol:
         if question.answer_type == "choice":
             fields |= dict(zip(LETTERS, choices, strict=True))
             fields |= dict(zip(LETTERS.lower(), without_prefix(choices), strict=True))
-        return self.queries[question.answer_type].format_map(fields)
+        # of other types, such as MAU's diagnoses, the question is the whole query
+        return self.queries.get(question.answer_type, "{question}").format_map(fields)
 
     def candidates(self, question: Question) -> dict[str, str]:
         """Label -> the answer text whose likelihood stands for it; empty where nothing is to choose from."""

@@ -1,78 +1,105 @@
-"""`Question`: one item of a benchmark; with a model's output it is a line of `predictions/<stage>/<dataset>.jsonl`."""
+"""`Question`: one item of a data set with its gold answer. `BoxQuestion`: one whose answer has a region."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
+
+from umed.boxes import Box, BoxError
 from umed.records import SYNTHETIC, Record
 
-DATASETS = ("mau", "vqa_rad", "slake", "pmc_vqa", "medmnist_derma", "medmnist_breast", "medmnist_pneumonia")
-ANSWER_TYPES = ("open", "closed", "choice", "blank", "label", "diagnosis")
+CONTROLS = "_controls"  # ends the data set's name of its normal pictures
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One item of a benchmark.
-
-    Args:
-        id: unique in its data set.
-        dataset: one of `DATASETS`, after `phantom_` where it is a synthetic stand-in.
-        split_file: the file it stands in, as released.
-        question: as in the file.
-        answer: the gold answer as text, as in the file: the letter of a `choice` item, the text of a `blank` one.
-        answer_type: one of `ANSWER_TYPES`.
-        image: the picture, relative to the benchmark's root; items of one picture share it.
-        choices: the four strings of `choice` and `blank` items as in the file, the label names of `label` items.
-        extra: what else the file says of it: `language`, `content_type`, `caption` ...
-    """
-
-    id: str
-    dataset: str
-    split_file: str
-    question: str
-    answer: str
-    answer_type: str
-    image: str
-    choices: tuple[str, ...] | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    def line(self, output: str, scores: Mapping[str, float] | None = None) -> dict[str, Any]:
-        """The prediction line of an answer; `scores` maps labels to probabilities.
-
-        Beyond the common fields `closed_by`, where open and closed have two meanings.
-        """
-        meaning = {"closed_by": self.extra["closed_by"]} if "closed_by" in self.extra else {}
-        return {
-            "id": self.id,
-            "dataset": self.dataset,
-            "split_file": self.split_file,
-            "question": self.question,
-            "answer": self.answer,
-            "answer_type": self.answer_type,
-            "choices": None if self.choices is None else list(self.choices),
-            "output": output,
-            "boxes": None,
-            "scores": None if scores is None else dict(scores),
-            "image": self.image,
-            **meaning,
-        }
-
-    def asked(self, query: str, width: int, height: int) -> Record:
-        """The question as a record without boxes, for a model's processor."""
-        return Record(self.id, self.dataset, self.image, width, height, (), "", "", self.image, query=query)
+def _check_name(text: str) -> str:
+    if not text.strip():
+        raise ValueError("blank")
+    return text
 
 
-def split_of(line: Mapping[str, Any]) -> str:
-    """What a prediction line says of its split: the file and, where it has one, its meaning of "closed"."""
-    told = line["split_file"] or "not told"
-    return f"{told}, closed by {line['closed_by']}" if line.get("closed_by") else told
+Name = Annotated[StrictStr, AfterValidator(_check_name)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Corners = tuple[Number, Number, Number, Number]  # x0, y0, x1, y1 in pixels of the stored picture
+Side = Annotated[int, Field(strict=True, gt=0, lt=2**31)]
+Choices = Annotated[tuple[StrictStr, ...] | None, AfterValidator(lambda choices: choices or None)]
 
 
-def is_synthetic(line: Mapping[str, Any]) -> bool:
-    """Whether a program drew the picture of a prediction line."""
-    return line["dataset"].startswith(SYNTHETIC) or str(line.get("source", "")).startswith(SYNTHETIC)
+class Question(BaseModel):
+    """One item of a data set. The descriptions of its fields are what error messages ask for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: Name = Field(description="a text, the one that the item has in its data set,")
+    dataset: StrictStr = Field(description="the name of a data set")
+    split_file: StrictStr | None = Field(default=None, description="the name of the split's file")
+    question: StrictStr = Field(default="", description="a text")
+    answer: StrictStr | StrictInt | Number | None = Field(description="the gold answer, a text, a number or null,")
+    answer_type: StrictStr = Field(description="the name of a type")
+    choices: Choices = Field(default=None, description="a list of texts or null")
+    image: StrictStr | None = Field(default=None, description="the picture's name")
+    closed_by: StrictStr | None = Field(default=None, description="what makes a question closed")
+    # what else the data set says of the item; stays in memory
+    extra: Mapping[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
+
+    @property
+    def part(self) -> str:
+        """What the item belongs to: pictures are exchanged and counted within a part."""
+        return self.dataset
+
+    @property
+    def gold(self) -> str:
+        """The gold answer as text."""
+        return str(self.answer)
+
+    @property
+    def split(self) -> str:
+        """The split file and, where it is ambiguous, the meaning of "closed"."""
+        file = self.split_file or "not told"
+        return f"{file}, closed by {self.closed_by}" if self.closed_by else file
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether a program drew the picture."""
+        return self.dataset.startswith(SYNTHETIC)
+
+    def to_record(self, query: str, width: int, height: int) -> Record:
+        """A record without boxes, from which a model's processor makes the prompt."""
+        return Record(self.id, self.part, self.image or "", width, height, (), "", "", self.image or "", query=query)
 
 
-def kind(dataset: str) -> str:
-    """The data set whose rules apply: a stand-in has those of the data set that it stands for."""
+class BoxQuestion(Question):
+    """An item of a data set with boxes, such as MAU: a diagnosis of one category with all its regions."""
+
+    source: Name = Field(description="the name of the source")
+    category: Name = Field(description="the name of the abnormality")
+    gold_boxes: tuple[Corners, ...] = Field(description="a list of boxes of four numbers, at least one,")
+    width: Side = Field(description="the picture's width in pixels")
+    height: Side = Field(description="the picture's height in pixels")
+    categories: tuple[StrictStr, ...] = Field(default=(), description="a list of names")  # those of the source
+
+    @property
+    def part(self) -> str:
+        return self.source
+
+    @property
+    def is_synthetic(self) -> bool:
+        return self.source.startswith(SYNTHETIC) or super().is_synthetic
+
+    @property
+    def true_boxes(self) -> list[Box]:
+        return self.to_boxes(self.gold_boxes)
+
+    def to_boxes(self, corners: tuple[Corners, ...]) -> list[Box]:
+        """Pixel corners in this picture as boxes; those too thin to have an area are left out."""
+        boxes = []
+        for four in corners:
+            try:
+                boxes.append(Box.from_xyxy(four, self.width, self.height))
+            except BoxError:
+                continue
+        return boxes
+
+
+def without_stand_in(dataset: str) -> str:
+    """The data set whose rules apply: a synthetic stand-in follows the rules of the one that it stands in for."""
     return dataset.removeprefix(SYNTHETIC)

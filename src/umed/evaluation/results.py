@@ -1,121 +1,133 @@
-"""A data set's result: the rules' values with their intervals, and the sanity rows beside them."""
+"""Scores of predictions: every rule with its interval, by slice too, and the baselines beside each value."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from umed.evaluation import verdicts as rules
-from umed.evaluation.intervals import grouped_intervals, grouped_means, spans
-from umed.evaluation.question import kind
-from umed.evaluation.rules.labels import LABELS
-from umed.evaluation.rules.mentions import NO_ALIASES
+from umed.evaluation.intervals import bootstrap_intervals, bootstrap_means, quantile_intervals
+from umed.evaluation.prediction import Prediction
+from umed.evaluation.question import BoxQuestion, without_stand_in
+from umed.evaluation.score import AVERAGE, Score
+from umed.evaluation.scorer import DEFAULTS, Options, Scorer, Verdict, group_by_dataset, judge_all, mean_scores
 
-Line = dict[str, Any]
-Verdict = Mapping[str, bool | float | None]
-BOXES = tuple(f"mau/{rule}" for rule in ("iou", "acc@0.5", "unparsed"))
-ROWS = ("majority", "chance", "question_prior", "black", "shuffled", "disjoint")
-BESIDE = ("n", "low", "high", "disjoint_n", *ROWS)  # what stands below a rule besides MAU's sources
+WITHOUT_BOXES = ("majority", "question_prior")  # baselines that say no box
 
 
-def results(
-    lines: Sequence[Line],
-    found: Sequence[Verdict],
-    rows: Mapping[str, Sequence[Line]] | None = None,
+def score_predictions(
+    predictions: Sequence[Prediction],
+    verdicts: Sequence[Verdict],
+    scorers: Mapping[str, Scorer],
+    baselines: Mapping[str, Sequence[Prediction]] | None = None,
     leaked: Mapping[str, Collection[str]] | None = None,
     *,
-    compat: Sequence[str] = (),
-    synonyms: Mapping[str, Sequence[str]] = NO_ALIASES,
-    named: bool = False,
+    options: Options = DEFAULTS,
     draws: int = 2000,
-) -> dict[str, float]:
-    """Everything that stands in `metrics.json`, without a stage.
+) -> list[Score]:
+    """Score predictions of any data sets.
 
     Args:
-        lines: of any data sets.
-        found: their verdicts.
-        rows: sanity row -> its lines, answers to the same items.
-        leaked: data set -> ids of items whose picture lies in training.
-        compat, synonyms, named: see `rules.verdicts`.
-        draws: of the bootstrap; 0 = no intervals.
-
-    Returns:
-        `<dataset>/<rule>`, `/n`, `/low` and `/high` (95 %, pictures drawn anew), `/<row>` for each sanity row,
-        `/chance` and, where some items leak, `/disjoint` and `/disjoint_n`: the value without them. Of MAU the interval
-        and the rows also below `mau/<rule>/<source>` and `mau/<rule>/avg`.
+        verdicts: those of the predictions, see `judge_all`.
+        baselines: row -> answers of a baseline to the same items.
+        leaked: data set -> ids of items whose picture lies in training; `disjoint` is the value without them.
+        draws: of the bootstrap over pictures; 0 = no intervals.
     """
-    metrics = rules.metrics(lines, found)
-    metrics |= {name: value for name, value in _chance(lines).items() if name.removesuffix("/chance") in metrics}
-    for dataset, numbers in _parts(lines).items() if draws else ():
-        own, verdicts = [lines[n] for n in numbers], [found[n] for n in numbers]
-        names = [rule for rule in verdicts[0] if any(v[rule] is not None for v in verdicts)]
-        values_NR = np.array([[v[rule] for rule in names] for v in verdicts], float).reshape(len(own), -1)
-        for rule, (low, high) in zip(names, grouped_intervals(values_NR, pictures(own), draws), strict=True):
-            if not np.isnan(low):
-                metrics |= {f"{dataset}/{rule}/low": float(low), f"{dataset}/{rule}/high": float(high)}
-        if kind(dataset) == "mau":
-            metrics |= _by_source(own, verdicts, draws)
-    for row, said in (rows or {}).items():
-        found_row = _row(said, rules.verdicts(said, compat, synonyms, named), row)
-        no_box = row in ("majority", "question_prior")
-        metrics |= {n: v for n, v in found_row.items() if not (no_box and n.startswith(BOXES))}
-    for dataset, ids in (leaked or {}).items():
-        kept = [n for n, line in enumerate(lines) if line["dataset"] == dataset and line["id"] not in ids]
+    scores: list[Score] = []
+    for dataset, places in group_by_dataset(predictions).items():
+        scorer = scorers[without_stand_in(dataset)]
+        of_dataset, judged = [predictions[k] for k in places], [verdicts[k] for k in places]
+        values = [
+            *_with_intervals(mean_scores(scorer, dataset, of_dataset, judged), of_dataset, judged, draws),
+            *score_slices(scorer, dataset, of_dataset, judged, draws),
+        ]
+        chance = scorer.chance({p.question.answer_type for p in of_dataset})
+        scores += values
+        scores += [
+            Score(dataset, s.rule, chance[s.rule], row="chance") for s in values if s.rule in chance and not s.slice
+        ]
+        ids = (leaked or {}).get(dataset, ())
+        kept = [k for k, prediction in enumerate(of_dataset) if prediction.question.id not in ids]
         if ids and kept:
-            metrics |= _row([lines[n] for n in kept], [found[n] for n in kept], "disjoint", counted=True)
-    return metrics
+            kept_predictions, kept_verdicts = [of_dataset[k] for k in kept], [judged[k] for k in kept]
+            scores += _score_row("disjoint", scorer, dataset, kept_predictions, kept_verdicts)
+    for row, answers in (baselines or {}).items():
+        verdicts_of_row = judge_all(answers, scorers, options)
+        for dataset, places in group_by_dataset(answers).items():
+            scorer = scorers[without_stand_in(dataset)]
+            of_dataset, judged = [answers[k] for k in places], [verdicts_of_row[k] for k in places]
+            skipped = scorer.box_rules if row in WITHOUT_BOXES else ()
+            row_scores = _score_row(row, scorer, dataset, of_dataset, judged)
+            scores += [replace(score, n=None) for score in row_scores if score.rule not in skipped]
+    return scores
 
 
-def pictures(lines: Sequence[Line]) -> list[str]:
-    """The group of each line for a bootstrap: its picture; the item itself where the line names none."""
-    return [f"{line.get('source', '')}/{line['image']}" if line["image"] else f"id {line['id']}" for line in lines]
+def score_slices(
+    scorer: Scorer, dataset: str, predictions: Sequence[Prediction], verdicts: Sequence[Verdict], draws: int = 0
+) -> list[Score]:
+    """The mean of each rule in each slice, and the plain mean of the slices as `avg`; empty without slices."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, prediction in enumerate(predictions):
+        if name := scorer.slice_of(prediction.question):
+            places[name].append(place)
+    if not places:
+        return []
+    rules = list(verdicts[0])
+    means_of: dict[str, np.ndarray] = {}
+    scores = []
+    for seed, (name, of_slice) in enumerate(sorted(places.items())):
+        for rule in rules:
+            values = [float(verdicts[k][rule] or 0.0) for k in of_slice]
+            scores.append(Score(dataset, rule, sum(values) / len(values), name, n=len(values)))
+        if draws:
+            table_NR = np.array([[verdicts[k][rule] for rule in rules] for k in of_slice], float)
+            pictures = name_pictures([predictions[k] for k in of_slice])
+            means_of[name] = bootstrap_means(table_NR, pictures, draws, seed)
+    for rule in rules:
+        means = [score.value for score in scores if score.rule == rule]
+        scores.append(Score(dataset, rule, sum(means) / len(means), AVERAGE, n=len(predictions)))
+    if not draws:
+        return scores
+    means_of[AVERAGE] = np.mean(list(means_of.values()), 0)
+    intervals = {
+        (name, rule): interval
+        for name, means_DR in means_of.items()
+        for rule, interval in zip(rules, quantile_intervals(means_DR), strict=True)
+    }
+    return [_bounded(score, *intervals[score.slice, score.rule]) for score in scores]
 
 
-def _parts(lines: Sequence[Line]) -> dict[str, list[int]]:
-    parts: dict[str, list[int]] = defaultdict(list)
-    for number, line in enumerate(lines):
-        parts[line["dataset"]].append(number)
-    return parts
+def name_pictures(predictions: Sequence[Prediction]) -> list[str]:
+    """The group of each prediction in a bootstrap: its picture; the item itself where no picture is named."""
+    names = []
+    for question in (prediction.question for prediction in predictions):
+        source = question.source if isinstance(question, BoxQuestion) else ""
+        names.append(f"{source}/{question.image}" if question.image else f"id {question.id}")
+    return names
 
 
-def _by_source(lines: Sequence[Line], found: Sequence[Verdict], draws: int) -> dict[str, float]:
-    """`mau/<rule>/<source>/low` and `/high`, and those of the plain mean of the sources under `mau/<rule>/avg`."""
-    names = list(found[0])
-    parts: dict[str, list[int]] = defaultdict(list)
-    for number, line in enumerate(lines):
-        parts[line["source"]].append(number)
-    means: dict[str, np.ndarray] = {}
-    for seed, (source, numbers) in enumerate(sorted(parts.items())):
-        values_NR = np.array([[found[n][rule] for rule in names] for n in numbers], float)
-        means[source] = grouped_means(values_NR, pictures([lines[n] for n in numbers]), draws, seed)
-    means["avg"] = np.mean(list(means.values()), 0)
-    result: dict[str, float] = {}
-    for name, means_DR in means.items():
-        for rule, (low, high) in zip(names, spans(means_DR), strict=True):
-            if not np.isnan(low):
-                result |= {f"mau/{rule}/{name}/low": float(low), f"mau/{rule}/{name}/high": float(high)}
-    return result
+def _with_intervals(
+    scores: Sequence[Score], predictions: Sequence[Prediction], verdicts: Sequence[Verdict], draws: int
+) -> list[Score]:
+    """The scores of rules that judge item by item get an interval."""
+    rules = [rule for rule in verdicts[0] if any(verdict[rule] is not None for verdict in verdicts)]
+    if not draws or not rules:
+        return list(scores)
+    table_NR = np.array([[verdict[rule] for rule in rules] for verdict in verdicts], float)
+    intervals = dict(zip(rules, bootstrap_intervals(table_NR, name_pictures(predictions), draws), strict=True))
+    return [
+        _bounded(score, *intervals[score.rule]) if score.rule in intervals and not (score.slice or score.row) else score
+        for score in scores
+    ]
 
 
-def _row(lines: Sequence[Line], found: Sequence[Verdict], row: str, counted: bool = False) -> dict[str, float]:
-    """`<dataset>/<rule>` as `<dataset>/<rule>/<row>`; of MAU also by source and on average."""
-    values = rules.metrics(lines, found)
-    plain = {n: v for n, v in values.items() if n.count("/") == 1 or (n.startswith("mau/") and not n.endswith("/n"))}
-    counts = {f"{n}/{row}_n": values[f"{n}/n"] for n in plain if counted and f"{n}/n" in values}
-    return {f"{name}/{row}": value for name, value in plain.items()} | counts
+def _bounded(score: Score, low: float, high: float) -> Score:
+    return score if np.isnan(low) else replace(score, low=float(low), high=float(high))
 
 
-def _chance(lines: Sequence[Line]) -> dict[str, float]:
-    """What guessing among the choices or labels gives."""
-    chance: dict[str, float] = {}
-    for dataset in _parts(lines):
-        if kind(dataset) == "pmc_vqa":
-            types = {line["answer_type"] for line in lines if line["dataset"] == dataset}
-            of = {"choice": ("choice_letter", "choice_likelihood", "choice_nearest"), "blank": ("blank_nearest",)}
-            chance |= {f"{dataset}/{rule}/chance": 0.25 for t in types for rule in of[t]}
-        elif kind(dataset) in LABELS:
-            share = 1 / len(LABELS[kind(dataset)])
-            chance |= {f"{dataset}/{rule}/chance": share for rule in ("acc", "acc_generated")}
-            chance[f"{dataset}/auc/chance"] = 0.5
-    return chance
+def _score_row(
+    row: str, scorer: Scorer, dataset: str, predictions: Sequence[Prediction], verdicts: Sequence[Verdict]
+) -> list[Score]:
+    """The same scores as a row beside the model's own."""
+    scores = mean_scores(scorer, dataset, predictions, verdicts) + score_slices(scorer, dataset, predictions, verdicts)
+    return [replace(score, row=row) for score in scores if not score.row]

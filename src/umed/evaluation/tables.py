@@ -1,4 +1,4 @@
-"""The paper-style table: stages as rows, sources as columns, accuracy and IoU."""
+"""Tables on the terminal: stages by source in the paper's style, and every rule with what it must beat."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,36 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from umed.evaluation.results import BESIDE, ROWS
-
-
-def print_table(metrics: Mapping[str, float], stages: Sequence[str], title: str) -> None:
-    """Print accuracy / IoU per source and on average, and the mean IoU of sampled answers; below the last stage what it
-    must beat.
-    """
-    prefix = f"{stages[0]}/mau/accuracy/"
-    below = [name.removeprefix(prefix) for name in metrics if name.startswith(prefix)]
-    sources = [name for name in below if "/" not in name and name not in ("avg", *BESIDE)]
-    synthetic = " (SYNTHETIC pictures)" if any(s.startswith("phantom") for s in sources) else ""
-    table = Table(title=escape(f"{title}{synthetic}: accuracy / IoU"), title_justify="left")
-    table.add_column("stage")
-    for source in sources:
-        table.add_column(escape(source.removeprefix("phantom_")), justify="right")
-    for column in ("average", "IoU sampled", "unparsed"):
-        table.add_column(column, justify="right")
-    rows = [(stage, stage, "") for stage in stages]
-    rows += [("  " + HEADS[row].replace("\n", " "), stages[-1], f"/{row}") for row in ("majority", "black", "shuffled")]
-    for name, stage, below_it in rows:
-
-        def of(rule: str, source: str, stage: str = stage, below_it: str = below_it) -> str:
-            value = metrics.get(f"{stage}/mau/{rule}/{source}{below_it}")
-            return "-" if value is None else f"{value:.2f}"
-
-        pairs = [f"{of('accuracy', s)} / {of('iou', s)}" for s in (*sources, "avg")]
-        if not below_it or of("accuracy", "avg") != "-":
-            table.add_row(escape(name), *pairs, of("iou_sampled", "avg"), of("unparsed", "avg"))
-    Console(width=max(80, 36 + 14 * (len(sources) + 3))).print(table)
-
+from umed.evaluation.score import AVERAGE, BASELINES, Score, index_scores
+from umed.records import SYNTHETIC
 
 HEADS = {
     "majority": "majority",
@@ -44,40 +16,64 @@ HEADS = {
     "shuffled": "another\npicture",
     "disjoint": "not in\ntraining",
 }
+BELOW = ("majority", "black", "shuffled")  # baselines below the last stage
 
 
-def print_results(metrics: Mapping[str, float], stages: Sequence[str], title: str) -> None:
-    """Print every rule of every data set: value, 95 % interval, n and, beside it, the sanity rows.
-
-    Args:
-        metrics: `<stage>/<dataset>/<rule>` and below it `/n`, `/low`, `/high` and the rows.
-        stages: "" = no stage in the names.
+def print_stages(stages: Mapping[str, Sequence[Score]], title: str) -> None:
+    """Print accuracy / IoU by source and on average, and the mean IoU of sampled answers; below the last stage what it
+    must beat.
     """
-    shown = [row for row in ROWS if any(name.endswith(f"/{row}") for name in metrics)]
-    synthetic = " (phantom_: SYNTHETIC pictures)" if any("phantom_" in name for name in metrics) else ""
-    table = Table(title=escape(f"{title}{synthetic}"), title_justify="left")
-    for column in ("stage",) if any(stages) else ():
+    indexes = {stage: index_scores(scores) for stage, scores in stages.items()}
+    sources = list(
+        dict.fromkeys(
+            s.slice
+            for s in next(iter(stages.values()))
+            if (s.dataset, s.rule, s.row) == ("mau", "accuracy", "") and s.slice not in ("", AVERAGE)
+        )
+    )
+    synthetic = " (SYNTHETIC pictures)" if any(s.startswith(SYNTHETIC) for s in sources) else ""
+    table = Table(title=escape(f"{title}{synthetic}: accuracy / IoU"), title_justify="left")
+    table.add_column("stage")
+    for source in sources:
+        table.add_column(escape(source.removeprefix(SYNTHETIC)), justify="right")
+    for column in ("average", "IoU sampled", "unparsed"):
+        table.add_column(column, justify="right")
+    last = list(stages)[-1]
+    rows = [(stage, stage, "") for stage in stages]
+    rows += [("  " + HEADS[row].replace("\n", " "), last, row) for row in BELOW]
+    for name, stage, row in rows:
+
+        def show(rule: str, source: str, stage: str = stage, row: str = row) -> str:
+            score = indexes[stage].get(("mau", rule, source, row))
+            return "-" if score is None else f"{score.value:.2f}"
+
+        cells = [f"{show('accuracy', s)} / {show('iou', s)}" for s in (*sources, AVERAGE)]
+        if not row or show("accuracy", AVERAGE) != "-":
+            table.add_row(escape(name), *cells, show("iou_sampled", AVERAGE), show("unparsed", AVERAGE))
+    Console(width=max(80, 36 + 14 * (len(sources) + 3))).print(table)
+
+
+def print_rules(scores: Sequence[Score], title: str, stage: str = "") -> None:
+    """Print every rule of every data set: value, 95 % interval, n and, beside it, the baselines."""
+    index = index_scores(scores)
+    baselines = [row for row in BASELINES if any(score.row == row for score in scores)]
+    is_synthetic = any(s.dataset.startswith(SYNTHETIC) or s.slice.startswith(SYNTHETIC) for s in scores)
+    drawn_mau = any(s.dataset == "mau" and s.slice.startswith(SYNTHETIC) for s in scores)
+    mark = " (phantom_: SYNTHETIC pictures)" if is_synthetic else ""
+    table = Table(title=escape(f"{title}{mark}"), title_justify="left")
+    for column in ("stage",) if stage else ():
         table.add_column(column)
     for column in ("data set", "rule"):
         table.add_column(column, no_wrap=True)
-    for column in ("value", "95 %", "n", *(HEADS.get(row, row) for row in shown)):
+    for column in ("value", "95 %", "n", *(HEADS.get(row, row) for row in baselines)):
         table.add_column(column, justify="right")
-    for stage in stages:
-        prefix = f"{stage}/" if stage else ""
-        rules = [
-            n.removeprefix(prefix).removesuffix("/n") for n in metrics if n.startswith(prefix) and n.endswith("/n")
-        ]
-        for rule in rules:
-
-            def of(part: str = "", name: str = prefix + rule) -> str:
-                value = metrics.get(f"{name}/{part}" if part else name)
-                return "-" if value is None else f"{value:.3f}"
-
-            low, high = of("low"), of("high")
-            interval = "-" if low == "-" else f"{low} - {high}"
-            dataset, _, own = rule.partition("/")
-            if dataset == "mau" and any(n.startswith(f"{prefix}mau/accuracy/phantom_") for n in metrics):
-                dataset = "mau (SYNTHETIC)"
-            cells = [dataset, own, of(), interval, f"{metrics[f'{prefix}{rule}/n']:.0f}", *map(of, shown)]
-            table.add_row(*([stage] if any(stages) else []), *cells)
-    Console(width=max(100, 84 + 11 * len(shown))).print(table)
+    for score in scores:
+        if score.slice or score.row or score.n is None:
+            continue
+        beside = [index.get((score.dataset, score.rule, "", row)) for row in baselines]
+        interval = "-" if score.low is None else f"{score.low:.3f} - {score.high:.3f}"
+        dataset = "mau (SYNTHETIC)" if score.dataset == "mau" and drawn_mau else score.dataset
+        values = ["-" if s is None else f"{s.value:.3f}" for s in beside]
+        cells = [dataset, score.rule, f"{score.value:.3f}", interval, str(score.n), *values]
+        table.add_row(*([stage] if stage else []), *cells)
+    Console(width=max(100, 84 + 11 * len(baselines))).print(table)

@@ -11,10 +11,14 @@ from torch import Tensor
 from transformers import SchedulerType, get_scheduler
 
 from umed.chat import Prompt
-from umed.errors import InputError, positive
-from umed.evaluation.lines import answer_lines
-from umed.evaluation.rules.mau import mau_metrics
+from umed.errors import InputError, check_positive
+from umed.evaluation.ask import records_to_predictions
+from umed.evaluation.benchmarks.mau import NAME, BoxScorer
+from umed.evaluation.prediction import Prediction
+from umed.evaluation.results import score_slices
 from umed.evaluation.rules.mentions import NO_ALIASES
+from umed.evaluation.score import flat_metrics
+from umed.evaluation.scorer import Options
 from umed.models.policy import Policy
 
 SCHEDULES = tuple(s.value for s in SchedulerType)
@@ -65,7 +69,7 @@ class Method(L.LightningModule):
             "max_skipped": max_skipped,
             "val_samples": val_samples,
         }.items():
-            positive(f"method.{name}", value)
+            check_positive(f"method.{name}", value)
         if max_skipped is None:
             raise InputError("method.max_skipped=null: give a number of steps")
         if schedule not in SCHEDULES:
@@ -172,13 +176,14 @@ class Method(L.LightningModule):
 
     def validation_step(self, batch: list[Prompt], batch_idx: int) -> None:
         answers = self.policy.sample(batch, 1, self.max_new_tokens, greedy=True)
-        self.answered += answer_lines(self.policy.processor, batch, answers)
+        self.answered += records_to_predictions(self.policy.processor, batch, answers)
 
     def on_validation_epoch_start(self) -> None:
-        self.answered: list[dict] = []
+        self.answered: list[Prediction] = []
 
     def on_validation_epoch_end(self) -> None:
-        found = mau_metrics(self.answered, synonyms=self.synonyms)
+        verdicts = BoxScorer().judge(self.answered, Options(synonyms=self.synonyms))
+        found = flat_metrics(score_slices(BoxScorer(), NAME, self.answered, verdicts))
         self.log_dict({f"val/{name}": value for name, value in found.items()}, batch_size=len(self.answered))
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]

@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from umed.errors import InputError, positive
+from umed.errors import InputError, check_positive
 from umed.evaluation.benchmarks.base import Benchmark, Split
 from umed.evaluation.benchmarks.medmnist import MedMnist
 from umed.evaluation.benchmarks.pmc_vqa import PmcVqa
@@ -19,6 +19,7 @@ from umed.evaluation.benchmarks.slake import Slake
 from umed.evaluation.benchmarks.vqa_rad import VqaRad
 from umed.evaluation.question import Question
 from umed.evaluation.rules.labels import LABELS
+from umed.evaluation.scorer import Scorer
 from umed.records import SYNTHETIC
 from umed.synthetic.benchmark_formats import PMC_V1, write_medmnist, write_pmc_vqa, write_slake, write_vqa_rad
 from umed.synthetic.pictures import PARTS, draw
@@ -38,7 +39,7 @@ CATEGORIES = (
 Scene = tuple[Image.Image, str, str]  # picture, modality, what is abnormal on it
 
 
-class PhantomBenchmarks:
+class PhantomBenchmarks(Benchmark):
     """Draws once into `<root>/<data set>`; what lies there already is read again.
 
     Args:
@@ -48,8 +49,10 @@ class PhantomBenchmarks:
         seed: of pictures and questions.
     """
 
+    scorers: Mapping[str, Scorer] = {**VqaRad.scorers, **Slake.scorers, **PmcVqa.scorers, **MedMnist.scorers}
+
     def __init__(self, root: str, num_items: int = 24, seed: int = 11) -> None:
-        positive("data.benchmark.phantom.num_items", num_items)
+        check_positive("data.benchmark.phantom.num_items", num_items)
         self.root, self.num_items, self.seed = Path(root), num_items, seed
 
     @cached_property
@@ -70,7 +73,7 @@ class PhantomBenchmarks:
         ]
 
     @property
-    def splits(self) -> dict[str, Split]:
+    def splits(self) -> dict[str, Split]:  # type: ignore[override]
         return {dataset: split for part in self.parts for dataset, split in part.splits.items()}
 
     def questions(self) -> list[Question]:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from umed.annotate.base import Stopped
 from umed.data.splits import with_unseen
 from umed.errors import InputError
-from umed.evaluation.files import update_metrics
+from umed.metrics_file import update_metrics
 from umed.records import Record, RecordSet, read_records, write_jsonl
 from umed.tasks.prepare import prepare, write_roots
 

@@ -6,38 +6,41 @@ from omegaconf import DictConfig, open_dict
 
 from umed.analysis import write_figures
 from umed.errors import InputError
-from umed.evaluation.evaluation_set import Exam
-from umed.evaluation.files import read_metrics
-from umed.evaluation.tables import print_table
+from umed.evaluating import evaluate_and_log, print_evaluation
+from umed.evaluation.evaluation_set import EvaluationSet, check_evaluation
+from umed.evaluation.score import read_scores
+from umed.evaluation.tables import print_stages
+from umed.metrics_file import read_metrics
 from umed.records import RecordSet
 from umed.tasks.annotate import annotated
-from umed.tasks.evaluate import asks_mau, evaluate_stage, print_rules
 from umed.training import build_method, train_stage
 
 STAGES = ("base", "sft", "ppo", "aar")
 
 
-def pipeline(cfg: DictConfig) -> None:
+def pipeline(cfg: DictConfig) -> dict[str, float]:
     """Run every stage that is not done yet: after a resume, what a stage wrote is not computed again."""
     run = Path(cfg.paths.run_dir)
     if cfg.init_from is not None:
         raise InputError(f"init_from={cfg.init_from}: the pipeline trains every stage itself; use task=train")
-    if not asks_mau(cfg):
+    check_evaluation(cfg)
+    if not cfg.data.evaluate.mau:
         raise InputError("data.evaluate.mau=false: the pipeline is measured on MAU; use task=evaluate")
     for method in (cfg.task.sft, relevance_only(cfg), cfg.method):
         build_method(cfg, method)  # what cannot work is refused before anything long begins
     data = annotated(cfg)
-    exam = Exam(cfg, data, data)
-    evaluated(exam, "base", None)
-    sft = trained(exam, cfg.task.sft, data, "sft", None, run / "adapter" / "sft")
-    trained(exam, relevance_only(cfg), data, "ppo", sft, run / "adapter" / "ppo")
-    trained(exam, cfg.method, data, "aar", sft, run / "adapter")
+    evaluation_set = EvaluationSet(cfg, data, trained_on=data)
+    evaluate_once(evaluation_set, "base", None)
+    sft = train_and_evaluate(evaluation_set, cfg.task.sft, data, "sft", None, run / "adapter" / "sft")
+    train_and_evaluate(evaluation_set, relevance_only(cfg), data, "ppo", sft, run / "adapter" / "ppo")
+    train_and_evaluate(evaluation_set, cfg.method, data, "aar", sft, run / "adapter")
     write_figures(run)
-    metrics = read_metrics(run)
-    print_rules(exam, "aar", metrics, "aar by every rule")
-    print_table(metrics, STAGES, title=f"MAU {cfg.data.evaluate.split}")
+    scores = {stage: read_scores(run, stage) for stage in STAGES}
+    print_evaluation(evaluation_set, "aar", scores["aar"], "aar by every rule")
+    print_stages(scores, title=f"MAU {cfg.data.evaluate.split}")
     print(f"every stage beside the paper's rows: python run.py task=report predictions={run}")
     print(f"run folder: {run}   pictures: {run / 'figures'}   notebooks: UMED_RUN={run} jupyter lab notebooks")
+    return read_metrics(run)
 
 
 def relevance_only(cfg: DictConfig) -> DictConfig:
@@ -53,15 +56,17 @@ def relevance_only(cfg: DictConfig) -> DictConfig:
     return method
 
 
-def trained(exam: Exam, method: DictConfig, data: RecordSet, stage: str, init_from: Path | None, out: Path) -> Path:
+def train_and_evaluate(
+    evaluation_set: EvaluationSet, method: DictConfig, data: RecordSet, stage: str, init_from: Path | None, out: Path
+) -> Path:
     """Train and evaluate a stage, unless the run that is continued has done so."""
     if not (out / "umed.json").is_file():
-        train_stage(exam.cfg, method, data, stage, str(init_from) if init_from else None, exam.run, out)
-    evaluated(exam, stage, out)
+        start = str(init_from) if init_from else None
+        train_stage(evaluation_set.cfg, method, data, stage, start, evaluation_set.run, out)
+    evaluate_once(evaluation_set, stage, out)
     return out
 
 
-def evaluated(exam: Exam, stage: str, adapter: Path | None) -> None:
-    known = read_metrics(exam.run) if (exam.run / "metrics.json").is_file() else {}
-    if f"{stage}/mau/accuracy/avg" not in known:  # written when all answers are there
-        evaluate_stage(exam, stage, adapter)
+def evaluate_once(evaluation_set: EvaluationSet, stage: str, adapter: Path | None) -> None:
+    if not read_scores(evaluation_set.run, stage):  # written when all answers are there
+        evaluate_and_log(evaluation_set, stage, adapter)

@@ -4,24 +4,25 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from umed.evaluation.evaluation_set import Exam
-from umed.evaluation.tables import print_table
+from umed.evaluating import evaluate_and_log, print_evaluation
+from umed.evaluation.evaluation_set import EvaluationSet, check_evaluation
+from umed.evaluation.tables import print_stages
 from umed.tasks.annotate import annotated
-from umed.tasks.evaluate import asks_mau, evaluate_stage, print_rules
 from umed.training import build_method, train_stage
 
 
-def train(cfg: DictConfig) -> None:
-    """Train, evaluate what came out, print the table; the adapter is in `<run>/adapter/`."""
+def train(cfg: DictConfig) -> dict[str, float]:
+    """Train, evaluate the result and print the table; the adapter is in `<run>/adapter/`."""
     run = Path(cfg.paths.run_dir)
     stage = build_method(cfg, cfg.method).stage  # what cannot work is refused before anything long begins
-    mau = asks_mau(cfg)
+    check_evaluation(cfg)
     data = annotated(cfg)
-    exam = Exam(cfg, data if mau else None, data)
-    exam.check()
+    evaluation_set = EvaluationSet(cfg, data if cfg.data.evaluate.mau else None, trained_on=data)
+    _ = evaluation_set.leaked  # a lost test picture is reported before training
     if not (run / "adapter" / "umed.json").is_file():
         train_stage(cfg, cfg.method, data, stage, cfg.init_from, run, run / "adapter")
-    metrics = evaluate_stage(exam, stage, run / "adapter")
-    print_rules(exam, stage, metrics, cfg.name)
-    if mau:
-        print_table(metrics, [stage], title=f"MAU {cfg.data.evaluate.split}, {cfg.name}")
+    evaluation = evaluate_and_log(evaluation_set, stage, run / "adapter")
+    print_evaluation(evaluation_set, stage, evaluation.scores, cfg.name)
+    if cfg.data.evaluate.mau:
+        print_stages({stage: evaluation.scores}, title=f"MAU {cfg.data.evaluate.split}, {cfg.name}")
+    return evaluation.metrics

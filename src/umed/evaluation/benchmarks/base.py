@@ -3,10 +3,11 @@
 import csv
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
 
@@ -14,6 +15,7 @@ from umed.data.look import Unusable, check_inside
 from umed.data.sources.files import as_text
 from umed.errors import InputError
 from umed.evaluation.question import Question
+from umed.evaluation.scorer import Scorer
 from umed.pictures import open_picture
 
 
@@ -43,13 +45,19 @@ class Example:
     lost: int = 0
 
 
-class Benchmark(Protocol):
-    """One benchmark, or several that one file format holds (MedMNIST)."""
+class Benchmark(ABC):
+    """One benchmark, or several data sets that one file format holds (MedMNIST), and everything that is said of it.
 
-    @property
-    def splits(self) -> dict[str, Split]:
-        """Data set -> the split that its questions come from."""
+    Attributes:
+        scorers: data set -> its rules, answer types, chance level and columns; for files of predictions they are
+            looked up on the class, without any file of the benchmark at hand.
+        splits: data set -> the split that its questions come from.
+    """
 
+    scorers: Mapping[str, Scorer]
+    splits: Mapping[str, Split]
+
+    @abstractmethod
     def questions(self) -> list[Question]:
         """Every item of the test split, in file order, each id once.
 
@@ -57,18 +65,42 @@ class Benchmark(Protocol):
             InputError: no such files, not in the format as released, or a checksum that is not the published one.
         """
 
-    def train(self) -> list[Question]:
-        """The items of the data set's own training part; empty where that is not at hand.
-
-        They give the question-only prior and say which test pictures a model may have been trained on.
-        """
-
+    @abstractmethod
     def picture(self, question: Question) -> Image.Image:
         """The picture of a question of either part, RGB.
 
         Raises:
             InputError: it is missing or unreadable.
         """
+
+    def train(self) -> list[Question]:
+        """The items of the data set's own training part; empty where that is not at hand.
+
+        They give the question-only baseline and say which test pictures a model may have been trained on.
+        """
+        return []
+
+    def controls(self) -> list[Question]:
+        """Pictures known to be normal, asked as the others are; none in most benchmarks."""
+        return []
+
+
+def check_benchmark(name: str, benchmark: Any) -> Benchmark:
+    """Refuse an object that lacks what a benchmark needs, naming what is missing.
+
+    A class of a user's own need not derive from `Benchmark`.
+
+    Raises:
+        InputError: before any of its files is read.
+    """
+    wanted = ("scorers", "splits", "questions", "picture", "train", "controls")
+    # on the class: asking the object for its splits would read files
+    if missing := [part for part in wanted if not hasattr(type(benchmark), part)]:
+        raise InputError(
+            f"data.benchmark.{name}: {type(benchmark).__name__} has no {', '.join(missing)}: derive it from "
+            "umed.evaluation.benchmarks.base.Benchmark and give it what is missing"
+        )
+    return benchmark
 
 
 def one_of(name: str, root: str | None, hub: str | None) -> None:

@@ -3,18 +3,21 @@
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from umed.errors import InputError, chosen
-from umed.evaluation.benchmarks.base import Split, unique
+from umed.errors import InputError, check_choice
+from umed.evaluation.benchmarks.base import Benchmark, Split, unique
+from umed.evaluation.prediction import Prediction
 from umed.evaluation.question import Question
+from umed.evaluation.rules import labels as rules
 from umed.evaluation.rules.labels import LABELS
+from umed.evaluation.score import Score
+from umed.evaluation.scorer import DEFAULTS, Column, Options, Scorer, Verdict
 
 QUESTION = "What does this picture show?"
 SIZES = (28, 64, 128, 224)
@@ -41,7 +44,79 @@ CHECKSUMS: dict[str, dict[int, str]] = {
 }
 
 
-class MedMnist:
+class LabelScorer(Scorer):
+    """Rules of pictures with one label of a few: accuracy and AUC of likelihoods, accuracy of written labels.
+
+    Args:
+        names: the labels by index.
+        title: of the data set in the paper's table.
+    """
+
+    answer_types = ("label",)
+    rules = ("acc", "acc_generated")
+
+    def __init__(self, names: tuple[str, ...], title: str) -> None:
+        self.names = names
+        self.columns = (
+            Column("acc", f"{title} ACC", "acc", "acc_generated"),
+            Column("auc", f"{title} AUC", "auc"),
+        )
+
+    def check(self, prediction: Prediction) -> None:
+        question, scores = prediction.question, prediction.scores
+        expected = f"the labels of {question.dataset}: {'; '.join(self.names)}"
+        if question.choices not in (None, self.names):
+            raise ValueError(f"choices are not {expected}")
+        if scores is not None and set(scores) != set(self.names):
+            raise ValueError(f"scores are not of {expected}")
+        try:
+            rules.gold_label(question.answer, self.names)
+        except ValueError as error:
+            raise ValueError(f"answer: {error}") from None
+
+    def judge(self, predictions: Sequence[Prediction], options: Options = DEFAULTS) -> list[Verdict]:
+        scored = [k for k, prediction in enumerate(predictions) if prediction.scores]
+        right = rules.accuracy(*self.matrix([predictions[k] for k in scored]))
+        is_right = dict(zip(scored, map(bool, right), strict=True))
+        verdicts: list[Verdict] = []
+        for k, prediction in enumerate(predictions):
+            # what gives scores alone writes no answer
+            is_written = bool(prediction.output) or not prediction.scores
+            gold = self.gold_output(prediction.question)
+            generated = rules.acc_generated(prediction.output, gold, self.names) if is_written else None
+            verdicts.append({"acc": is_right.get(k), "auc": None, "acc_generated": generated})
+        return verdicts
+
+    def summarize(self, predictions: Sequence[Prediction], verdicts: Sequence[Verdict]) -> list[Score]:
+        """`auc`, of all items together; none where a class is missing or nothing has scores."""
+        scored = [p for p in predictions if p.scores]
+        area = rules.auc(*self.matrix(scored)) if scored else None
+        return [] if area is None else [Score(predictions[0].question.dataset, "auc", area, n=len(scored))]
+
+    def chance(self, answer_types: Iterable[str]) -> dict[str, float]:
+        return {"acc": 1 / len(self.names), "acc_generated": 1 / len(self.names), "auc": 0.5}
+
+    def gold_output(self, question: Question) -> str:
+        return self.names[rules.gold_label(question.answer, self.names)]
+
+    def labels(self, question: Question) -> tuple[str, ...]:
+        return self.names
+
+    def note(self, dataset: str, predictions: Sequence[Prediction], scores: Sequence[Score]) -> list[str]:
+        if any(score.key == (dataset, "auc", "", "") for score in scores):
+            return []
+        has_scores = any(p.scores for p in predictions)
+        why = "a class is missing among the gold labels" if has_scores else "there are no scores"
+        return [f"{dataset}: no auc: {why}"]
+
+    def matrix(self, predictions: Sequence[Prediction]) -> tuple[np.ndarray, np.ndarray]:
+        """Labels (N,) and scores (N, C), columns in the order of the label index."""
+        golds = np.array([rules.gold_label(p.question.answer, self.names) for p in predictions], int)
+        scores = [[(p.scores or {})[name] for name in self.names] for p in predictions]
+        return golds, np.array(scores, float).reshape(-1, len(self.names))
+
+
+class MedMnist(Benchmark):
     """Pictures with one label of a few.
 
     Args:
@@ -51,6 +126,10 @@ class MedMnist:
         prefix: of the data sets' names in predictions.
         checksums: set -> MD5 of its file, instead of the published one; for files that a test or a program wrote.
     """
+
+    scorers: Mapping[str, Scorer] = {
+        name: LabelScorer(names, name.removeprefix("medmnist_").capitalize()) for name, names in LABELS.items()
+    }
 
     def __init__(
         self,
@@ -62,7 +141,7 @@ class MedMnist:
     ) -> None:
         if root is None:
             raise InputError("data.benchmark.medmnist.root is not set: give the folder of the .npz files")
-        self.sets = [chosen("data.benchmark.medmnist.sets", name, *CHECKSUMS) for name in sets or ()]
+        self.sets = [check_choice("data.benchmark.medmnist.sets", name, *CHECKSUMS) for name in sets or ()]
         if not self.sets or size not in SIZES:
             raise InputError(
                 f"data.benchmark.medmnist: sets={self.sets}, size={size}: name a set, and 28, 64, 128 or 224"
@@ -73,7 +152,7 @@ class MedMnist:
         self.arrays, self.check = cache(self._arrays), cache(self._check)
 
     @cached_property
-    def splits(self) -> dict[str, Split]:
+    def splits(self) -> dict[str, Split]:  # type: ignore[override]
         found = {}
         for name, path in self.path.items():
             self.check(name)
@@ -98,13 +177,20 @@ class MedMnist:
         self.check(name)
         _, labels = self.arrays(name, part)
         names, file = LABELS[f"medmnist_{name}"], self.path[name].name
-        found = []
-        for number, label in enumerate(labels.tolist()):
-            extra: dict[str, Any] = {"set": name, "part": part, "number": number}
-            key = f"{part}/{number}"
-            image = f"{file}#{key}"
-            found.append(Question(key, self._dataset(name), file, QUESTION, names[label], "label", image, names, extra))
-        return found
+        return [
+            Question(
+                id=f"{part}/{number}",
+                dataset=self._dataset(name),
+                split_file=file,
+                question=QUESTION,
+                answer=names[label],
+                answer_type="label",
+                image=f"{file}#{part}/{number}",
+                choices=names,
+                extra={"set": name, "part": part, "number": number},
+            )
+            for number, label in enumerate(labels.tolist())
+        ]
 
     def _check(self, name: str) -> None:
         """Refuse a file that is missing or not the one that was published."""

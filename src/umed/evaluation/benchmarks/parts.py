@@ -1,20 +1,20 @@
 """A benchmark with a test and a training part, from files as released or from a hub; each part is read once."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from functools import cache
 from pathlib import Path
 
 from PIL import Image
 
 from umed.errors import InputError
-from umed.evaluation.benchmarks.base import Split, one_of, picture_in, unique
+from umed.evaluation.benchmarks.base import Benchmark, Split, one_of, picture_in, unique
 from umed.evaluation.benchmarks.hub import HubRows, hub_rows, hub_splits
 from umed.evaluation.question import Question
 
 Part = tuple[Split, list[Question]]
 
 
-class TwoParts(ABC):
+class TwoParts(Benchmark):
     """What the loaders of questions share.
 
     Args:
@@ -39,7 +39,7 @@ class TwoParts(ABC):
         """The questions of a hub's split."""
 
     @property
-    def splits(self) -> dict[str, Split]:
+    def splits(self) -> dict[str, Split]:  # type: ignore[override]
         return {self.dataset: self.test[0]}
 
     @property
@@ -59,9 +59,9 @@ class TwoParts(ABC):
 
     def picture(self, question: Question) -> Image.Image:
         if self.root is not None:
-            return picture_in(self.root, question.image, self.dataset)
+            return picture_in(self.root, question.image or "", self.dataset)
         parts = [rows for name in ("test", "train") if (rows := self._rows(name)) and question.image in rows.row_of]
-        return parts[0].picture(question.image)
+        return parts[0].picture(question.image or "")
 
     def _rows(self, part: str) -> HubRows | None:
         assert self.hub is not None

@@ -1,11 +1,13 @@
 """SLAKE: test.json, train.json and imgs/ as released (BoKelvin/SLAKE), or a hub form with pictures."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from umed.errors import InputError, chosen
+from umed.errors import InputError, check_choice
 from umed.evaluation.benchmarks.base import placed
-from umed.evaluation.benchmarks.short_answers import Rows, ShortAnswers, json_rows
+from umed.evaluation.benchmarks.short_answers import Rows, ShortAnswers, ShortAnswerScorer, json_rows
 from umed.evaluation.question import Question
+from umed.evaluation.scorer import Scorer
 
 FILES = {"test": ("test.json",), "validation": ("validation.json", "validate.json"), "train": ("train.json",)}
 
@@ -20,6 +22,7 @@ class Slake(ShortAnswers):
     """
 
     name = "slake"
+    scorers: Mapping[str, Scorer] = {"slake": ShortAnswerScorer("SLAKE")}
     kept = ("q_lang", "content_type", "base_type", "location", "modality")
 
     def __init__(
@@ -31,8 +34,8 @@ class Slake(ShortAnswers):
         closed_by: str = "answer_type",
         dataset: str = "slake",
     ) -> None:
-        self.language = chosen("data.benchmark.slake.language", language, "en", "zh", "both")
-        self.split = chosen("data.benchmark.slake.split", split, "test", "validation")
+        self.language = check_choice("data.benchmark.slake.language", language, "en", "zh", "both")
+        self.split = check_choice("data.benchmark.slake.split", split, "test", "validation")
         super().__init__(root, hub, closed_by, dataset)
 
     def questions(self) -> list[Question]:

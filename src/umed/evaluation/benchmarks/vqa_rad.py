@@ -1,9 +1,11 @@
 """VQA-RAD: the JSON and pictures of OSF node 89kps, or a hub form; the official test is 451 questions."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from umed.evaluation.benchmarks.base import placed
-from umed.evaluation.benchmarks.short_answers import Rows, ShortAnswers, json_rows
+from umed.evaluation.benchmarks.short_answers import Rows, ShortAnswers, ShortAnswerScorer, json_rows
+from umed.evaluation.scorer import Scorer
 
 FILES = ("VQA_RAD Dataset Public.json", "VQA_RAD_Dataset_Public.json")
 FOLDERS = ("VQA_RAD Image Folder", "VQA_RAD_Image_Folder")
@@ -18,6 +20,7 @@ class VqaRad(ShortAnswers):
     """
 
     name = "vqa_rad"
+    scorers: Mapping[str, Scorer] = {"vqa_rad": ShortAnswerScorer("VQA-RAD")}
     kept = ("phrase_type", "image_organ", "question_type", "qid_linked_id", "image_name")
 
     def __init__(

@@ -4,9 +4,10 @@ Each is a function of an output and its gold answer; None = the origin does not 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from umed.errors import InputError
 from umed.evaluation.rules.normalize import norm_llava
 from umed.evaluation.rules.short_answers import closed_contains
 
@@ -93,3 +94,14 @@ VARIANTS = {
     "closed@multimedeval": Variant("closed", closed_multimedeval),
     "closed@medevalkit": Variant("closed", closed_medevalkit),
 }
+
+
+def check_variants(names: Iterable[str]) -> None:
+    """Refuse a name that is no variant.
+
+    Raises:
+        InputError: naming those that are.
+    """
+    for name in names:
+        if name not in VARIANTS:
+            raise InputError(f"task.compat={name}: choose of {', '.join(VARIANTS)}")

@@ -1,4 +1,4 @@
-"""`metrics.json`: flat, name -> number."""
+"""`metrics.json` of a run folder: flat, name -> number. `evaluation/score.py` says what the names of scores mean."""
 
 import json
 from collections.abc import Mapping
@@ -7,6 +7,8 @@ from pathlib import Path
 from umed.errors import InputError
 from umed.records import write_whole
 
+METRICS = "metrics.json"
+
 
 def read_metrics(run: Path) -> dict[str, float]:
     """All numbers of a run folder.
@@ -14,7 +16,7 @@ def read_metrics(run: Path) -> dict[str, float]:
     Raises:
         InputError: the run has no `metrics.json`, or it is not readable.
     """
-    path = run / "metrics.json"
+    path = run / METRICS
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
@@ -28,5 +30,5 @@ def update_metrics(path: Path, metrics: Mapping[str, float], instead_of: str | N
         instead_of: numbers whose names begin so are removed first.
     """
     old = read_metrics(path.parent) if path.exists() else {}
-    merged = {**{k: v for k, v in old.items() if instead_of is None or not k.startswith(instead_of)}, **metrics}
-    write_whole(path, json.dumps(merged, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    kept = {name: v for name, v in old.items() if instead_of is None or not name.startswith(instead_of)}
+    write_whole(path, json.dumps({**kept, **metrics}, indent=1, sort_keys=True, allow_nan=False) + "\n")

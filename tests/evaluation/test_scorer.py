@@ -3,11 +3,11 @@
 import math
 
 import pytest
+from umed.evaluation.verdicts import RULES, metrics, verdicts
 
 from umed.errors import InputError
 from umed.evaluation.question import DATASETS
 from umed.evaluation.rules.labels import LABELS
-from umed.evaluation.verdicts import RULES, metrics, verdicts
 
 
 def line(number: int, dataset: str, answer_type: str, answer: object, output: str, **more: object) -> dict:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from umed.evaluation.lines import answer_line, answer_lines
+from umed.evaluation.rules.mau import mau_metrics, said_boxes, verdicts
 
 from umed.boxes import Box
 from umed.chat import Prompt
-from umed.evaluation.lines import answer_line, answer_lines
-from umed.evaluation.rules.mau import mau_metrics, said_boxes, verdicts
 from umed.models.family import FamilyProcessor
 from umed.rollout import Answers
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from umed.evaluation.predictions import read_predictions
 
 from umed.errors import InputError
-from umed.evaluation.predictions import read_predictions
 from umed.evaluation.rules.labels import LABELS
 
 VQA = {

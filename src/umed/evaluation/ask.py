@@ -1,0 +1,110 @@
+"""Put the questions of a benchmark to a model: its answers as predictions."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+from tqdm import tqdm
+
+from umed.chat import Processor, Prompt
+from umed.evaluation.benchmarks.mau import question_of
+from umed.evaluation.datamodule import Asked, BenchmarkDataModule
+from umed.evaluation.prediction import Prediction
+from umed.evaluation.question import BoxQuestion, Question
+from umed.evaluation.substitutes import Shown
+from umed.models.likelihood import class_probabilities
+from umed.models.policy import Policy
+from umed.rollout import Answers
+
+SEED_STEP = 1_000_003  # between the batches' seeds of two run seeds
+
+
+def ask_questions(
+    policy: Policy,
+    data: BenchmarkDataModule,
+    name: str,
+    title: str,
+    *,
+    max_new_tokens: int,
+    shown: Shown = "own",
+    questions: Sequence[Question] | None = None,
+    samples: int = 0,
+    seed: int = 0,
+) -> tuple[list[Prediction], list[Prediction]]:
+    """Greedy answers to the questions of one benchmark, with `scores` where there are labels or choices.
+
+    Args:
+        name: of the benchmark in the data module.
+        title: of the progress bar.
+        shown, questions: see `BenchmarkDataModule.loader`.
+        samples: so many more answers a question, sampled at temperature 1; a batch's randomness is a function of the
+            seed and its number.
+
+    Returns:
+        Greedy and sampled predictions.
+    """
+    greedy: list[Prediction] = []
+    sampled: list[Prediction] = []
+    count = len(data.questions_of[name] if questions is None else questions)
+    with tqdm(total=count, desc=title, unit="question", leave=False, disable=None) as bar:
+        for number, batch in enumerate(data.loader(name, shown, questions)):
+            prompts = [asked.prompt for asked in batch]
+            answers = policy.sample(prompts, 1, max_new_tokens, greedy=True)
+            greedy += to_predictions(policy.processor, batch, answers, _class_scores(policy, batch))
+            if samples:
+                generator = torch.Generator(policy.device).manual_seed(seed * SEED_STEP + number)
+                answers = policy.sample(prompts, samples, max_new_tokens, generator=generator)
+                sampled += to_predictions(policy.processor, batch, answers)
+            bar.update(len(batch))
+    return greedy, sampled
+
+
+def to_predictions(
+    processor: Processor,
+    asked: Sequence[Asked],
+    answers: Answers,
+    scores: Sequence[dict[str, float] | None] | None = None,
+) -> list[Prediction]:
+    """One prediction an answer; the answers to one question stand together."""
+    per_question = len(answers.ids_BT) // len(asked)
+    predictions = []
+    for b, (ids, mask) in enumerate(zip(answers.ids_BT.cpu(), answers.mask_BT.cpu(), strict=True)):
+        item = asked[b // per_question]
+        output = processor.decode(ids[mask].tolist())
+        predictions.append(
+            Prediction.model_construct(
+                question=item.question,
+                output=output,
+                boxes=_read_boxes(processor, item.question, item.prompt, output),
+                scores=None if scores is None else scores[b],
+            )
+        )
+    return predictions
+
+
+def records_to_predictions(processor: Processor, prompts: Sequence[Prompt], answers: Answers) -> list[Prediction]:
+    """Answers to MAU's own prompts as predictions, as validation and figures need them."""
+    asked = [Asked(question_of(p.record, (p.record.category, *p.others)), p, {}) for p in prompts]
+    return to_predictions(processor, asked, answers)
+
+
+def _read_boxes(
+    processor: Processor, question: Question, prompt: Prompt, output: str
+) -> tuple[tuple[float, float, float, float], ...] | None:
+    """In full precision, since rounding could make a thin box empty; None where the data set has no boxes."""
+    boxes = processor.read_boxes(output, prompt.view) if isinstance(question, BoxQuestion) else None
+    return None if boxes is None else tuple(box.to_xyxy(question.width, question.height) for box in boxes)  # type: ignore[attr-defined]
+
+
+def _class_scores(policy: Policy, batch: Sequence[Asked]) -> list[dict[str, float] | None]:
+    """Class probabilities of each question that has candidates; questions with as many go together."""
+    scores: list[dict[str, float] | None] = [None] * len(batch)
+    places_of: dict[int, list[int]] = defaultdict(list)
+    for place, asked in enumerate(batch):
+        if asked.candidates:
+            places_of[len(asked.candidates)].append(place)
+    for places in places_of.values():
+        prompts, candidates = [batch[k].prompt for k in places], [batch[k].candidates for k in places]
+        for k, probabilities in zip(places, class_probabilities(policy, prompts, candidates), strict=True):
+            scores[k] = probabilities
+    return scores

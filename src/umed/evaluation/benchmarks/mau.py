@@ -1,0 +1,200 @@
+"""MAU as a benchmark: diagnoses with boxes, reported by source, and pictures known to be normal."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+from umed.boxes import Box, BoxError
+from umed.chat import without_region
+from umed.errors import InputError
+from umed.evaluation.benchmarks.base import Benchmark, Split
+from umed.evaluation.prediction import Prediction, short
+from umed.evaluation.question import CONTROLS, BoxQuestion, Question
+from umed.evaluation.rules import mentions
+from umed.evaluation.rules.diagnosis import box_iou, names_category
+from umed.evaluation.score import AVERAGE, Score
+from umed.evaluation.scorer import DEFAULTS, Options, Scorer, Verdict
+from umed.pictures import picture_of
+from umed.records import Record, RecordSet
+
+NAME, FILE = "mau", "records.jsonl"
+RULES = ("accuracy", "iou", "acc@0.5", "unparsed")
+
+
+class BoxScorer(Scorer):
+    """Rules of diagnoses with boxes; each is also reported by source and as the plain mean of the sources."""
+
+    answer_types = ("diagnosis",)
+    rules = RULES
+    box_rules = frozenset(RULES[1:])
+    question_type = BoxQuestion
+    scores_samples = True
+
+    def check(self, prediction: Prediction) -> None:
+        question = _box_question(prediction)
+        if not question.gold_boxes:
+            raise ValueError("gold_boxes is []: a list of boxes of four numbers, at least one, is expected")
+        for corners in question.gold_boxes:
+            try:
+                Box.from_xyxy(corners, question.width, question.height)
+            except BoxError as error:
+                raise ValueError(
+                    f"gold_boxes has {short([f'{v:g}' for v in corners])} in a picture of {question.width} x "
+                    f"{question.height} ({error.reason}): [x0, y0, x1, y1] in pixels is expected"
+                ) from None
+
+    def judge(self, predictions: Sequence[Prediction], options: Options = DEFAULTS) -> list[Verdict]:
+        categories = categories_by_source(predictions)
+        verdicts: list[Verdict] = []
+        for prediction in predictions:
+            question = _box_question(prediction)
+            names, category = categories[question.source], question.category
+            iou = box_iou(prediction.said_boxes, question.true_boxes)
+            verdicts.append(
+                {
+                    "accuracy": names_category(
+                        prediction.output, category, names, options.synonyms, options.allow_others
+                    ),
+                    "iou": iou,
+                    "acc@0.5": iou >= 0.5,
+                    "unparsed": prediction.boxes is None,
+                }
+            )
+        return verdicts
+
+    def slice_of(self, question: Question) -> str:
+        return question.part
+
+    def gold_output(self, question: Question) -> str:
+        return question.category if isinstance(question, BoxQuestion) else question.gold
+
+    def summarize(self, predictions: Sequence[Prediction], verdicts: Sequence[Verdict]) -> list[Score]:
+        """`accuracy_multiclass/avg`: without the sources of one category, whose accuracy says only that the model knows
+        that word.
+        """
+        several = {source for source, names in categories_by_source(predictions).items() if len(names) > 1}
+        by_source: dict[str, list[float]] = defaultdict(list)
+        for prediction, verdict in zip(predictions, verdicts, strict=True):
+            by_source[prediction.question.part].append(float(verdict["accuracy"] or 0.0))
+        if not several:
+            return []
+        means = [sum(by_source[source]) / len(by_source[source]) for source in sorted(several)]
+        n = sum(len(by_source[source]) for source in several)
+        dataset = predictions[0].question.dataset
+        return [Score(dataset, "accuracy_multiclass", sum(means) / len(means), AVERAGE, n=n)]
+
+    def score_samples(self, predictions: Sequence[Prediction]) -> list[Score]:
+        """`iou_sampled` by source and on average: the mean IoU of answers sampled at temperature 1."""
+        ious = [box_iou(p.said_boxes, _box_question(p).true_boxes) for p in predictions]
+        return list(_score_by_source("iou_sampled", predictions, ious))
+
+    def score_controls(self, predictions: Sequence[Prediction], options: Options = DEFAULTS) -> list[Score]:
+        """On pictures known to be normal: `false_positives`, answers that name a category of the source, and
+        `false_boxes`, answers with a box; by source and on average.
+        """
+        named = [mentions.named(p.output, _box_question(p).categories, options.synonyms) for p in predictions]
+        scores = list(_score_by_source("false_positives", predictions, [float(bool(names)) for names in named]))
+        return scores + list(_score_by_source("false_boxes", predictions, [float(bool(p.boxes)) for p in predictions]))
+
+
+def categories_by_source(predictions: Sequence[Prediction]) -> dict[str, list[str]]:
+    """The categories of each source: those that its predictions name as such, and all that are gold."""
+    names: dict[str, set[str]] = defaultdict(set)
+    for prediction in predictions:
+        question = _box_question(prediction)
+        names[question.source] |= {question.category, *question.categories}
+    return {source: sorted(of) for source, of in names.items()}
+
+
+def question_of(record: Record, categories: Sequence[str]) -> BoxQuestion:
+    """The question of a record; `categories` are those of its source."""
+    size = record.width, record.height
+    return BoxQuestion(
+        id=record.id,
+        dataset=NAME,
+        split_file=FILE,
+        question=record.query,
+        answer=without_region(record.diagnosis),
+        answer_type="diagnosis",
+        image=record.image,
+        source=record.source,
+        category=record.category,
+        gold_boxes=tuple(box.to_xyxy(*size) for box in record.boxes),
+        width=record.width,
+        height=record.height,
+        categories=tuple(sorted({record.category, *categories})),
+    )
+
+
+class MauBenchmark(Benchmark):
+    """The records of one split, and pictures known to be normal.
+
+    Args:
+        data: records of all splits: their sources' categories are what an answer may confuse.
+        split: the one that is asked.
+        controls: normal pictures, of any split. One whose source has no records is left out.
+
+    Raises:
+        InputError: the split is empty.
+    """
+
+    scorers: Mapping[str, Scorer] = {NAME: BoxScorer()}
+    splits: Mapping[str, Split] = {}  # the records lie in the run folder itself
+
+    def __init__(self, data: RecordSet, split: str = "test", controls: Sequence[Record] = ()) -> None:
+        self.roots: Mapping[str, Path] = data.roots
+        self.categories: dict[str, tuple[str, ...]] = {}
+        for source in dict.fromkeys(record.source for record in data.records):
+            names = {record.category for record in data.records if record.source == source}
+            self.categories[source] = tuple(sorted(names))
+        self.records = [record for record in data.records if record.split == split]
+        if not self.records:
+            raise InputError(f"no record has split={split}: see records.jsonl and data.split.fractions")
+        self.normal = list(self._ask_controls(data.records, [c for c in controls if c.split == split]))
+        self._record_of = {record.id: record for record in (*self.records, *(control for _, control in self.normal))}
+
+    def questions(self) -> list[Question]:
+        return [question_of(record, self.categories[record.source]) for record in self.records]
+
+    def train(self) -> list[Question]:
+        """Empty: which records a model was tuned on is known to its run, not to the benchmark."""
+        return []
+
+    def controls(self) -> list[Question]:
+        """Normal pictures, asked as the abnormal ones of their source are; the queries take turns."""
+        questions: list[Question] = []
+        for source, control in self.normal:
+            changes = {"dataset": f"{NAME}{CONTROLS}", "source": source, "categories": self.categories[source]}
+            questions.append(question_of(control, ()).model_copy(update=changes))
+        return questions
+
+    def picture(self, question: Question) -> Image.Image:
+        return picture_of(self._record_of[question.id], self.roots)
+
+    def _ask_controls(self, records: Sequence[Record], controls: Sequence[Record]) -> Iterator[tuple[str, Record]]:
+        queries: dict[str, dict[str, None]] = defaultdict(dict)
+        for record in records:
+            queries[record.source][record.query] = None
+        for number, control in enumerate(controls):
+            source = control.source if control.source in queries else control.source.removesuffix("_controls")
+            if of_source := list(queries.get(source, ())):
+                yield source, replace(control, query=of_source[number % len(of_source)])
+
+
+def _box_question(prediction: Prediction) -> BoxQuestion:
+    assert isinstance(prediction.question, BoxQuestion), prediction.question.id  # see `question_type`
+    return prediction.question
+
+
+def _score_by_source(rule: str, predictions: Sequence[Prediction], values: Sequence[float]) -> Iterator[Score]:
+    by_source: dict[str, list[float]] = defaultdict(list)
+    for prediction, value in zip(predictions, values, strict=True):
+        by_source[prediction.question.part].append(value)
+    means = {source: sum(of) / len(of) for source, of in sorted(by_source.items())}
+    for source, mean in means.items():
+        yield Score(NAME, rule, mean, source, n=len(by_source[source]))
+    if means:
+        yield Score(NAME, rule, sum(means.values()) / len(means), AVERAGE, n=len(values))

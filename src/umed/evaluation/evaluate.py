@@ -1,0 +1,143 @@
+"""Evaluate one stage of a run: predictions, baselines, scores, and the files that keep them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+from umed.evaluation.ask import ask_questions
+from umed.evaluation.baselines import answer_by_question, answer_majority
+from umed.evaluation.evaluation_set import EvaluationSet
+from umed.evaluation.prediction import Prediction
+from umed.evaluation.question import CONTROLS, without_stand_in
+from umed.evaluation.results import score_predictions
+from umed.evaluation.score import Score, flat_metrics
+from umed.evaluation.scorer import Options, Scorer, Verdict, judge_all
+from umed.evaluation.scoring import build_options
+from umed.evaluation.throughput import measure_throughput
+from umed.metrics_file import METRICS, update_metrics
+from umed.models.load import build_policy
+from umed.models.policy import Policy
+from umed.records import write_jsonl, write_whole
+
+
+@dataclass
+class Evaluation:
+    """Everything that is known of a stage after its evaluation.
+
+    Args:
+        predictions: by data set; baselines: row -> the same items answered by a baseline.
+        sampled, controls: sampled answers, and answers to pictures known to be normal, by data set.
+    """
+
+    stage: str
+    predictions: dict[str, list[Prediction]] = field(default_factory=dict)
+    baselines: dict[str, dict[str, list[Prediction]]] = field(default_factory=dict)
+    sampled: dict[str, list[Prediction]] = field(default_factory=dict)
+    controls: dict[str, list[Prediction]] = field(default_factory=dict)
+    verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
+    scores: list[Score] = field(default_factory=list)
+    throughput: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Flat names without the stage."""
+        return {**flat_metrics(self.scores), **self.throughput}
+
+
+def evaluate_stage(evaluation_set: EvaluationSet, stage: str, adapter: str | Path | None) -> Evaluation:
+    """Answer every question with a model and score the answers.
+
+    Predictions go to `predictions/<stage>/<dataset>.jsonl`, scores to `metrics.json` under `<stage>/`. Beside the
+    predictions, `scores/<dataset>.jsonl` keeps the verdict of every rule, `splits.json` the split file of each data set
+    with its SHA-256 and the protocol, `sanity/<dataset>.<row>.jsonl` the baselines and
+    `sanity/<dataset>.controls.jsonl` the answers to normal pictures. Sampling is seeded: a second call writes the same.
+    """
+    cfg, data = evaluation_set.cfg, evaluation_set.data
+    leaked = evaluation_set.leaked  # opens every test picture: one that is lost is reported before the model answers
+    options, folder = build_options(cfg), evaluation_set.run / "predictions" / stage
+    policy = build_policy(cfg, str(adapter) if adapter else None, 0.0, "cuda" if torch.cuda.is_available() else "cpu")
+    evaluation = Evaluation(stage)
+    for name in data.benchmarks:
+        _ask_benchmark(evaluation_set, policy, name, evaluation)
+    _write_answers(folder, evaluation)
+    splits = {name: {**asdict(s), "protocol": cfg.data.protocol.name} for name, s in data.splits.items()}
+    if splits:
+        write_whole(folder / "splits.json", json.dumps(splits, indent=1) + "\n")
+    for dataset, predictions in evaluation.predictions.items():
+        verdicts = evaluation.verdicts[dataset] = judge_all(predictions, data.scorers, options)
+        judged = zip(predictions, verdicts, strict=True)
+        write_jsonl(folder / "scores" / f"{dataset}.jsonl", ({"id": p.question.id, **v} for p, v in judged))
+    evaluation.scores = _score(evaluation, data.scorers, leaked, options)
+    if cfg.data.evaluate.alone:
+        evaluation.throughput = measure_throughput(
+            policy, data, "mau", questions=cfg.data.evaluate.alone, max_new_tokens=cfg.method.max_new_tokens
+        )
+    metrics = {f"{stage}/{name}": value for name, value in evaluation.metrics.items()}
+    update_metrics(evaluation_set.run / METRICS, metrics, instead_of=f"{stage}/")
+    return evaluation
+
+
+def _ask_benchmark(evaluation_set: EvaluationSet, policy: Policy, name: str, evaluation: Evaluation) -> None:
+    """Ask the questions of one benchmark, its normal pictures and its baselines."""
+    cfg, data = evaluation_set.cfg, evaluation_set.data
+    benchmark, rows, length = data.benchmarks[name], cfg.data.evaluate.sanity, cfg.method.max_new_tokens
+    title = f"{evaluation.stage}: {name}"
+    samples = cfg.data.evaluate.samples if any(s.scores_samples for s in benchmark.scorers.values()) else 0
+    greedy, sampled = ask_questions(policy, data, name, title, max_new_tokens=length, samples=samples, seed=cfg.seed)
+    evaluation.predictions |= _by_dataset(greedy)
+    evaluation.sampled |= _by_dataset(sampled)
+    for row in ("black", "shuffled"):
+        if row in rows:
+            answers, _ = ask_questions(policy, data, name, f"{title}, {row}", max_new_tokens=length, shown=row)
+            evaluation.baselines.setdefault(row, {}).update(_by_dataset(answers))
+    for dataset, predictions in _by_dataset(greedy).items():
+        if "majority" in rows:
+            majority = answer_majority(predictions, data.scorers)
+            evaluation.baselines.setdefault("majority", {})[dataset] = majority
+        if "question_prior" in rows and (train := data.train(dataset)):
+            prior = answer_by_question(predictions, train, data.scorers)
+            evaluation.baselines.setdefault("question_prior", {})[dataset] = prior
+    if questions := benchmark.controls()[: evaluation_set.at_most]:
+        answers, _ = ask_questions(
+            policy, data, name, f"{title}, normal pictures", max_new_tokens=length, questions=questions
+        )
+        evaluation.controls |= {d.removesuffix(CONTROLS): of for d, of in _by_dataset(answers).items()}
+
+
+def _by_dataset(predictions: list[Prediction]) -> dict[str, list[Prediction]]:
+    groups: dict[str, list[Prediction]] = {}
+    for prediction in predictions:
+        groups.setdefault(prediction.question.dataset, []).append(prediction)
+    return groups
+
+
+def _write_answers(folder: Path, evaluation: Evaluation) -> None:
+    """Write the answers in place of whatever an earlier evaluation of the stage left there."""
+    for path in (*folder.glob("*.jsonl"), *folder.glob("sanity/*.jsonl"), *folder.glob("scores/*.jsonl")):
+        path.unlink()
+    (folder / "splits.json").unlink(missing_ok=True)
+    files = {folder / f"{dataset}.jsonl": of for dataset, of in evaluation.predictions.items()}
+    for row, answers in evaluation.baselines.items():
+        files |= {folder / "sanity" / f"{dataset}.{row}.jsonl": of for dataset, of in answers.items()}
+    files |= {folder / f"{dataset}_sampled.jsonl": of for dataset, of in evaluation.sampled.items()}
+    files |= {folder / "sanity" / f"{name}.controls.jsonl": of for name, of in evaluation.controls.items()}
+    for path, predictions in files.items():
+        write_jsonl(path, (prediction.to_line() for prediction in predictions))
+
+
+def _score(
+    evaluation: Evaluation, scorers: Mapping[str, Scorer], leaked: Mapping[str, set[str]], options: Options
+) -> list[Score]:
+    """Every rule with intervals and baselines; where they were asked for, sampled answers and normal pictures."""
+    predictions = [p for of in evaluation.predictions.values() for p in of]
+    verdicts = [v for of in evaluation.verdicts.values() for v in of]
+    rows = {row: [p for of in answers.values() for p in of] for row, answers in evaluation.baselines.items()}
+    scores = score_predictions(predictions, verdicts, scorers, rows, leaked, options=options)
+    for dataset, sampled in evaluation.sampled.items():
+        scores += scorers[without_stand_in(dataset)].score_samples(sampled)
+    for dataset, answers in evaluation.controls.items():
+        scores += scorers[without_stand_in(dataset)].score_controls(answers, options)
+    return scores
