@@ -1,4 +1,4 @@
-"""`task=parity`: every model family, tiny and random, against plain transformers; the table in docs/models.md."""
+"""`task=parity`: every model family, tiny and random, against plain transformers; what the README's table shows."""
 
 import json
 from pathlib import Path
