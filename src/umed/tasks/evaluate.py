@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, ListConfig
 
@@ -29,7 +28,7 @@ from umed.models.policy import Policy
 from umed.records import Record, RecordSet, write_jsonl, write_whole
 from umed.tasks.annotate import annotated
 from umed.tasks.score import notes
-from umed.training import datamodule_of
+from umed.training import datamodule_of, stage_loggers
 
 ROWS = ("majority", "question_prior", "black", "shuffled")
 
@@ -124,8 +123,7 @@ def evaluate_stage(exam: Exam, stage: str, adapter: str | Path | None) -> dict[s
         values |= _speed(cfg, policy, data)
     metrics = {f"{stage}/{name}": value for name, value in values.items()}
     update_metrics(run / "metrics.json", metrics, instead_of=f"{stage}/")
-    for make in instantiate(cfg.logger).values():
-        logger = make(stage=stage, run=run)
+    for logger in stage_loggers(cfg, stage):
         if isinstance(logger, WandbLogger):
             figure = open_run(run).examples(stages=[stage]) if data is not None else None
             log_evaluation(logger, values, answered.lines, found, figure)

@@ -12,7 +12,7 @@ from umed.evaluation.tables import print_table
 from umed.records import RecordSet
 from umed.tasks.annotate import annotated
 from umed.tasks.evaluate import asks_mau, evaluate_stage, print_rules
-from umed.training import build_method, train_stage
+from umed.training import check_stage, train_stage
 
 STAGES = ("base", "sft", "ppo", "aar")
 
@@ -24,8 +24,8 @@ def pipeline(cfg: DictConfig) -> None:
         raise InputError(f"init_from={cfg.init_from}: the pipeline trains every stage itself; use task=train")
     if not asks_mau(cfg):
         raise InputError("data.evaluate.mau=false: the pipeline is measured on MAU; use task=evaluate")
-    for method in (cfg.task.sft, relevance_only(cfg), cfg.method):
-        build_method(cfg, method)  # what cannot work is refused before anything long begins
+    for method, stage in ((cfg.task.sft, "sft"), (relevance_only(cfg), "ppo"), (cfg.method, "aar")):
+        check_stage(cfg, method, stage)
     data = annotated(cfg)
     exam = Exam(cfg, data, data)
     evaluated(exam, "base", None)

@@ -8,13 +8,13 @@ from umed.evaluation.evaluation_set import Exam
 from umed.evaluation.tables import print_table
 from umed.tasks.annotate import annotated
 from umed.tasks.evaluate import asks_mau, evaluate_stage, print_rules
-from umed.training import build_method, train_stage
+from umed.training import check_stage, train_stage
 
 
 def train(cfg: DictConfig) -> None:
     """Train, evaluate what came out, print the table; the adapter is in `<run>/adapter/`."""
     run = Path(cfg.paths.run_dir)
-    stage = build_method(cfg, cfg.method).stage  # what cannot work is refused before anything long begins
+    stage = check_stage(cfg, cfg.method)
     mau = asks_mau(cfg)
     data = annotated(cfg)
     exam = Exam(cfg, data if mau else None, data)
