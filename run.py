@@ -3,16 +3,12 @@
 import hydra
 from omegaconf import DictConfig
 
-from umed import config
-
-config.register()
-
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig) -> float | None:
     from umed.tasks import run
 
-    run(cfg)
+    return run(cfg)
 
 
 if __name__ == "__main__":

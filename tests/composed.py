@@ -9,14 +9,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
 
-from umed import config
-
 CONF = Path(__file__).parents[1] / "conf"
 
 
 @cache
 def _of_choices(*choices: str) -> DictConfig:
-    config.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", overrides=list(choices))
 
@@ -30,5 +27,4 @@ def composed(*overrides: str) -> DictConfig:
     cfg = copy.deepcopy(_of_choices(*(o.input_line for o in parsed if o not in values)))
     for override in values:
         OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
-    config.register()
     return cfg

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from umed.models.backbone import Backbone
     from umed.models.family import FamilyProcessor
     from umed.models.policy import Policy
-    from umed.rollout import Rollout
+    from umed.rollout import TrainingBatch
 
 # a busy machine is no failure
 settings.register_profile("umed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -116,7 +116,7 @@ def make_prompts(processor: FamilyProcessor) -> Callable[..., list[Prompt]]:
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def policy(tiny_folder: Path, processor: FamilyProcessor, backbone: str) -> Callable[..., Policy]:
     """`policy(**arguments of load_policy)`: a new one each time; random weights, wide enough that mistakes show."""
 
@@ -129,15 +129,15 @@ def policy(tiny_folder: Path, processor: FamilyProcessor, backbone: str) -> Call
 
 
 @pytest.fixture(scope="session")
-def make_rollout(make_prompts: Callable[..., list[Prompt]]) -> Callable[..., Rollout]:
+def make_rollout(make_prompts: Callable[..., list[Prompt]]) -> Callable[..., TrainingBatch]:
     """`make_rollout(queries, candidates, lengths, **fields)`: random numbers everywhere, consistent shapes."""
 
     def build(
         queries: int, candidates: int, lengths: list[int] | None = None, seed: int = 0, **fields: object
-    ) -> Rollout:
+    ) -> TrainingBatch:
         import torch
 
-        from umed.rollout import Rollout
+        from umed.rollout import TrainingBatch
 
         rng = torch.Generator().manual_seed(seed)
         prompts = make_prompts(queries)
@@ -146,7 +146,7 @@ def make_rollout(make_prompts: Callable[..., list[Prompt]]) -> Callable[..., Rol
         length, patches = max(lengths), 6
         mask = torch.arange(length) < torch.tensor(lengths)[:, None]
         random = [torch.randn(count, length, generator=rng) for _ in range(5)]
-        rollout = Rollout(
+        batch = TrainingBatch(
             prompts=prompts,
             ids_BT=torch.randint(10, 200, (count, length), generator=rng),
             mask_BT=mask,
@@ -162,35 +162,41 @@ def make_rollout(make_prompts: Callable[..., list[Prompt]]) -> Callable[..., Rol
             box_span_BT=mask,
             name_span_BT=mask,
             ref_logp_BT=-random[2].abs(),
-            penalty_BT=torch.zeros(count, length),
             reward_B=torch.zeros(count),
-            attention_max_B=torch.zeros(count),
+            maxima={},
             advantages_BT=random[3] * mask,
             returns_BT=random[4] * mask,
         )
-        return rollout.updated(**fields)
+        return batch.updated(**fields)
 
     return build
 
 
 @pytest.fixture
-def train() -> Callable[[L.LightningModule, list[list[Prompt]]], list[dict[str, float]]]:
-    """`train(method, batches)`: fit one epoch of these batches; what was logged after each."""
+def train() -> Callable[..., list[dict[str, float]]]:
+    """`train(method, batches, outputs)`: one epoch of these batches; what is logged and returned after each."""
 
-    def fit(method: L.LightningModule, batches: list[list[Prompt]]) -> list[dict[str, float]]:
+    def fit(
+        method: L.LightningModule, batches: list[list[Prompt]], outputs: list[dict[str, Any]] | None = None
+    ) -> list[dict[str, float]]:
         import lightning as L
         import torch
         from lightning.fabric.utilities.warnings import PossibleUserWarning
 
         logged: list[dict[str, float]] = []
-        log = method.log_dict
+        log, step = method.log_dict, method.training_step
 
         def keep(stats: dict[str, float | torch.Tensor], **kwargs: object) -> None:
             logged.append({name: float(value) for name, value in stats.items()})
             log(stats, **kwargs)
 
-        method.log_dict = keep
-        method.total = len(batches)
+        def keep_output(*args: Any) -> Any:
+            returned = step(*args)
+            if outputs is not None:
+                outputs.append(returned)
+            return returned
+
+        method.log_dict, method.training_step = keep, keep_output
         quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
         trainer = L.Trainer(max_epochs=1, accelerator="cpu", enable_model_summary=False, **quiet)
         with warnings.catch_warnings():  # Lightning's advice about workers and a missing validation loader

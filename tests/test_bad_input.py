@@ -221,7 +221,7 @@ def test_an_adapter_for_another_model(
 def test_a_dead_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_folder: Path) -> None:
     overrides = [*folder(coco(tmp_path / "data"))[1:], f"model.path={tiny_folder}", "task=train", "method=aar"]
     judge = ["judge=openai", "judge.base_url=http://127.0.0.1:9/v1", "judge.max_retries=0", "logger=csv"]
-    small = ["model.recipe.aar.max_new_tokens=4", "model.recipe.aar.num_candidates=2", "model.recipe.aar.batch_size=2"]
+    small = ["method.max_new_tokens=4", "method.num_candidates=2", "method.batch_size=2"]
     line = refused(capsys, tmp_path / "run", *overrides, *judge, *small)
     assert "127.0.0.1:9" in line
 

@@ -21,7 +21,8 @@ GROUPS = [
         "annotator",
         "trainer",
         "logger",
-        "callbacks",
+        "debug",
+        "total",
         "task",
     ),
     "data/split",
@@ -29,7 +30,10 @@ GROUPS = [
     "data/synonyms",
 ]
 CHOICES = {g: [p.stem for p in sorted((CONF / g).glob("*.yaml")) if p.stem != "base"] for g in GROUPS}
-MULTI = {g: [p.stem for p in sorted((CONF / g).glob("*.yaml"))] for g in ("reward", "data/source", "data/benchmark")}
+MULTI = {
+    g: [p.stem for p in sorted((CONF / g).glob("*.yaml"))]
+    for g in ("reward", "callbacks", "data/source", "data/benchmark")
+}
 # one of each group beside one of every other: a composition takes a third of a second, whatever is in it
 SETS = [[f"{g}={of[k % len(of)]}" for g, of in CHOICES.items()] for k in range(max(map(len, CHOICES.values())))]
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
@@ -94,6 +98,7 @@ def test_every_yaml_is_reached() -> None:
     reached = {f"{g}/{c}" for g, of in (CHOICES | MULTI).items() for c in of} | {f"experiment/{e}" for e in EXPERIMENTS}
     reached |= {"config", "paths/default", "data/mau", "hydra/help/umed", "hydra/job_logging/none"}
     reached |= {"hydra/hydra_logging/none", "model/base"}
+    reached |= {f"overlay/{p.stem}" for p in (CONF / "overlay").glob("*.yaml")}  # of a model: see below
     assert {str(p.relative_to(CONF).with_suffix("")) for p in CONF.rglob("*.yaml")} == reached
 
 

@@ -6,19 +6,18 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from umed import config
 from umed.errors import InputError
 from umed.tasks.annotate import roots_of
 from umed.tasks.pipeline import relevance_only
+from umed.training import build_method
 
 CONF = str(Path(__file__).parents[1] / "conf")
 
 
 def composed(*overrides: str, whole: bool = False):
-    config.register()
     with initialize_config_dir(CONF, version_base="1.3"):
         return compose("config", overrides=list(overrides), return_hydra_config=whole)
 
@@ -52,9 +51,24 @@ def test_a_resume_goes_on_in_its_own_folder(running, tmp_path: Path) -> None:
     config.store(running, tmp_path / "run")
     running.resume = str(tmp_path / "run")
     assert config.resumed(running, []).seed == 3
+    assert config.resumed(running, ["seed=3"]).seed == 3
+    with pytest.raises(InputError, match=r"differs from the run's own in seed \(3 there, 4 here\)"):
+        config.resumed(OmegaConf.merge(running, {"seed": 4}), ["seed=4"])
     running.paths.run_dir = str(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=r"its own folder.*-m"):
         config.resumed(running, [])
+
+
+def test_a_run_of_another_version_is_opened_but_not_resumed(running, tmp_path: Path) -> None:
+    config.store(running, tmp_path / "run")
+    path = tmp_path / "run" / ".hydra" / "config.yaml"
+    stored = OmegaConf.load(path)
+    stored.pop("version")  # as version 0.1.0 wrote it
+    OmegaConf.save(stored, path)
+    running.resume = str(tmp_path / "run")
+    with pytest.raises(InputError, match=r"written by umed 0\.1\.0, this is .*init_from="):
+        config.resumed(running, [])
+    assert config.stored_config(tmp_path / "run").seed == 3
 
 
 def test_a_sweep_folder_is_one_folder_whatever_is_swept() -> None:
@@ -68,16 +82,25 @@ def test_a_sweep_folder_is_one_folder_whatever_is_swept() -> None:
     [["objective.reward_term=differentiable"], ["reward=[localization,vision_relevance]"]],
 )
 def test_the_ppo_row_can_be_made_for_every_reading(overrides: list[str]) -> None:
-    method = relevance_only(composed(*overrides, "paths.run_dir=run"))
-    assert list(instantiate(method)(None).rewards.parts) == ["relevance"]
+    cfg = composed(*overrides, "paths.run_dir=run")
+    method = build_method(cfg, relevance_only(cfg), stage="ppo")
+    assert list(method.rewards.parts) == ["relevance"] and method.stage == "ppo"
 
 
 @pytest.mark.parametrize("name", ["qwen2_5_vl_3b", "qwen3_vl_2b"])
 def test_a_released_model_writes_every_coordinate(name: str) -> None:
-    """The embedded model's coarse steps and its recipe are its own."""
-    model = composed(f"model={name}").model
-    assert "step" not in model.processor and model.recipe.aar.c3 == 0.01 and model.recipe.aar.num_epochs == 2
-    assert composed(f"model={name}").method.head_lr == 1e-3
+    """The embedded model's coarse steps and its settings of the method are its own."""
+    cfg = composed(f"model={name}")
+    assert "step" not in cfg.model.processor and cfg.objective.c3 == 0.01 and cfg.method.num_epochs == 2
+    assert cfg.method.head_lr == 1e-3 and (cfg.task.sft.epochs, cfg.task.sft.steps, cfg.task.sft.lr) == (4, None, 2e-5)
+
+
+def test_a_models_own_settings_reach_every_stage_and_the_command_line_wins() -> None:
+    cfg = composed("task.sft.steps=7", "method.lr=0.5", "objective.c3=0.2")
+    assert (cfg.task.sft.steps, cfg.task.sft.epochs, cfg.task.sft.lr) == (7, None, 3e-3)
+    assert (cfg.method.lr, cfg.method.steps, cfg.method.num_candidates) == (0.5, 50, 8)
+    assert (cfg.objective.c3, cfg.objective.value_clip) == (0.2, 1.0)
+    assert composed("task=train", "method=sft").method.steps == 150
 
 
 def test_pictures_that_moved_are_found_where_the_config_says(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """The answers to one query stay together."""
 
 from collections.abc import Callable
+from dataclasses import fields
 
+import pytest
 import torch
 
-from umed.rollout import Rollout
+from umed.rollout import Rollout, TrainingBatch
 
 
 def marked(make_rollout: Callable[..., Rollout], queries: int, candidates: int) -> Rollout:
@@ -14,6 +16,7 @@ def marked(make_rollout: Callable[..., Rollout], queries: int, candidates: int) 
     return rollout.updated(
         texts=[str(q) for q in group.tolist()],
         reward_B=group.float(),
+        maxima={"a": group},
         ids_BT=group[:, None] * torch.ones(1, 3, dtype=int),
     )
 
@@ -24,6 +27,7 @@ def test_taking_queries_takes_their_answers(make_rollout: Callable[..., Rollout]
     assert [p.record.id for p in part.prompts] == ["synthetic/2", "synthetic/0"]
     assert part.texts == ["2"] * 3 + ["0"] * 3
     assert part.reward_B.tolist() == [2, 2, 2, 0, 0, 0] and part.ids_BT[:, 0].tolist() == [2, 2, 2, 0, 0, 0]
+    assert part.maxima["a"].tolist() == [2, 2, 2, 0, 0, 0]
     assert part.num_candidates == 3 and part.group_B.tolist() == [0, 0, 0, 1, 1, 1]
 
 
@@ -40,6 +44,17 @@ def test_each_pass_sees_each_query_once_in_a_new_order(make_rollout: Callable[..
     assert all(sorted(ids) == sorted(p.record.id for p in rollout.prompts) for ids in passes)
     assert passes[0] != passes[1]
     assert order(0) == found and order(1) != found
+
+
+def test_a_training_batch_is_its_rollout_and_more(make_rollout: Callable[..., Rollout]) -> None:
+    made = make_rollout(2, 2)
+    plain = Rollout(**{f.name: getattr(made, f.name) for f in fields(Rollout)})
+    added = {f.name: getattr(made, f.name) for f in fields(made) if not hasattr(plain, f.name)}
+    mask = torch.zeros_like(made.mask_BT)
+    batch = TrainingBatch.of(plain, **added, mask_BT=mask)
+    assert batch.mask_BT is mask and batch.logp_BT is made.logp_BT and batch.returns_BT is made.returns_BT
+    with pytest.raises(TypeError, match="advantages_BT"):
+        TrainingBatch.of(plain)
 
 
 def test_texts_of_the_queries(make_rollout: Callable[..., Rollout]) -> None:

@@ -1,20 +1,25 @@
-"""What the configuration needs beyond yaml: resolvers, the run folder, and the check of a resumed run."""
+"""The configuration beyond yaml: resolvers, objects from config nodes, the run folder, the check of a resumed run."""
 
 import os
 import re
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+import umed
 from umed.errors import InputError
 
 PACKAGE = Path(__file__).parent
 _IN_ADDRESS = re.compile(r"://(?:[^/@\s]*@|\S*[?&][^=\s]*=)")  # me:password@ or ?api_key=
 _SECRET = re.compile(r"(?:^|[._])(?:api_?key|token|secret|password|authorization)$", re.IGNORECASE)
+FIRST_VERSION = "0.1.0"  # wrote no version into its configs
 TRAINING = ("pipeline", "train", "pretrain")
 
 
@@ -22,8 +27,18 @@ def _first(*values: Any) -> Any:
     return next((v for v in values if v is not None), None)
 
 
+def _in_mau(folder: str, mau: str | None, source: str | None = None) -> str | None:
+    """A folder of `paths.mau`; without one null, or for a source an error."""
+    if mau is None and source is not None:
+        raise InputError(
+            f"data.source.{source}.root is not set: give it on the command line, data.source.{source}.root=DIR, or "
+            f"give paths.mau, the folder that holds {folder}/"
+        )
+    return None if mau is None else f"{mau}/{folder}"
+
+
 def register() -> None:
-    """Make `${umed.*}` known; called before a config is composed."""
+    """Register the resolvers `${umed.*}`; a Hydra plugin calls it in every process that composes a config."""
     from datetime import datetime
 
     started = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
@@ -31,16 +46,40 @@ def register() -> None:
         "umed.first": _first,
         "umed.epochs": lambda steps, epochs: None if steps else epochs,
         "umed.package": lambda path: str(PACKAGE / path),
-        "umed.now": lambda: started,
+        "umed.in_mau": _in_mau,
         # of one folder that `resume=` can name without quotes, whatever was swept
         "umed.as_name": lambda text: re.sub(r"[^\w.]+", "-", text).strip("-"),
     }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
+    # cached in the config, so that the jobs of a sweep share the folder of the process that started them
+    OmegaConf.register_new_resolver("umed.now", lambda: started, replace=True, use_cache=True)
+
+
+def create(node: Any) -> Any:
+    """Instantiate a config node; what a user chose and cannot be created is told in one line.
+
+    Raises:
+        InputError: a target that does not exist, that does not take these settings, that is abstract or needs a package
+            that is not installed; an error of a class that is not ours.
+    """
+    try:
+        return instantiate(node)
+    except InstantiationException as error:
+        cause, text = error.__cause__, str(error)
+        target, key = re.search(r"target '([^']+)'", text), re.search(r"full_key: (\S+)", text)
+        if cause is None or isinstance(cause, InputError) or target is None:
+            raise
+        raised_in = traceback.extract_tb(cause.__traceback__)[-1].filename
+        if target[1].startswith("umed.") and "hydra" not in Path(raised_in).parts:
+            raise  # a defect of ours
+        reason = " ".join(str(cause).split())
+        where = key[1].replace("method.rewards.", "reward.") if key else node._get_full_key("")
+        raise InputError(f"{where}={target[1]}: {reason}") from error
 
 
 def store(cfg: DictConfig, run: Path) -> None:
-    """Write `.hydra/`: the config, what was overridden, and Hydra's own; nothing where no Hydra runs.
+    """Write `.hydra/`: the config and the version, the overrides, and Hydra's own config; nothing where no Hydra runs.
 
     Raises:
         InputError: the folder holds a run with results, which only `resume` may continue; a URL holds a password.
@@ -53,13 +92,13 @@ def store(cfg: DictConfig, run: Path) -> None:
     if not HydraConfig.initialized():
         return
     (run / ".hydra").mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(cfg, run / ".hydra" / "config.yaml")
+    OmegaConf.save(OmegaConf.merge({"version": umed.__version__}, cfg), run / ".hydra" / "config.yaml")
     OmegaConf.save({"hydra": HydraConfig.get()}, run / ".hydra" / "hydra.yaml")
     OmegaConf.save(HydraConfig.get().overrides.task, run / ".hydra" / "overrides.yaml")
 
 
 def _check_secrets(cfg: DictConfig) -> None:
-    """Refuse what every run folder and W&B would show.
+    """Refuse secrets, which every run folder and W&B would show.
 
     Raises:
         InputError: a setting that is named like a secret, an address with one in it, or the key of the environment.
@@ -90,10 +129,11 @@ def stored_config(run: Path) -> DictConfig:
 
 
 def resumed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
-    """The config to continue with: the stored one, which what was asked for now must not contradict.
+    """The config to continue with: the stored one, which the overrides of now must not contradict.
 
     Raises:
-        InputError: naming every key that differs; or a sweep or another run folder together with `resume`.
+        InputError: naming every key that differs; a sweep or another run folder together with `resume`; a run that
+            another version has written.
     """
     if Path(cfg.paths.run_dir).resolve() != Path(cfg.resume).resolve():
         raise InputError(
@@ -101,6 +141,11 @@ def resumed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
             "experiment and hydra.run.dir"
         )
     stored = stored_config(Path(cfg.resume))
+    if (written := stored.pop("version", FIRST_VERSION)) != umed.__version__:
+        raise InputError(
+            f"resume={cfg.resume}: written by umed {written}, this is {umed.__version__}: finish it with that version; "
+            "its results and its adapter (init_from=) can be used with this one"
+        )
     if [o for o in overrides if not o.startswith("resume=")]:
         differs = sorted(_differences(_plain(stored), _plain(cfg)))
         if differs:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
 
 from umed.analysis import open_run
@@ -15,14 +14,14 @@ from umed.evaluation.notes import write_notes
 from umed.evaluation.prediction_files import read_predictions
 from umed.evaluation.score import Score
 from umed.evaluation.tables import print_rules
+from umed.training import stage_loggers
 
 
 def evaluate_and_log(evaluation_set: EvaluationSet, stage: str, adapter: str | Path | None) -> Evaluation:
     """Evaluate a stage; metrics, examples and answers go into its W&B run, if there is one."""
     evaluation = evaluate_stage(evaluation_set, stage, adapter)
     run = evaluation_set.run
-    for make in instantiate(evaluation_set.cfg.logger).values():
-        logger = make(stage=stage, run=run)
+    for logger in stage_loggers(evaluation_set.cfg, stage):
         if isinstance(logger, WandbLogger):
             figure = open_run(run).examples(stages=[stage]) if "mau" in evaluation.predictions else None
             log_evaluation(logger, evaluation, figure)

@@ -4,7 +4,7 @@ Shape suffixes: Q queries, G answers a query, B = Q * G answers (answers to one 
 (right-padded), N tokens of the abnormality's name in an answer (right-padded), P image tokens (right-padded).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -18,17 +18,17 @@ from umed.records import Record
 
 @dataclass(slots=True)
 class Answers:
-    """What a policy said: token ids, which of them count, and whether the end was reached."""
+    """Sampled answers of a policy."""
 
     ids_BT: Tensor
     mask_BT: Tensor  # True up to and including the first end-of-answer token
-    truncated_B: Tensor
+    truncated_B: Tensor  # the end was not reached
     logp_BT: Tensor  # of the distribution sampled from
 
 
 @dataclass(slots=True)
 class Rollout:
-    """Queries, sampled answers, what pi_old and V think of them, and the evidence that rewards ask for."""
+    """Queries, sampled answers, their scores under pi_old and V, and the evidence that rewards ask for."""
 
     prompts: list[Prompt]
     ids_BT: Tensor
@@ -36,20 +36,14 @@ class Rollout:
     truncated_B: Tensor
     raw: list[str]
     texts: list[str]
-    boxes: list[list[Box] | None]
+    boxes: list[list[Box] | None]  # None = no box could be read
     logp_BT: Tensor
     values_BT: Tensor
-    name_BN: Tensor  # answer positions of the name's tokens, -1 where there is none
-    attention_BNP: Tensor  # attention of those tokens on the image tokens
+    name_BN: Tensor  # answer positions of the name's tokens, -1 = none
+    attention_BNP: Tensor  # attention of those tokens on the image tokens; (B, 0, 0) if no reward needs it
     region_BP: Tensor  # w_j of the gold boxes, NaN beyond the image's own tokens
     box_span_BT: Tensor  # True on the tokens that write the boxes
     name_span_BT: Tensor  # True on the tokens that name an abnormality
-    ref_logp_BT: Tensor
-    penalty_BT: Tensor  # taken off each token's reward
-    reward_B: Tensor
-    attention_max_B: Tensor
-    advantages_BT: Tensor
-    returns_BT: Tensor
 
     @property
     def num_candidates(self) -> int:
@@ -73,20 +67,40 @@ class Rollout:
     def others(self) -> list[tuple[str, ...]]:
         return [p.others for p in self.prompts]
 
+    def means(self) -> dict[str, float]:
+        """`rollout/*`: share of answers without a readable box, mean length in tokens, share of truncated answers."""
+        return {
+            "rollout/unparsed": sum(b is None for b in self.boxes) / len(self.boxes),
+            "rollout/length": self.mask_BT.sum(1).float().mean().item(),
+            "rollout/truncated": self.truncated_B.float().mean().item(),
+        }
+
     def take(self, queries: Tensor) -> Self:
         """The part that belongs to these queries; the answers to one query stay together."""
         g = self.num_candidates
         rows = (queries[:, None] * g + torch.arange(g)).flatten()
-        picked: dict[str, Any] = {}
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if f.name == "prompts":
-                picked[f.name] = [value[q] for q in queries.tolist()]
-            elif isinstance(value, list):
-                picked[f.name] = [value[b] for b in rows.tolist()]
-            else:
-                picked[f.name] = value[rows.to(value.device)]
-        return type(self)(**picked)
+        picked = {f.name: _rows(getattr(self, f.name), rows) for f in fields(self) if f.name != "prompts"}
+        return type(self)(prompts=[self.prompts[q] for q in queries.tolist()], **picked)
+
+    def updated(self, **values: Any) -> Self:
+        """A copy with other values in these fields."""
+        return replace(self, **values)
+
+
+@dataclass(slots=True)
+class TrainingBatch(Rollout):
+    """A rollout with all that the objective reads: reference, rewards, advantages and returns."""
+
+    ref_logp_BT: Tensor  # of the reference policy; those of pi_old where no KL penalty asks for a reference
+    reward_B: Tensor  # R_g, 0 where nothing could be scored
+    maxima: Mapping[str, Tensor]  # of each reward over the answers to one query, (B,)
+    advantages_BT: Tensor
+    returns_BT: Tensor
+
+    @classmethod
+    def of(cls, rollout: Rollout, **added: Any) -> Self:
+        """The rollout's fields, with those of `added` in place of or beside them."""
+        return cls(**{**{f.name: getattr(rollout, f.name) for f in fields(Rollout)}, **added})
 
     def minibatches(self, epochs: int, count: int, generator: torch.Generator) -> Iterator[Self]:
         """`count` parts of the queries in each of `epochs` passes, reshuffled by `generator`."""
@@ -95,5 +109,10 @@ class Rollout:
             for part in order.chunk(count):
                 yield self.take(part)
 
-    def updated(self, **values: Any) -> Self:
-        return replace(self, **values)
+
+def _rows(value: Any, rows: Tensor) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _rows(each, rows) for name, each in value.items()}
+    if isinstance(value, list):
+        return [value[b] for b in rows.tolist()]
+    return value[rows.to(value.device)]

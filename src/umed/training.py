@@ -1,21 +1,24 @@
-"""Train one stage: method, data and trainer brought together; the adapter folder is what comes out."""
+"""A training stage: method, data and trainer brought together; its result is the adapter folder."""
 
 import math
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
+import lightning as L
 from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig
 
+from umed import config
 from umed.callbacks.checkpoints import AtomicCheckpointIO, newest_checkpoint
 from umed.data.fraction import train_share
 from umed.data.mau import MauDataModule
 from umed.errors import InputError
-from umed.models.critic import SharedCritic
+from umed.methods.base import BuildPolicy, Method, planned_batches
 from umed.models.load import build_policy, save_adapter
 from umed.records import RecordSet
 
@@ -47,17 +50,73 @@ def thinned(cfg: DictConfig, data: RecordSet) -> RecordSet:
     return replace(data, records=kept)
 
 
-def build_method(cfg: DictConfig, method_cfg: DictConfig) -> Any:
-    """The method, not yet with a policy.
+def build_method(
+    cfg: DictConfig,
+    method_cfg: DictConfig,
+    *,
+    stage: str | None = None,
+    policy: BuildPolicy | None = None,
+    total_batches: int = 1,
+) -> Method:
+    """The complete method; its policy is built when training starts.
+
+    Args:
+        stage: None = the method's own name.
+        policy: builds the policy, None = from the base weights of `cfg.model`.
 
     Raises:
-        InputError: a setting, or a reward that asks for what the model's family cannot show.
+        InputError: a setting that cannot be, or a reward that needs what the model's family cannot show.
     """
-    method = instantiate(method_cfg)(None)
+    method: Method = config.create(method_cfg)(
+        policy or partial(build_policy, cfg, None), stage=stage, total_batches=total_batches
+    )
     missing = import_module(cfg.model.backbone).BACKBONE.no_attention
-    if missing and "attention" in getattr(getattr(method, "rewards", None), "needs", ()):
+    if missing and "attention" in method.needs:
         raise InputError(f"reward=[..., vision_relevance]: {missing}; leave it out: 'reward=[relevance,localization]'")
     return method
+
+
+def check_stage(cfg: DictConfig, method_cfg: DictConfig, stage: str | None = None) -> str:
+    """Refuse what cannot be trained before anything long begins; the name of the stage.
+
+    Raises:
+        InputError: a setting, reward, credit, critic, callback, logger or trainer that cannot be.
+    """
+    stage = build_method(cfg, method_cfg, stage=stage).stage
+    build_trainer(cfg, stage, max_epochs=1)
+    return stage
+
+
+def build_trainer(cfg: DictConfig, stage: str, max_epochs: int) -> L.Trainer:
+    """The trainer of a stage, with its callbacks and loggers.
+
+    Raises:
+        InputError: one of them cannot be.
+    """
+    stage_cfg = of_stage(cfg, stage)
+    loggers, callbacks = stage_loggers(cfg, stage), list(config.create(stage_cfg.callbacks).values())
+    try:
+        return config.create(stage_cfg.trainer)(
+            default_root_dir=cfg.paths.run_dir,
+            max_epochs=max_epochs,
+            logger=loggers,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO(TorchCheckpointIO())],
+        )
+    except MisconfigurationException as error:
+        raise InputError(f"trainer: {error}") from error
+
+
+def of_stage(cfg: DictConfig, stage: str) -> DictConfig:
+    """A copy of the config in which `${stage}` has its value."""
+    copy = cfg.copy()
+    copy.stage = stage
+    return copy
+
+
+def stage_loggers(cfg: DictConfig, stage: str) -> list[Logger]:
+    """The loggers of `cfg.logger` for a stage."""
+    return list(config.create(of_stage(cfg, stage).logger).values())
 
 
 def train_stage(
@@ -73,27 +132,21 @@ def train_stage(
         The adapter folder.
 
     Raises:
-        InputError: no room on the disk for a checkpoint (the one before is kept).
+        InputError: no room on the disk for a checkpoint (the one before is kept); a metric to monitor that is none.
     """
-    method = build_method(cfg, method_cfg)
-    asked = getattr(getattr(method, "credit", None), "uses_values", False)
-    method.build = partial(build_policy, cfg, init_from, critic=instantiate(cfg.critic) if asked else SharedCritic)
-    method.stage = stage
     data = thinned(cfg, data)
     count = sum(r.split == "train" for r in data.records)
-    batches = min(method.batches(count), cfg.limits.batches or math.inf)
+    planned = planned_batches(count, method_cfg.batch_size, method_cfg.epochs, method_cfg.steps)
+    batches = min(planned, cfg.limits.batches or math.inf)
     intervals = math.ceil(batches / cfg.data.checkpoint_every)
     every = math.ceil(batches / intervals)
-    method.total = every * intervals
+    policy = partial(build_policy, cfg, init_from)
+    method = build_method(cfg, method_cfg, stage=stage, policy=policy, total_batches=every * intervals)
     datamodule = datamodule_of(cfg, data, method.batch_size, every, method.val_samples)
-    folder = run / "checkpoints" / stage
-    trainer = instantiate(cfg.trainer)(
-        default_root_dir=run,
-        max_epochs=intervals,
-        logger=[make(stage=stage, run=run) for make in instantiate(cfg.logger).values()],
-        callbacks=[c(stage=stage, run=run) for c in instantiate(cfg.callbacks).values()],
-        plugins=[AtomicCheckpointIO(TorchCheckpointIO())],
-    )
-    trainer.fit(method, datamodule, ckpt_path=newest_checkpoint(folder), weights_only=True)
+    trainer = build_trainer(cfg, stage, max_epochs=intervals)
+    try:
+        trainer.fit(method, datamodule, ckpt_path=newest_checkpoint(run / "checkpoints" / stage), weights_only=True)
+    except MisconfigurationException as error:  # a callback that monitors what nothing logs
+        raise InputError(f"callbacks: {error}") from error
     save_adapter(method.policy, out, {"stage": stage, "method": type(method).__name__, "seed": cfg.seed})
     return out

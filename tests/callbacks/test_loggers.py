@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import OmegaConf
 
-from umed.callbacks.loggers import StageCSV, StageWandb, choices, public
+from umed.callbacks.loggers import AppendingCSVLogger, StageWandb, choices, public
 
 
 def log(run: Path, *rows: tuple[int, dict[str, float]]) -> Path:
-    logger = StageCSV("aar", run)
+    logger = AppendingCSVLogger(run, name="logs", version="aar", flush_logs_every_n_steps=1)
     for step, row in rows:
         logger.log_metrics(row, step)
     return run / "logs" / "aar" / "metrics.csv"

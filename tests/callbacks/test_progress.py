@@ -23,9 +23,9 @@ def written(monkeypatch: pytest.MonkeyPatch, tty: bool = False) -> io.StringIO:
     return screen
 
 
-def test_resumed_stage_counts_on(monkeypatch, tmp_path):
+def test_resumed_stage_counts_on(monkeypatch):
     screen = written(monkeypatch)
-    bar, module = StageProgress("ppo", tmp_path), SimpleNamespace(total=40, iteration=25)
+    bar, module = StageProgress(), SimpleNamespace(stage="ppo", total_batches=40, iteration=25)
     run = trainer(**{"reward/total": 1.25, "reward/localization": 0.5, "rollout/unparsed": 0.0, "time/sample": 9.0})
     bar.on_train_start(run, module)
     for _ in range(15):
@@ -37,11 +37,11 @@ def test_resumed_stage_counts_on(monkeypatch, tmp_path):
     assert "time" not in text
 
 
-def test_log_file_stays_short(monkeypatch, tmp_path):
+def test_log_file_stays_short(monkeypatch):
     screen = written(monkeypatch)
     bar, module, run = (
-        StageProgress("sft", tmp_path),
-        SimpleNamespace(total=5000, iteration=0),
+        StageProgress(),
+        SimpleNamespace(stage="sft", total_batches=5000, iteration=0),
         trainer(**{"sft/loss": 1}),
     )
     bar.on_train_start(run, module)
@@ -55,9 +55,10 @@ def test_log_file_stays_short(monkeypatch, tmp_path):
     assert "validating" not in screen.getvalue()
 
 
-def test_validation_has_its_own_bar_on_a_terminal(monkeypatch, tmp_path):
+def test_validation_has_its_own_bar_on_a_terminal(monkeypatch):
     screen = written(monkeypatch, tty=True)
-    bar, module, run = StageProgress("sft", tmp_path), SimpleNamespace(total=2, iteration=0), trainer()
+    bar, run = StageProgress(), trainer()
+    module = SimpleNamespace(stage="sft", total_batches=2, iteration=0)
     bar.on_validation_start(run, module)
     bar.on_validation_end(run, module)
     assert "sft: validating" in screen.getvalue() and "0/3" in screen.getvalue()

@@ -20,11 +20,11 @@ from umed.callbacks.loggers import StageWandb
 from umed.callbacks.wandb_tables import RolloutTables, attention_of, log_evaluation, spread
 from umed.methods.sampler import Sampler
 from umed.rewards.total import Scored
-from umed.rollout import Rollout
+from umed.rollout import Rollout, TrainingBatch
 
 
 @pytest.fixture
-def rollout(policy, make_prompts) -> Rollout:
+def rollout(policy, make_prompts) -> TrainingBatch:
     """Two queries with two answers each; one answer names the abnormality and has a box."""
     made = Sampler(2, 4)(policy(), make_prompts(2, (140, 112)), frozenset(), torch.Generator().manual_seed(0))
     view = made.prompts[0].view
@@ -32,12 +32,15 @@ def rollout(policy, make_prompts) -> Rollout:
     heat[1, 0, 7] = 0.5
     name = torch.tensor([[-1], [2], [-1], [-1]])
     boxes = [None, [Box(0.2, 0.2, 0.6, 0.5)], None, None]
-    return replace(made, name_BN=name, attention_BNP=heat, boxes=boxes, raw=["a", "a stone", "b", "c"])
+    made = replace(made, name_BN=name, attention_BNP=heat, boxes=boxes, raw=["a", "a stone", "b", "c"])
+    zeros = torch.zeros(made.mask_BT.shape)
+    added = {"ref_logp_BT": made.logp_BT, "advantages_BT": zeros, "returns_BT": zeros}
+    return TrainingBatch.of(made, reward_B=torch.zeros(4), maxima={}, **added)
 
 
 def scored() -> Scored:
     raw = {"relevance": torch.tensor([0.0, 0.75, torch.nan, 0.0]), "localization": torch.tensor([0.0, 0.5, 0.0, 0.0])}
-    return Scored(torch.tensor([0.0, 1.75, torch.nan, 0.0]), raw, raw, {})
+    return Scored(torch.tensor([0.0, 1.75, torch.nan, 0.0]), 2, raw, raw, {}, {}, ())
 
 
 def trained(run: Path, roots: Path, rollout: Rollout, iterations: int) -> None:
@@ -46,13 +49,13 @@ def trained(run: Path, roots: Path, rollout: Rollout, iterations: int) -> None:
     trainer: Any = SimpleNamespace(
         loggers=[logger], is_global_zero=True, datamodule=SimpleNamespace(roots={"synthetic": roots})
     )
-    tables, module = RolloutTables("aar", run, every=2, rows=2), SimpleNamespace(iteration=0, last=None)
+    tables, module = RolloutTables(every=2, rows=2), SimpleNamespace(stage="aar", iteration=0)
     tables.on_train_start(trainer, module)
     for i in range(iterations):
         tables.on_train_batch_start(trainer, module, rollout.prompts, i)
         logger.log_metrics({"reward/total": 0.5, "aar/iteration": float(i)}, i)
-        module.last, module.iteration = (rollout, scored()), i + 1
-        tables.on_train_batch_end(trainer, module, None, rollout.prompts, i)
+        module.iteration = i + 1
+        tables.on_train_batch_end(trainer, module, {"batch": rollout, "scored": scored()}, rollout.prompts, i)
     logger.log_metrics({"val/mau/iou/avg": 0.25}, iterations - 1)
     logger.finalize("success")
 
@@ -144,9 +147,12 @@ def test_table_compares_answers_of_several_queries(rollout):
     assert spread(rollout, 3) == [0, 1]
 
 
-def test_without_wandb_nothing_happens(tmp_path, rollout):
+def test_without_wandb_or_a_rollout_nothing_happens(tmp_path, rollout):
     trainer: Any = SimpleNamespace(loggers=[], is_global_zero=True)
-    tables, module = RolloutTables("aar", tmp_path), SimpleNamespace(iteration=0, last=(rollout, scored()))
+    tables, module = RolloutTables(), SimpleNamespace(stage="aar", iteration=0)
     tables.on_train_start(trainer, module)
     tables.on_train_batch_start(trainer, module, rollout.prompts, 0)
-    tables.on_train_batch_end(trainer, module, None, rollout.prompts, 0)
+    tables.on_train_batch_end(trainer, module, {"batch": rollout, "scored": scored()}, rollout.prompts, 0)
+    trainer.loggers = [StageWandb("sft", tmp_path, project="test")]
+    tables.on_train_batch_end(trainer, SimpleNamespace(iteration=1), {}, rollout.prompts, 0)  # tuning has none
+    trainer.loggers[0].finalize("success")

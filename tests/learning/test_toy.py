@@ -16,16 +16,17 @@ from umed.methods.credit.reinforce_pp import ReinforceCredit
 from umed.methods.credit.rloo import RlooCredit
 from umed.methods.objective import ClippedObjective
 from umed.models.policy import Policy
+from umed.rewards.base import Reward
 from umed.rewards.total import TotalReward
 from umed.rollout import Rollout
 
 UPDATES, FIRST, LAST = 24, 3, 5
 
 
-class StartsWithLetter:
+class StartsWithLetter(Reward):
     """1 when the answer's first token is a single letter, else 0; about one random token in six is."""
 
-    name, needs, max_normalized, weight = "relevance", frozenset({"text"}), False, 1.0
+    max_normalized = False
 
     def __init__(self, policy: Policy) -> None:
         self.wanted = torch.tensor([policy.processor.tokenizer.convert_tokens_to_ids(c) for c in ascii_letters])
@@ -48,11 +49,11 @@ def test_the_reward_goes_up_and_the_entropy_stays(
 ) -> None:
     pi = policy()  # every weight trains: a random embedding leaves an adapter too little room
     method = AbnormalAwareRewarding(
-        lambda _: pi,
+        lambda **_: pi,
         seed=0,
         rewards=TotalReward({"relevance": StartsWithLetter(pi)}, 8),
         credit=credit,
-        objective=ClippedObjective(),
+        objective=ClippedObjective,
         num_candidates=8,
         num_epochs=2,
         num_minibatches=2,

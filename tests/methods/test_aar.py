@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,19 @@ from torch import Tensor
 
 from umed.chat import Prompt
 from umed.errors import InputError
-from umed.methods.aar import AbnormalAwareRewarding, explained_variance
+from umed.methods.aar import AbnormalAwareRewarding
 from umed.methods.credit.gae import GaeCredit
 from umed.methods.credit.group import GroupCredit
 from umed.methods.credit.reinforce_pp import ReinforceCredit
 from umed.methods.credit.rloo import RlooCredit
 from umed.methods.kl import Kl
 from umed.methods.objective import ClippedObjective
-from umed.models.critic import AdapterCritic, SeparateCritic, SharedCritic
+from umed.models.critics.adapter import AdapterCritic
+from umed.models.critics.separate import SeparateCritic
+from umed.models.critics.shared import SharedCritic
 from umed.models.load import save_adapter
 from umed.models.policy import Policy
+from umed.rewards.base import Reward
 from umed.rewards.localization import LocalizationReward
 from umed.rewards.total import TotalReward
 from umed.rewards.vision_relevance import VisionRelevanceReward
@@ -28,15 +32,14 @@ from umed.rollout import Rollout
 LORA = {"r": 4, "target_modules": "all-linear"}
 
 
-class Judged:
+class Judged(Reward):
     """A reward from token ids, raw; `score` gets the rollout."""
 
-    needs = frozenset({"text"})
     max_normalized = False
-    weight = 1.0
+    judged = True
 
-    def __init__(self, score: Callable[[Rollout], Tensor], name: str = "relevance") -> None:
-        self.score, self.name = score, name
+    def __init__(self, score: Callable[[Rollout], Tensor]) -> None:
+        self.score = score
 
     def __call__(self, rollout: Rollout) -> Tensor:
         return self.score(rollout)
@@ -47,19 +50,23 @@ def by_ids(rollout: Rollout) -> Tensor:
 
 
 def aar(
-    policy: Policy | None, parts: dict | None = None, credit: object = None, objective: object = None, **kwargs: object
+    policy: Policy | Callable[..., Policy] | None,
+    parts: dict | None = None,
+    credit: object = None,
+    objective: dict | None = None,
+    **kwargs: object,
 ) -> AbnormalAwareRewarding:
+    """`policy` or what builds it; `objective` are the settings of the objective."""
     settings = {
         "lr": 1e-3, "batch_size": 2, "steps": 1, "schedule": "constant", "warmup": 0.0, "num_candidates": 3,
         "max_new_tokens": 5, "num_epochs": 1, "num_minibatches": 1,
     } | kwargs  # fmt: skip
-    rewards = TotalReward(parts or {"relevance": Judged(by_ids)}, settings["num_candidates"])
     return AbnormalAwareRewarding(
-        lambda _: policy,
+        policy if not isinstance(policy, Policy) else lambda **_: policy,
         seed=0,
-        rewards=rewards,
+        rewards=TotalReward(parts or {"relevance": Judged(by_ids)}, settings["num_candidates"]),
         credit=credit or GaeCredit(),
-        objective=objective or ClippedObjective(),
+        objective=partial(ClippedObjective, **(objective or {})),
         **settings,
     )
 
@@ -84,16 +91,15 @@ def test_the_first_pass_is_on_policy(
     """Ratio 1, KL 0 and nothing clipped before the first step, whatever dropout the adapter was configured with."""
     adapter = {**LORA, "lora_dropout": dropout}
 
-    def build(rate: float | None) -> Policy:
-        pi = policy(adapter=adapter, temperature=temperature, dropout=rate)
+    def build(**options: object) -> Policy:
+        pi = policy(adapter=adapter, temperature=temperature, **options)
         with torch.no_grad():
             for name, p in pi.named_parameters():
                 if "lora_B" in name:
                     p.normal_(std=0.3)
         return pi
 
-    method = aar(None)
-    method.policy, method.build = None, build
+    method = aar(build)
     (logged,) = train(method, [make_prompts(2)])
     assert method.policy.training
     assert abs(logged["policy/kl"]) < 1e-9
@@ -109,7 +115,8 @@ def test_what_a_batch_logs(
         "vision_relevance": VisionRelevanceReward(),
     }
     method = aar(policy(), parts, num_epochs=2, num_minibatches=2)
-    logged = train(method, [make_prompts(2), make_prompts(2, seed=1)])
+    outputs = []
+    logged = train(method, [make_prompts(2), make_prompts(2, seed=1)], outputs)
     assert [line["aar/iteration"] for line in logged] == [0, 1]
     assert {
         "reward/total", "reward/relevance", "reward/localization", "reward/vision_relevance",
@@ -119,9 +126,9 @@ def test_what_a_batch_logs(
     } <= set(logged[0])  # fmt: skip
     assert logged[0]["policy/clipfrac"] >= 0 and logged[0]["policy/kl"] > 0  # the later passes are off policy
     assert method.updates_per_batch == 4
-    rollout, scored = method.last
+    batch, scored = outputs[1]["batch"], outputs[1]["scored"]
     assert logged[1]["reward/total"] == pytest.approx(float(scored.total_B.mean()))
-    assert logged[1]["rollout/unparsed"] == 1.0 and len(rollout.raw) == 6
+    assert logged[1]["rollout/unparsed"] == 1.0 and len(batch.raw) == 6
 
 
 def test_both_parts_learn(
@@ -192,7 +199,7 @@ def test_a_loss_that_is_not_finite_is_skipped_and_then_stops_with_its_name(
     with torch.no_grad():
         pi.value_head.layers[-1].bias.fill_(torch.inf)
     before = trained(pi)
-    steered = {"kl": Kl(0.1, target=0.1, horizon=10), "objective": ClippedObjective(entropy_target=1.0)}
+    steered = {"kl": Kl(0.1, target=0.1, horizon=10), "objective": {"entropy_target": 1.0}}
     method = aar(pi, credit=GroupCredit(), **steered)
     (logged,) = train(method, [make_prompts(2)])
     assert logged["policy/skipped"] == 1 and math.isnan(logged["policy/value_loss"])
@@ -231,7 +238,7 @@ def test_answers_that_all_reached_the_limit_leave_every_weight_as_it_was(
 ) -> None:
     pi = policy(adapter=LORA)
     before = trained(pi)
-    (logged,) = train(aar(pi, objective=ClippedObjective(mask_truncated=True), max_new_tokens=1), [make_prompts(2)])
+    (logged,) = train(aar(pi, objective={"mask_truncated": True}, max_new_tokens=1), [make_prompts(2)])
     assert logged["rollout/truncated"] == 1.0 and not moved(before, pi)
     train(aar(pi, max_new_tokens=1), [make_prompts(2)])
     assert moved(before, pi)
@@ -242,7 +249,7 @@ def test_answers_without_any_box_teach_nothing_and_break_nothing(
 ) -> None:
     pi = policy(adapter=LORA)
     (logged,) = train(
-        aar(pi, {"localization": LocalizationReward()}, GroupCredit(), ClippedObjective(c2=0, c3=0)), [make_prompts(2)]
+        aar(pi, {"localization": LocalizationReward()}, GroupCredit(), {"c2": 0, "c3": 0}), [make_prompts(2)]
     )
     assert logged["rollout/unparsed"] == 1.0 and logged["reward/localization"] == 0 and logged["policy/grad_norm"] == 0
 
@@ -251,29 +258,22 @@ def test_score_function_pays_the_whole_reward(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
 ) -> None:
     """Reading R8: the advantage is r_LLM's alone, c1 * R log pi carries r_LLM + n(r_loc) + n(r_att)."""
-    pi = policy(adapter=LORA)
-    parts = {
-        "relevance": Judged(lambda rollout: torch.full((len(rollout.ids_BT),), 0.5)),
-        "localization": Judged(by_ids, "localization"),
-    }
-    method = aar(pi, parts, GroupCredit(), ClippedObjective(reward_term="score_function", c3=0.0))
-    train(method, [make_prompts(2)])
-    rollout, scored = method.last
-    seen = []
-    loss = method.objective.loss
-    method.objective.loss = lambda said, part, *weights: seen.append(part) or loss(said, part, *weights)
-    train(method, [make_prompts(2)])
-    rollout, scored = method.last
-    order = torch.cat([seen[0].reward_B]).sort().values
-    torch.testing.assert_close(order, scored.total_B.sort().values)
-    assert (rollout.mask_BT & True).any() and (seen[0].advantages_BT == 0).all()
+    box = Judged(by_ids)
+    box.judged = False
+    parts = {"judge": Judged(lambda rollout: torch.full((len(rollout.ids_BT),), 0.5)), "box": box}
+    outputs = []
+    method = aar(policy(adapter=LORA), parts, GroupCredit(), {"reward_term": "score_function", "c3": 0.0})
+    train(method, [make_prompts(2)], outputs)
+    batch, scored = outputs[0]["batch"], outputs[0]["scored"]
+    torch.testing.assert_close(batch.reward_B, scored.total_B)
+    assert batch.mask_BT.any() and (batch.advantages_BT == 0).all() and scored.total_B.unique().numel() > 1
 
 
 def test_differentiable_runs_with_all_three_rewards(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
 ) -> None:
     parts = {"localization": LocalizationReward(), "vision_relevance": VisionRelevanceReward()}
-    method = aar(policy(adapter=LORA), parts, objective=ClippedObjective(reward_term="differentiable"))
+    method = aar(policy(adapter=LORA), parts, objective={"reward_term": "differentiable"})
     (logged,) = train(method, [make_prompts(2)])
     assert logged["reward/localization"] == 0.0
 
@@ -288,15 +288,6 @@ def test_the_same_seed_is_the_same_run(
         train(aar(pi, num_epochs=2), [make_prompts(2)] * 2)
         runs.append(trained(pi))
     assert all(torch.equal(runs[0][n], runs[1][n]) for n in runs[0])
-
-
-def test_explained_variance(make_rollout: Callable[..., Rollout]) -> None:
-    rollout = make_rollout(2, 2)
-    returns = rollout.returns_BT
-    assert explained_variance(rollout.updated(values_BT=returns)) == pytest.approx(1)
-    assert explained_variance(rollout.updated(values_BT=torch.zeros_like(returns))) == pytest.approx(0, abs=1e-6)
-    assert explained_variance(rollout.updated(values_BT=-returns)) < 0
-    assert explained_variance(rollout.updated(mask_BT=torch.zeros_like(rollout.mask_BT))) == 0.0
 
 
 CREDITS = [GaeCredit, GroupCredit, RlooCredit, ReinforceCredit]
@@ -318,12 +309,11 @@ def test_kl_is_exactly_zero_at_the_start_of_stage_2_and_then_grows(
             if "lora_B" in name:
                 p.normal_(std=0.3)
     save_adapter(tuned, tmp_path, {})
-    method = aar(None, credit=credit(), lr=1e-2, kl=Kl(0.1, where=where))
-    method.policy, method.build = None, lambda dropout: policy(init_from=str(tmp_path), dropout=dropout)
+    method = aar(partial(policy, init_from=str(tmp_path)), credit=credit(), lr=1e-2, kl=Kl(0.1, where=where))
     logged = train(method, [make_prompts(2)] * 3)
     assert logged[0]["policy/kl_ref"] == 0 and logged[0]["policy/kl"] < 1e-9
     assert logged[2]["policy/kl_ref"] > 0 and logged[2]["policy/kl_coef"] == 0.1
-    assert all(torch.equal(method.reference[n], v) for n, v in trained(tuned).items() if "lora" in n)
+    assert all(torch.equal(method.kl.weights[n], v) for n, v in trained(tuned).items() if "lora" in n)
     assert len({id(p) for p in method.policy.core.parameters()}) == len({id(p) for p in tuned.core.parameters()})
 
 
@@ -341,16 +331,16 @@ def test_the_penalty_holds_the_policy_back(
 
 @pytest.mark.parametrize("credit", [GroupCredit(), RlooCredit(), ReinforceCredit(baseline="group")])
 def test_one_answer_has_nothing_to_be_compared_with(credit: object) -> None:
-    alone = {"rewards": TotalReward({"relevance": Judged(by_ids)}, 1, "none"), "objective": ClippedObjective()}
+    alone = {"rewards": TotalReward({"relevance": Judged(by_ids)}, 1, "none"), "objective": ClippedObjective}
     settings = {"seed": 0, "lr": 1e-3, "batch_size": 2, "steps": 1, "num_candidates": 1}
     with pytest.raises(InputError, match="num_candidates=1 with a group's baseline"):
-        AbnormalAwareRewarding(lambda _: None, credit=credit, **alone, **settings)
-    AbnormalAwareRewarding(lambda _: None, credit=ReinforceCredit(), **alone, **settings)
+        AbnormalAwareRewarding(lambda **_: None, credit=credit, **alone, **settings)
+    AbnormalAwareRewarding(lambda **_: None, credit=ReinforceCredit(), **alone, **settings)
 
 
 def test_span_credit_needs_the_whole_reward_in_the_advantage() -> None:
     with pytest.raises(InputError, match="credit.scope=span"):
-        aar(None, credit=GroupCredit(scope="span"), objective=ClippedObjective(reward_term="score_function"))
+        aar(None, credit=GroupCredit(scope="span"), objective={"reward_term": "score_function"})
 
 
 @pytest.mark.parametrize("critic", [SharedCritic, AdapterCritic, SeparateCritic])
@@ -363,7 +353,6 @@ def test_a_picture_passes_the_frozen_tower_once_in_a_whole_batch(
     for tower in towers:
         tower.register_forward_hook(lambda *_: passes.append(1))
     method = aar(pi, kl=Kl(0.1), num_epochs=2, num_minibatches=2, num_candidates=4)
-    method.policy, method.build = None, lambda _: pi
     (logged,) = train(method, [prompts])
     assert logged["policy/kl_ref"] == 0 and len(towers) == (2 if critic is SeparateCritic else 1)
     assert len(passes) == 3
@@ -373,7 +362,7 @@ def test_cut_off_answers_leave_before_the_advantages_are_whitened(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
 ) -> None:
     pi = policy(adapter=LORA)
-    method = aar(pi, objective=ClippedObjective(mask_truncated=True), num_candidates=6)
+    method = aar(pi, objective={"mask_truncated": True}, num_candidates=6)
     sample = method.sampler
 
     def some_cut_off(*args: object) -> Rollout:
@@ -381,8 +370,9 @@ def test_cut_off_answers_leave_before_the_advantages_are_whitened(
         return rollout.updated(truncated_B=torch.arange(len(rollout.ids_BT)) % 3 == 0)
 
     method.sampler = some_cut_off
-    (logged,) = train(method, [make_prompts(2)])
-    rollout = method.last[0]
+    outputs = []
+    (logged,) = train(method, [make_prompts(2)], outputs)
+    rollout = outputs[0]["batch"]
     assert not rollout.mask_BT[::3].any() and rollout.mask_BT[1::3].any()
     kept = rollout.advantages_BT[rollout.mask_BT]
     assert abs(float(kept.mean())) < 1e-5 and float(kept.std(correction=0)) == pytest.approx(1, abs=1e-4)
@@ -397,26 +387,18 @@ def test_a_warm_up_moves_the_critic_and_nothing_that_steers_by_the_policy(
     body, own = (
         [p.detach().clone() for p in ps] for ps in (pi.body(), [*pi.critic.body(), *pi.critic.head.parameters()])
     )
-    kl, objective = Kl(1.0, target=0.1, horizon=12), ClippedObjective(entropy_target=1.0, c3=0.01)
-    logged = train(aar(pi, critic_warmup=2, kl=kl, objective=objective, lr=1e-2), [make_prompts(2)] * 2)
+    kl, objective = Kl(1.0, target=0.1, horizon=12), {"entropy_target": 1.0, "c3": 0.01}
+    method = aar(pi, critic_warmup=2, kl=kl, objective=objective, lr=1e-2)
+    logged = train(method, [make_prompts(2)] * 2)
     assert all(torch.equal(a, b) for a, b in zip(body, pi.body(), strict=True))
     moved_own = [
         not torch.equal(a, b) for a, b in zip(own, [*pi.critic.body(), *pi.critic.head.parameters()], strict=True)
     ]
     assert sum(moved_own) > len(moved_own) / 2
-    assert [line["policy/kl_coef"] for line in logged] == [1.0, 1.0] and objective.c3 == 0.01
+    assert [line["policy/kl_coef"] for line in logged] == [1.0, 1.0] and method.objective.c3 == 0.01
 
 
 @pytest.mark.parametrize(("warmup", "credit"), [(1, GroupCredit()), (-1, GaeCredit()), (2.5, GaeCredit())])
 def test_a_warm_up_that_cannot_be_is_refused(warmup: float, credit: object) -> None:
     with pytest.raises(InputError, match="method.critic_warmup"):
         aar(None, credit=credit, critic_warmup=warmup)
-
-
-def test_a_differentiable_reward_needs_the_papers_normalization() -> None:
-    parts = {"vision_relevance": VisionRelevanceReward(), "relevance": Judged(by_ids)}
-    with pytest.raises(InputError, match="reward.normalize=none does not"):
-        AbnormalAwareRewarding(
-            lambda _: None, seed=0, lr=1.0, batch_size=1, steps=1, rewards=TotalReward(parts, 4, "none"),
-            credit=GaeCredit(), objective=ClippedObjective(reward_term="differentiable"),
-        )  # fmt: skip

@@ -35,9 +35,9 @@ def test_the_penalty_is_in_the_reward_or_in_the_loss(make_rollout: Callable[...,
     rollout = make_rollout(1, 2)
     expected = {"k1": k1, "k2": k2, "k3": k3}[estimator](rollout.logp_BT, rollout.ref_logp_BT)
     paid, lost = Kl(0.3, estimator, "reward"), Kl(0.3, estimator, "loss")
-    torch.testing.assert_close(paid.charged(rollout).penalty_BT, 0.3 * expected * rollout.mask_BT)
+    torch.testing.assert_close(paid.penalty(rollout, rollout.ref_logp_BT), 0.3 * expected * rollout.mask_BT)
     assert (paid.loss(rollout.logp_BT, rollout.ref_logp_BT) == 0).all()
-    assert (lost.charged(rollout).penalty_BT == 0).all()
+    assert (lost.penalty(rollout, rollout.ref_logp_BT) == 0).all()
     torch.testing.assert_close(lost.loss(rollout.logp_BT, rollout.ref_logp_BT), 0.3 * expected)
 
 
@@ -68,7 +68,9 @@ def test_a_batch_without_a_step_or_a_measure_leaves_the_coefficient(make_rollout
 
 def test_off_says_nothing(make_rollout: Callable[..., Rollout]) -> None:
     rollout = make_rollout(1, 2)
-    assert Kl().steer(rollout, stepped=True) == {} and (Kl().charged(rollout).penalty_BT == 0).all() and not Kl().on
+    off = Kl()
+    assert off.steer(rollout, stepped=True) == {} and off.reference(None, rollout) is rollout.logp_BT
+    assert (off.penalty(rollout, rollout.ref_logp_BT) == 0).all() and not off.on
 
 
 @pytest.mark.parametrize(

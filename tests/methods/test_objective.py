@@ -20,7 +20,8 @@ from umed.methods.objective import (
     total_weight,
 )
 from umed.models.policy import Policy, Scores
-from umed.rewards.total import Scored
+from umed.rewards.base import Reward
+from umed.rewards.total import TotalReward
 from umed.rewards.vision_relevance import VisionRelevanceReward
 from umed.rollout import Rollout
 
@@ -39,8 +40,27 @@ def scores(rollout: Rollout, shift: float = 0.3, seed: int = 5) -> Scores:
     )
 
 
-def loss_of(objective: ClippedObjective, said: Scores, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
-    return objective.loss(said, rollout, total_weight(rollout.mask_BT, objective.aggregation))
+def loss_of(of: ClippedObjective, said: Scores, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+    return of.loss(said, rollout, total_weight(rollout.mask_BT, of.aggregation))
+
+
+class Fixed(Reward):
+    """A reward with given values."""
+
+    max_normalized = False
+
+    def __init__(self, *values: float, judged: bool = False) -> None:
+        self.values, self.judged = torch.tensor(values), judged
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        return self.values
+
+
+JUDGED = {"judge": Fixed(0.1, 0.2, judged=True)}
+
+
+def objective(parts: dict[str, Reward] | None = None, kl: Kl | None = None, **settings: object) -> ClippedObjective:
+    return ClippedObjective(TotalReward(parts or JUDGED, 2), kl or Kl(), **settings)
 
 
 def test_the_surrogate_against_numpy() -> None:
@@ -70,7 +90,7 @@ def test_the_value_error_takes_the_larger_one() -> None:
 def test_the_loss_is_equation_16(make_rollout: Callable[..., Rollout]) -> None:
     rollout = make_rollout(2, 2)
     said = scores(rollout)
-    loss, parts = loss_of(ClippedObjective(c2=0.5, c3=0.01), said, rollout)
+    loss, parts = loss_of(objective(c2=0.5, c3=0.01), said, rollout)
     clip, value, spread, count = 0.0, 0.0, 0.0, 0
     for b, t in rollout.mask_BT.nonzero().tolist():
         ratio = float((said.logp_BT.detach()[b, t] - rollout.logp_BT[b, t]).exp())
@@ -91,10 +111,10 @@ def test_one_step_lowers_the_value_error_and_raises_the_entropy(make_rollout: Ca
     """Reading R9: equation (11) copied as a loss would do the opposite."""
     rollout = make_rollout(2, 2)
     said = scores(rollout)
-    loss, parts = loss_of(ClippedObjective(value_clip=10.0), said, rollout)
+    loss, parts = loss_of(objective(value_clip=10.0), said, rollout)
     loss.backward()
     stepped = Scores(*(x.detach() - 0.1 * x.grad if x.grad is not None else x for x in vars(said).values()))
-    after = loss_of(ClippedObjective(value_clip=10.0), stepped, rollout)[1]
+    after = loss_of(objective(value_clip=10.0), stepped, rollout)[1]
     assert after["policy/value_loss"] < parts["policy/value_loss"]
     assert after["policy/entropy"] > parts["policy/entropy"]
     assert after["policy/clip"] < parts["policy/clip"]
@@ -112,7 +132,7 @@ def test_a_larger_c3_ends_with_more_entropy(make_rollout: Callable[..., Rollout]
             logp = logits.log_softmax(-1)
             said = Scores(logp[..., 0], -(logp.exp() * logp).sum(-1), rollout.values_BT, torch.zeros(2, 0, 0))
             optimizer.zero_grad()
-            loss_of(ClippedObjective(clip_eps=10.0, c3=c3), said, rollout)[0].backward()
+            loss_of(objective(clip_eps=10.0, c3=c3), said, rollout)[0].backward()
             optimizer.step()
         logp = logits.detach().log_softmax(-1)
         return float(-(logp.exp() * logp).sum(-1).mean())
@@ -123,7 +143,7 @@ def test_a_larger_c3_ends_with_more_entropy(make_rollout: Callable[..., Rollout]
 def test_at_ratio_one_the_gradient_is_reinforce_with_baseline(make_rollout: Callable[..., Rollout]) -> None:
     rollout = make_rollout(2, 3)
     said = scores(rollout, shift=0.0)
-    loss, parts = loss_of(ClippedObjective(c2=0.0, c3=0.0), said, rollout)
+    loss, parts = loss_of(objective(c2=0.0, c3=0.0), said, rollout)
     loss.backward()
     mask = rollout.mask_BT
     torch.testing.assert_close(said.logp_BT.grad, -rollout.advantages_BT * mask / mask.sum())
@@ -133,7 +153,7 @@ def test_at_ratio_one_the_gradient_is_reinforce_with_baseline(make_rollout: Call
 def test_kl_is_never_negative_and_clipfrac_counts(make_rollout: Callable[..., Rollout]) -> None:
     rollout = make_rollout(2, 3)
     said = scores(rollout)
-    parts = loss_of(ClippedObjective(), said, rollout)[1]
+    parts = loss_of(objective(), said, rollout)[1]
     ratio = (said.logp_BT.detach() - rollout.logp_BT).exp()[rollout.mask_BT]
     assert float(parts["policy/clipfrac"]) == pytest.approx(float(((ratio < 0.8) | (ratio > 1.2)).float().mean()))
     assert parts["policy/kl"] > 0
@@ -153,40 +173,41 @@ def test_asymmetric_and_dual_clip_against_numpy(high: float | None, dual: float 
 @pytest.mark.parametrize("wrong", [{"dual_clip": 1.0}, {"dual_clip": 0.5}, {"clip_eps_high": 0.0}])
 def test_a_clip_that_would_clip_everything_is_refused(wrong: dict) -> None:
     with pytest.raises(InputError, match=f"objective.{next(iter(wrong))}"):
-        ClippedObjective(**wrong)
+        objective(**wrong)
 
 
 def test_truncated_answers_leave_the_loss_only_when_asked(make_rollout: Callable[..., Rollout]) -> None:
     rollout = make_rollout(2, 2)
     rollout = rollout.updated(truncated_B=torch.tensor([True, False, False, True]))
-    assert torch.equal(ClippedObjective().kept(rollout).mask_BT, rollout.mask_BT)
-    kept = ClippedObjective(mask_truncated=True).kept(rollout)
+    assert torch.equal(objective().without_truncated(rollout).mask_BT, rollout.mask_BT)
+    kept = objective(mask_truncated=True).without_truncated(rollout)
     assert not kept.mask_BT[[0, 3]].any() and torch.equal(kept.mask_BT[[1, 2]], rollout.mask_BT[[1, 2]])
-    nothing = ClippedObjective(mask_truncated=True).kept(rollout.updated(truncated_B=torch.ones(4, dtype=torch.bool)))
+    all_cut = rollout.updated(truncated_B=torch.ones(4, dtype=torch.bool))
+    nothing = objective(mask_truncated=True).without_truncated(all_cut)
     said = scores(rollout)
-    loss, _ = loss_of(ClippedObjective(), said, nothing)
+    loss, _ = loss_of(objective(), said, nothing)
     loss.backward()
     assert float(loss.detach()) == 0 and said.logp_BT.grad.isfinite().all() and (said.logp_BT.grad == 0).all()
 
 
 def test_the_entropy_bonus_follows_its_target() -> None:
-    objective = ClippedObjective(c3=0.01, entropy_target=1.0, c3_step=0.004, c3_max=0.015)
-    seen = [objective.steer(e, stepped=True)["policy/c3"] for e in (0.5, 0.5, 2.0, 2.0, 2.0, 2.0, 2.0)]
-    objective.steer(float("nan"), stepped=True)  # nothing measured
-    objective.steer(0.5, stepped=False)
+    steered = objective(c3=0.01, entropy_target=1.0, c3_step=0.004, c3_max=0.015)
+    seen = [steered.steer(e, stepped=True)["policy/c3"] for e in (0.5, 0.5, 2.0, 2.0, 2.0, 2.0, 2.0)]
+    steered.steer(float("nan"), stepped=True)  # nothing measured
+    steered.steer(0.5, stepped=False)
     np.testing.assert_allclose(seen, [0.01, 0.014, 0.015, 0.011, 0.007, 0.003, 0.0], atol=1e-9)
-    other = ClippedObjective(entropy_target=1.0)
-    other.load(objective.state())
-    assert other.c3 == objective.c3
-    assert ClippedObjective(c3=0.01).steer(0.5, stepped=True) == {}
+    other = objective(entropy_target=1.0)
+    other.load(steered.state())
+    assert other.c3 == steered.c3
+    assert objective(c3=0.01).steer(0.5, stepped=True) == {}
 
 
 @pytest.mark.parametrize("aggregation", ["token_mean", "seq_mean", "constant"])
 def test_the_kl_in_the_loss_is_weighed_like_the_rest(make_rollout: Callable[..., Rollout], aggregation: str) -> None:
     rollout = make_rollout(2, 2)
     said = scores(rollout)
-    without, with_kl = (ClippedObjective(aggregation=aggregation, max_length=10) for _ in range(2))
-    with_kl.kl = Kl(0.3, where="loss")
+    kls = (Kl(), Kl(0.3, where="loss"))
+    without, with_kl = (objective(kl=kl, aggregation=aggregation, max_length=10) for kl in kls)
     weights = token_weights(rollout.mask_BT, aggregation, 10) / total_weight(rollout.mask_BT, aggregation)
     expected = 0.3 * (k3(said.logp_BT, rollout.ref_logp_BT) * weights).sum()
     found = loss_of(with_kl, said, rollout)[0] - loss_of(without, said, rollout)[0]
@@ -216,10 +237,10 @@ def test_loss_and_gradient_do_not_depend_on_micro_batches(
     make_rollout: Callable[..., Rollout], aggregation: str, queries_each: int
 ) -> None:
     rollout = make_rollout(8, 2, [1, 6, 2, 5, 4, 4, 3, 1, 6, 6, 1, 1, 2, 3, 5, 4])
-    objective = ClippedObjective(aggregation=aggregation, max_length=10, clip_eps_high=0.3, dual_clip=2.0)
-    objective.kl = Kl(0.2, "k1", "loss")
+    options = {"aggregation": aggregation, "max_length": 10, "clip_eps_high": 0.3, "dual_clip": 2.0}
+    clipped = objective(kl=Kl(0.2, "k1", "loss"), **options)
     said = scores(rollout)
-    expected, expected_parts = loss_of(objective, said, rollout)
+    expected, expected_parts = loss_of(clipped, said, rollout)
     gradients = torch.autograd.grad(expected, [said.logp_BT, said.entropy_BT, said.values_BT])
 
     weight = total_weight(rollout.mask_BT, aggregation)
@@ -228,7 +249,7 @@ def test_loss_and_gradient_do_not_depend_on_micro_batches(
     for few in torch.arange(8).split(queries_each):
         rows = torch.cat([few * 2, few * 2 + 1]).sort().values
         part = Scores(*(x[rows] for x in vars(again).values()))
-        loss, some = objective.loss(part, rollout.take(few), weight, total_weight(rollout.mask_BT, "token_mean"))
+        loss, some = clipped.loss(part, rollout.take(few), weight, total_weight(rollout.mask_BT, "token_mean"))
         loss.backward()
         found = found + loss.detach()
         parts = {name: parts[name] + some[name] for name in parts}
@@ -244,7 +265,7 @@ def test_an_all_masked_batch_costs_nothing(make_rollout: Callable[..., Rollout],
     rollout = make_rollout(2, 2)
     rollout = rollout.updated(mask_BT=torch.zeros_like(rollout.mask_BT))
     said = scores(rollout)
-    loss, parts = loss_of(ClippedObjective(aggregation=aggregation), said, rollout)
+    loss, parts = loss_of(objective(aggregation=aggregation), said, rollout)
     loss.backward()
     assert loss == 0 and all(float(v) == 0 for v in parts.values())
     assert all((g == 0).all() for g in (said.logp_BT.grad, said.entropy_BT.grad, said.values_BT.grad))
@@ -256,53 +277,62 @@ def test_what_stands_beyond_the_mask_does_not_matter(make_rollout: Callable[...,
     wild = Scores(*(x.detach().clone() for x in vars(said).values()))
     for x in (wild.logp_BT, wild.entropy_BT, wild.values_BT):
         x[~rollout.mask_BT] = 1e4
-    torch.testing.assert_close(
-        loss_of(ClippedObjective(), wild, rollout)[0], loss_of(ClippedObjective(), said, rollout)[0]
-    )
+    torch.testing.assert_close(loss_of(objective(), wild, rollout)[0], loss_of(objective(), said, rollout)[0])
 
 
 # ---- R8: how c1 * r_t enters
 
 
-def scored(relevance: Tensor, localization: Tensor, attention: Tensor) -> Scored:
-    summands = {"relevance": relevance, "localization": localization, "vision_relevance": attention}
-    return Scored(relevance + localization + attention, summands, summands, {})
+class Looked(VisionRelevanceReward):
+    """The attention reward, with given values where it is sampled."""
+
+    max_normalized = False
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        return torch.tensor([10.0, 20.0])
 
 
-PARTS = {"relevance": object(), "localization": object(), "vision_relevance": VisionRelevanceReward()}
-THREE = scored(torch.tensor([0.1, 0.2]), torch.tensor([1.0, 2.0]), torch.tensor([10.0, 20.0]))
+THREE = {"judge": Fixed(0.1, 0.2, judged=True), "box": Fixed(1.0, 2.0), "look": Looked()}
 
 
 @pytest.mark.parametrize(
     ("term", "expected"), [("credit", [11.1, 22.2]), ("score_function", [0.1, 0.2]), ("differentiable", [1.1, 2.2])]
 )
-def test_what_enters_through_the_advantage(term: str, expected: list[float]) -> None:
-    objective = ClippedObjective(reward_term=term)
-    objective.check(PARTS)
-    np.testing.assert_allclose(objective.credited(THREE), expected, rtol=1e-6)
+def test_what_enters_through_the_advantage(
+    make_rollout: Callable[..., Rollout], term: str, expected: list[float]
+) -> None:
+    scored = TotalReward(THREE, 2)(make_rollout(1, 2))
+    found = objective(THREE, reward_term=term).credited(scored)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("term", "missing"), [("score_function", "relevance"), ("differentiable", "vision_relevance")])
+@pytest.mark.parametrize(("term", "missing"), [("score_function", "judged"), ("differentiable", "differentiable")])
 def test_a_reading_without_its_reward_is_refused(term: str, missing: str) -> None:
-    with pytest.raises(InputError, match=f"reward_term={term} needs the {missing} reward"):
-        ClippedObjective(reward_term=term).check({"localization": object()})
+    with pytest.raises(InputError, match=f"reward_term={term} needs a reward that is {missing}, such as the"):
+        objective({"box": Fixed(1.0, 2.0)}, reward_term=term)
+
+
+def test_differentiable_needs_the_papers_normalization() -> None:
+    with pytest.raises(InputError, match="reward.normalize=none does not"):
+        ClippedObjective(TotalReward(THREE, 2, "none"), Kl(), reward_term="differentiable")
 
 
 def test_a_sampled_reward_added_to_the_loss_has_no_gradient(make_rollout: Callable[..., Rollout]) -> None:
     """The trap of reading R8: equation (11) as it is printed."""
     rollout = make_rollout(1, 2)
     said = scores(rollout)
-    plain = torch.autograd.grad(loss_of(ClippedObjective(), said, rollout)[0], said.logp_BT)[0]
-    printed = loss_of(ClippedObjective(), said, rollout)[0] - 1.0 * torch.tensor([0.3, 0.9]).mean()
+    plain = torch.autograd.grad(loss_of(objective(), said, rollout)[0], said.logp_BT)[0]
+    printed = loss_of(objective(), said, rollout)[0] - 1.0 * torch.tensor([0.3, 0.9]).mean()
     assert torch.equal(torch.autograd.grad(printed, said.logp_BT)[0], plain)
 
 
 def test_credit_gradients_follow_the_reward(make_rollout: Callable[..., Rollout]) -> None:
     rollout, grads = make_rollout(1, 2), []
     for reward in ([0.0, 1.0], [1.0, 0.0]):
-        part = GroupCredit()(rollout, torch.tensor(reward))
+        credit = GroupCredit()(rollout, torch.tensor(reward))
+        part = rollout.updated(advantages_BT=credit.advantages_BT, returns_BT=credit.returns_BT)
         said = scores(part)
-        loss_of(ClippedObjective(), said, part)[0].backward()
+        loss_of(objective(), said, part)[0].backward()
         grads.append(said.logp_BT.grad)
     assert (grads[0] - grads[1]).abs().max() > 0.01
 
@@ -316,7 +346,7 @@ def test_score_function_is_c1_r_grad_log_pi(make_rollout: Callable[..., Rollout]
     chosen = torch.tensor([0, 1])
     logp = logits.log_softmax(-1).gather(1, chosen[:, None])
     said = Scores(logp, torch.zeros(2, 1), rollout.values_BT, torch.zeros(2, 0, 0))
-    loss_of(ClippedObjective(reward_term="score_function", c1=c1, c2=0.0, c3=0.0), said, rollout)[0].backward()
+    loss_of(objective(reward_term="score_function", c1=c1, c2=0.0, c3=0.0), said, rollout)[0].backward()
     one_hot = torch.nn.functional.one_hot(chosen, 2)
     expected = -c1 * rollout.reward_B[:, None] * (one_hot - logits.detach().softmax(-1)) / 2
     torch.testing.assert_close(logits.grad, expected)
@@ -328,11 +358,10 @@ def test_differentiable_reaches_the_attention_when_all_advantages_are_zero(
     rollout = make_rollout(1, 2)
     reward = VisionRelevanceReward()
     best = reward(rollout).max().expand(2)
-    rollout = rollout.updated(advantages_BT=torch.zeros_like(rollout.advantages_BT), attention_max_B=best)
-    objective = ClippedObjective(reward_term="differentiable", c1=2.0, c2=0.0, c3=0.0)
-    objective.check({"vision_relevance": reward})
+    rollout = rollout.updated(advantages_BT=torch.zeros_like(rollout.advantages_BT), maxima={"look": best})
+    looking = objective({"look": reward}, reward_term="differentiable", c1=2.0, c2=0.0, c3=0.0)
     said = scores(rollout, shift=0.0)
-    loss, _ = loss_of(objective, said, rollout)
+    loss, _ = loss_of(looking, said, rollout)
     lengths = rollout.mask_BT.sum(1)
     expected = -2.0 * (reward(rollout) / best * lengths).sum() / lengths.sum()
     torch.testing.assert_close(loss.detach(), expected)
@@ -342,12 +371,10 @@ def test_differentiable_reaches_the_attention_when_all_advantages_are_zero(
 
 
 def test_differentiable_with_no_attention_at_all_adds_nothing(make_rollout: Callable[..., Rollout]) -> None:
-    rollout = make_rollout(1, 2, attention_max_B=torch.zeros(2))
-    objective = ClippedObjective(reward_term="differentiable")
-    objective.check(PARTS)
+    rollout = make_rollout(1, 2, maxima={"look": torch.zeros(2)})
     said = scores(rollout)
-    loss, _ = loss_of(objective, said, rollout)
-    torch.testing.assert_close(loss, loss_of(ClippedObjective(), said, rollout)[0])
+    loss, _ = loss_of(objective(THREE, reward_term="differentiable"), said, rollout)
+    torch.testing.assert_close(loss, loss_of(objective(), said, rollout)[0])
     loss.backward()
     assert said.attention_BNP.grad.isfinite().all()
 
@@ -361,15 +388,14 @@ def test_differentiable_trains_the_attention_weights_of_a_policy(
         rollout,
         region_BP=regions,
         advantages_BT=torch.zeros_like(rollout.advantages_BT),
-        attention_max_B=torch.ones(4),
+        maxima={"look": torch.ones(4)},
         name_BN=torch.tensor([[1], [1], [1], [-1]]),
     )
     gradients = []
     for term in ("credit", "differentiable"):
-        objective = ClippedObjective(reward_term=term, c2=0.0, c3=0.0)
-        objective.check(PARTS)
         pi.zero_grad()
-        objective(pi, rollout, total_weight(rollout.mask_BT, "token_mean"))[0].backward()
+        term_loss = objective(THREE, reward_term=term, c2=0.0, c3=0.0)
+        term_loss(pi, rollout, total_weight(rollout.mask_BT, "token_mean"))[0].backward()
         gradients.append(pi.core.model.language_model.layers[0].self_attn.q_proj.weight.grad.abs().sum())
     assert gradients[0] == 0 and gradients[1] > 1e-4
 
@@ -378,7 +404,7 @@ def test_differentiable_trains_the_attention_weights_of_a_policy(
 def test_entropy_kl_and_clipped_share_are_means_a_token(make_rollout: Callable[..., Rollout], aggregation: str) -> None:
     rollout = make_rollout(2, 2, [1, 5, 2, 4])
     said = scores(rollout)
-    parts = loss_of(ClippedObjective(aggregation=aggregation, max_length=50), said, rollout)[1]
+    parts = loss_of(objective(aggregation=aggregation, max_length=50), said, rollout)[1]
     mask = rollout.mask_BT
     torch.testing.assert_close(parts["policy/entropy"], said.entropy_BT.detach()[mask].mean())
     log_ratio = (said.logp_BT.detach() - rollout.logp_BT)[mask]

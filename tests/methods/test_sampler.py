@@ -7,7 +7,7 @@ import torch
 
 from umed.boxes import Box
 from umed.chat import Prompt
-from umed.methods.sampler import Sampler, rollout_stats
+from umed.methods.sampler import Sampler
 from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
 from umed.models.policy import Policy
 from umed.rollout import Answers
@@ -169,7 +169,7 @@ def test_stats(policy: Callable[..., Policy], make_prompts: Callable[..., list[P
     say(pi, ['[{"bbox_2d":[0,0,9,9]}]', "A"], eos=False)
     rollout = Sampler(2)(pi, make_prompts(1), ALL, rng())
     lengths = rollout.mask_BT.sum(1).float()
-    assert rollout_stats(rollout) == {
+    assert rollout.means() == {
         "rollout/unparsed": 0.5,
         "rollout/length": float(lengths.mean()),
         "rollout/truncated": 1.0,

@@ -27,7 +27,7 @@ def test_the_loss_is_that_of_transformers_labels(
                 pixel_values=p.inputs["pixel_values"], image_grid_thw=p.inputs["image_grid_thw"],
             )  # fmt: skip
         total, count = total + float(out.loss) * len(p.answer), count + len(p.answer)
-    method = AbnormalAwareTuning(lambda _: pi, seed=0, lr=1e-3, batch_size=3, steps=1)
+    method = AbnormalAwareTuning(lambda **_: pi, seed=0, lr=1e-3, batch_size=3, steps=1)
     (logged,) = train(method, [prompts])
     # ours is over the sampled distribution, in which image tokens are impossible: a shade below theirs
     assert logged["sft/loss"] == pytest.approx(total / count, abs=0.02)
@@ -39,7 +39,7 @@ def test_it_overfits_a_batch(
 ) -> None:
     pi, prompts = policy(), make_prompts(3, (56, 56))
     method = AbnormalAwareTuning(
-        lambda _: pi, seed=0, lr=5e-3, batch_size=3, steps=40, schedule="constant", warmup=0.0, head_lr=0.0
+        lambda **_: pi, seed=0, lr=5e-3, batch_size=3, steps=40, schedule="constant", warmup=0.0, head_lr=0.0
     )
     logged = train(method, [prompts] * 40)
     assert logged[-1]["sft/loss"] < 0.1 * logged[0]["sft/loss"]

@@ -1,109 +1,110 @@
-"""Every reward in conf/reward, found by its yaml: shape, finite, deterministic, and the gold answer scores highest."""
+"""Every reward of conf/reward, found by its yaml, and rewards from a user's own file."""
 
+import sys
 from collections.abc import Callable
-from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import torch
+from composed import CONF, composed
+from contract import answers, keeps_the_contract, survives_nothing
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig
 
-from umed.boxes import Box
 from umed.chat import Prompt
-from umed.methods.credit.gae import GaeCredit
+from umed.errors import InputError
+from umed.rewards.base import Reward
 from umed.rewards.total import TotalReward
 from umed.rollout import Rollout
+from umed.training import build_method
 
-CONF = Path(__file__).parents[2] / "conf"
-YAMLS = sorted((CONF / "reward").glob("*.yaml"))
-EVIDENCE = {
-    "text": {"texts", "raw"},
-    "boxes": {"boxes"},
-    "attention": {"attention_BNP", "region_BP", "name_BN"},
-}
-ALWAYS = {"prompts"}
+NAMES = sorted(p.stem for p in (CONF / "reward").glob("*.yaml"))
+MINE = '''
+import torch
+from umed.rewards.base import Reward
 
 
-def rewards(path: Path) -> dict[str, object]:
-    """The parts of one yaml, with the offline judge."""
-    judge = OmegaConf.load(CONF / "judge" / "overlap.yaml")
-    parts = OmegaConf.create({"judge": judge, "parts": OmegaConf.load(path)})
-    return {name: instantiate(part) for name, part in parts.parts.items()}
+class Short(Reward):
+    """Pays for short answers; the gold answer is at best as short as others."""
+
+    gold_ties = True
+
+    def __call__(self, rollout):
+        return torch.tensor([float(len(text) < 1000) for text in rollout.texts], dtype=torch.float64)
 
 
-def answers(prompts: list[Prompt], make_rollout: Callable[..., Rollout]) -> Rollout:
-    """For each query: the gold answer, one with a shifted box, another category, nothing readable, and silence."""
-    texts, boxes, names, maps = [], [], [], []
-    for p in prompts:
-        inside = (p.region * 0.9 + 0.01) / (p.region * 0.9 + 0.01).sum()
-        flat = torch.full_like(inside, 1 / len(inside))
-        outside = (1 - p.region) / (1 - p.region).sum()
-        other = p.gold.replace(p.record.category, p.others[0])
-        moved = [Box(b.x0 * 0.8, b.y0 * 0.8, b.x1 * 0.8, b.y1 * 0.8) for b in p.record.boxes]
-        texts += [p.gold, p.gold, other, "...", ""]
-        boxes += [list(p.record.boxes), moved, [Box(0, 0, 1, 1)], None, None]
-        names += [[1], [1], [-1], [-1], [-1]]
-        maps += [inside, flat, outside, flat, flat]
-    width = max(len(p.region) for p in prompts)
-    pad = [torch.nn.functional.pad(m, (0, width - len(m))) for m in maps]
-    named = torch.tensor(names)
-    region = torch.nn.utils.rnn.pad_sequence([p.region for p in prompts for _ in range(5)], True, torch.nan)
-    return make_rollout(
-        len(prompts),
-        5,
-        texts=texts,
-        raw=texts,
-        boxes=boxes,
-        name_BN=named,
-        attention_BNP=torch.stack(pad)[:, None] * (named >= 0)[..., None],
-        region_BP=region,
-    )
+class Half:
+    weight = 1.0
+
+    def __call__(self, rollout):
+        return torch.zeros(len(rollout.texts))
 
 
-def without(rollout: Rollout, kept: set[str]) -> Rollout:
-    """Only the evidence a reward asked for."""
-    allowed = ALWAYS.union(*(EVIDENCE[need] for need in kept))
-    empty = {f.name: None for f in fields(rollout) if f.name not in allowed | {"ids_BT"}}
-    return rollout.updated(**empty)
+class Abstract(Reward):
+    pass
+'''
 
 
-@pytest.fixture
+def rewards(cfg: DictConfig) -> dict[str, Reward]:
+    return dict(instantiate(cfg.reward.parts))
+
+
+@pytest.fixture(scope="module")
 def rollout(make_prompts: Callable[..., list[Prompt]], make_rollout: Callable[..., Rollout]) -> Rollout:
     return answers(make_prompts(3), make_rollout)
 
 
-def test_there_are_rewards() -> None:
-    assert {p.stem for p in YAMLS} >= {"relevance", "localization", "vision_relevance"}
+@pytest.fixture
+def my_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_rewards.py").write_text(MINE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_rewards", raising=False)
 
 
-@pytest.mark.parametrize("path", YAMLS, ids=lambda p: p.stem)
-def test_the_reward_keeps_the_contract(path: Path, rollout: Rollout) -> None:
-    for key, reward in rewards(path).items():
-        assert reward.name == key
-        assert set(reward.needs) <= set(EVIDENCE)
-        values = reward(without(rollout, reward.needs))
-        assert values.shape == (15,) and values.dtype == torch.float32 and values.isfinite().all()
-        assert torch.equal(values, reward(rollout))
-        groups = values.view(3, 5)
-        assert (groups[:, 0] == groups.amax(1)).all(), "the gold answer scores highest"
-        assert (groups[:, 0:1] > groups[:, 2:]).all(), "and above what is wrong, unreadable or silent"
-        assert groups[:, 0].min() > 0
+def test_every_reward_keeps_the_contract(rollout: Rollout, make_rollout: Callable[..., Rollout]) -> None:
+    assert {"relevance", "localization", "vision_relevance"} <= set(NAMES)
+    parts = rewards(composed(f"reward=[{','.join(NAMES)}]"))
+    assert parts.keys() >= set(NAMES), "a yaml's name is its reward's"
+    for key, reward in parts.items():
+        keeps_the_contract(key, reward, rollout)
+        survives_nothing(reward, make_rollout)
 
 
-@pytest.mark.parametrize("path", YAMLS, ids=lambda p: p.stem)
-def test_no_true_box_and_no_answer_do_no_harm(path: Path, make_rollout: Callable[..., Rollout]) -> None:
-    rollout = make_rollout(2, 2, name_BN=torch.full((4, 0), -1), attention_BNP=torch.zeros(4, 0, 6))
-    for p in rollout.prompts:
-        p.record = replace(p.record, boxes=())
-    rollout = rollout.updated(region_BP=torch.zeros(4, 6))
-    for reward in rewards(path).values():
-        values = reward(rollout)
-        assert values.shape == (4,) and (values == 0).all()
-
-
-def test_the_sum_of_all_prefers_the_gold_answer(rollout: Rollout) -> None:
-    parts = {name: part for path in YAMLS for name, part in rewards(path).items()}
-    total = TotalReward(parts, 5)(rollout, GaeCredit()).total_B.view(3, 5)
+def test_the_papers_sum_prefers_the_gold_answer(rollout: Rollout) -> None:
+    total = TotalReward(rewards(composed()), 5)(rollout).total_B.view(3, 5)
     assert (total[:, :1] > total[:, 1:]).all()
     torch.testing.assert_close(total[:, 0], torch.full((3,), 3.0))  # 1 for each of the three
+
+
+@pytest.mark.usefixtures("my_file")
+def test_a_strangers_reward_is_a_file_and_a_key(rollout: Rollout, make_rollout: Callable[..., Rollout]) -> None:
+    """Outside the package, its gold answer only ties, and its numbers are of another type."""
+    cfg = composed("+reward.parts.mine._target_=my_rewards.Short")
+    method = build_method(cfg, cfg.method)
+    mine = method.rewards.parts["mine"]
+    keeps_the_contract("mine", mine, rollout)
+    survives_nothing(mine, make_rollout)
+    scored = method.rewards(rollout)
+    assert scored.raw["mine"].dtype == torch.float32 and "reward/mine_normalized" in scored.means()
+
+
+@pytest.mark.usefixtures("my_file")
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("my_rewards.Half", r"reward.parts.mine \(my_rewards.Half\) lacks needs, max_normalized"),
+        ("my_rewards.Abstract", "reward.parts.mine=my_rewards.Abstract: .*abstract.*__call__"),
+        ("my_rewards.Nowhere", "reward.parts.mine=my_rewards.Nowhere: .*Nowhere"),
+        ("no_such_file.Reward", "reward.parts.mine=no_such_file.Reward: .*no_such_file"),
+        ("umed.rewards.localization.LocalizationReward, match: nearest", "match=nearest"),
+        ("umed.rewards.localization.LocalizationReward, matches: best", "reward.parts.mine=.*matches"),
+    ],
+)
+def test_what_is_no_reward_is_told_in_one_line(target: str, told: str) -> None:
+    cfg = composed(f"+reward.parts.mine={{_target_: {target}}}")
+    with pytest.raises(Exception, match=told) as error:
+        build_method(cfg, cfg.method)
+    from umed.tasks import plain
+
+    line = plain(error.value)
+    assert (line is not None and "\n" not in line and isinstance(error.value, InputError)) or error.value.__cause__

@@ -60,7 +60,6 @@ def test_the_gold_answer_scores_highest_and_the_weight_is_left_to_the_total() ->
     assert RelevanceReward(OverlapJudge(), weight=3.0).weight == 3.0
 
 
-def test_it_needs_text_only() -> None:
-    assert RelevanceReward.name == "relevance"
-    assert RelevanceReward.needs == {"text"}
-    assert RelevanceReward.max_normalized is False  # R14: in (7) only the two others are
+def test_a_judge_scores_its_text() -> None:
+    reward = RelevanceReward(Fake())
+    assert reward.judged and reward.needs == {"text"} and not reward.max_normalized  # R14: in (7) only the others are

@@ -47,17 +47,17 @@ def test_real_halves_learn_are_rewarded_and_still_speak(tmp_path: Path) -> None:
         "+model.adapter.modules_to_save=[multi_modal_projector]", "data/source=[folder]",
         f"data.source.folder.root={SLICES}", "data.source.folder.name=real", "data.split.fractions=[0.6,0.2,0.2]",
         "logger=csv", "method.val_samples=2", "limits.eval_samples=4",
-        "model.recipe.sft.max_new_tokens=90", "model.recipe.aar.max_new_tokens=90",
+        "method.max_new_tokens=90",
     ]  # fmt: skip
     sft, aar = tmp_path / "sft", tmp_path / "aar"
-    learn = ["model.recipe.sft.steps=60", "model.recipe.sft.lr=3e-4", "model.recipe.sft.batch_size=4"]
+    learn = ["method.steps=60", "method.lr=3e-4", "method.batch_size=4"]
     run(*common, "task=train", "method=sft", *learn, f"hydra.run.dir={sft}")
     loss = logged(sft / "logs" / "sft", "sft/loss")
     assert sum(loss[-4:]) / 4 < 0.5 * sum(loss[:2]) / 2
     assert json.loads((sft / "metrics.json").read_text())["sft/mau/unparsed/avg"] < 0.5
 
-    again = [f"records={sft / 'records.jsonl'}", f"init_from={sft}", "model.recipe.aar.steps=1"]
-    small = ["model.recipe.aar.batch_size=2", "model.recipe.aar.num_candidates=2", "model.recipe.aar.num_epochs=1"]
+    again = [f"records={sft / 'records.jsonl'}", f"init_from={sft}", "method.steps=1"]
+    small = ["method.batch_size=2", "method.num_candidates=2", "method.num_epochs=1"]
     run(*common, "task=train", "method=aar", *again, *small, f"hydra.run.dir={aar}")
     for name in ("relevance", "localization", "vision_relevance"):
         assert all(math.isfinite(v) for v in logged(aar / "logs" / "aar", f"reward/{name}"))

@@ -1,10 +1,9 @@
-"""Checkpoints that a full disk or a kill cannot spoil."""
+"""Checkpoints that a full disk or a kill cannot damage."""
 
 import errno
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io.wrapper import _WrappingCheckpointIO
 
 from umed.errors import InputError
@@ -29,21 +28,9 @@ class AtomicCheckpointIO(_WrappingCheckpointIO):
             ) from None
 
 
-class StageCheckpoint(ModelCheckpoint):
-    """The newest checkpoint of a stage, in `checkpoints/<stage>/`, written after every interval."""
-
-    def __init__(self, stage: str, run: Path) -> None:
-        super().__init__(
-            dirpath=run / "checkpoints" / stage,
-            filename="{epoch:06d}",
-            auto_insert_metric_name=False,
-            save_top_k=1,
-            monitor=None,
-            every_n_epochs=1,
-            save_on_train_epoch_end=True,
-        )
-
-
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint to continue from; None when the stage has not begun."""
+    """The checkpoint to continue from, of `callbacks.checkpoint`; None when the stage has not begun.
+
+    Others, such as the best by a metric, lie in folders of their own and are not looked at.
+    """
     return max(folder.glob("*.ckpt"), default=None)

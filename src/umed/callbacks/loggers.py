@@ -1,4 +1,4 @@
-"""Where a stage's numbers go: W&B, offline unless the environment says otherwise, and a CSV that a resume continues."""
+"""W&B, offline unless the environment says otherwise, and a CSV that a resume continues."""
 
 import csv
 import os
@@ -22,10 +22,16 @@ class StageWandb(WandbLogger):
     """One W&B run a stage, of one group a run folder, in `<run>/wandb/`; a resume keeps its id.
 
     Nothing is sent: WANDB_MODE=online and WANDB_API_KEY in the environment change that. What W&B would record by itself
-    (command line, console, code) is off, since secrets can stand there.
+    (command line, console, code) is off, since it can hold secrets.
+
+    Args:
+        stage: names the W&B run.
+        run_dir: the run folder.
+        kwargs: of `WandbLogger`.
     """
 
-    def __init__(self, stage: str, run: Path, **kwargs: Any) -> None:
+    def __init__(self, stage: str, run_dir: str | Path, **kwargs: Any) -> None:
+        run = Path(run_dir)
         for name, value in {"MODE": "offline", "SILENT": "true", "ERROR_REPORTING": "false"}.items():
             os.environ.setdefault(f"WANDB_{name}", value)
         os.environ["WANDB_DATA_DIR"] = str(run.resolve() / "wandb")  # else pictures of tables lie in the home folder
@@ -50,11 +56,8 @@ class StageWandb(WandbLogger):
             self._experiment.finish(exit_code=int(status == "failed"))
 
 
-class StageCSV(CSVLogger):
-    """`<run>/logs/<stage>/metrics.csv`, a row at once after every batch."""
-
-    def __init__(self, stage: str, run: Path) -> None:
-        super().__init__(run, name="logs", version=stage, flush_logs_every_n_steps=1)
+class AppendingCSVLogger(CSVLogger):
+    """A CSV logger whose file a resume continues."""
 
     @property
     def experiment(self) -> Any:
@@ -64,7 +67,7 @@ class StageCSV(CSVLogger):
 
 
 class AppendingWriter(ExperimentWriter):
-    """Goes on with the rows of an earlier call; Lightning's own would delete them."""
+    """Appends to the rows of an earlier call; Lightning's own deletes them."""
 
     def _check_log_dir_exists(self) -> None:
         path = Path(self.metrics_file_path)
@@ -79,8 +82,8 @@ class AppendingWriter(ExperimentWriter):
 def public(config: DictConfig) -> dict[str, Any]:
     """The config without secrets, its interpolations resolved where that needs neither a secret nor a running Hydra.
 
-    What goes: every entry whose name speaks of a key, token, secret or password (a count of tokens stays), and the user
-    and password of an address.
+    Removed are every entry whose name speaks of a key, token, secret or password (a count of tokens stays), and the
+    user and password of a URL.
     """
 
     def shown(raw: Any, name: str) -> Any:
@@ -117,7 +120,7 @@ def _config(run: Path) -> DictConfig:
 
 
 def choices(run: Path) -> list[str]:
-    """What was chosen of the config's groups when the run was started, as tags."""
+    """The choices of config groups that the run was started with, as tags."""
     path = run / ".hydra" / "hydra.yaml"
     if not path.is_file():
         return []

@@ -1,7 +1,6 @@
 """One bar a stage, with the time left over all its batches, also after a resume."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -19,20 +18,21 @@ SHOWN = {
 class StageProgress(L.Callback):
     """Names the stage, counts its batches and shows its key numbers; validation is a second, short bar."""
 
-    def __init__(self, stage: str, run: Path) -> None:
-        self.stage = stage
+    def __init__(self) -> None:
         self.bar: tqdm | None = None
         self.validation: tqdm | None = None
 
     def _new_bar(self, name: str, total: float, hidden: bool, **kwargs: Any) -> tqdm:
-        # a log file gets a line's worth of text every half minute, a terminal a live bar
+        # a live bar on a terminal, a line every half minute in a log file
         interval = 0.2 if sys.stderr.isatty() else 30.0
         return tqdm(
             desc=name, total=total, mininterval=interval, disable=hidden, unit="batch", dynamic_ncols=True, **kwargs
         )
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
-        self.bar = self._new_bar(self.stage, module.total, not trainer.is_global_zero, initial=module.iteration)
+        self.bar = self._new_bar(
+            module.stage, module.total_batches, not trainer.is_global_zero, initial=module.iteration
+        )
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, *args: Any) -> None:
         assert self.bar is not None
@@ -44,7 +44,7 @@ class StageProgress(L.Callback):
     def on_validation_start(self, trainer: L.Trainer, module: Any) -> None:
         hidden = not trainer.is_global_zero or not sys.stderr.isatty()
         total = sum(trainer.num_val_batches)
-        self.validation = self._new_bar(f"{self.stage}: validating", total, hidden, leave=False)
+        self.validation = self._new_bar(f"{module.stage}: validating", total, hidden, leave=False)
 
     def on_validation_batch_end(self, trainer: L.Trainer, module: Any, *args: Any) -> None:
         assert self.validation is not None

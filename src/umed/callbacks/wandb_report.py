@@ -1,23 +1,19 @@
 """The report's tables and figure in a W&B run of their own."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import wandb
-from hydra.utils import instantiate
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from matplotlib.figure import Figure
-from omegaconf import DictConfig
 
 from umed.evaluation.paper_tables import PaperTable
 from umed.evaluation.render import FIELDS, as_lines
 
 
-def log_report(cfg: DictConfig, tables: Sequence[PaperTable], figure: Figure | None, run: Path) -> None:
-    """Log into the W&B run `report` of a run folder; does nothing where W&B is not among the loggers."""
-    for make in instantiate(cfg.logger).values():
-        logger = make(stage="report", run=run)
+def log_report(loggers: Iterable[Logger], tables: Sequence[PaperTable], figure: Figure | None) -> None:
+    """Log into a W&B run; does nothing where W&B is not among the loggers."""
+    for logger in loggers:
         if isinstance(logger, WandbLogger):
             logged: dict[str, Any] = {}
             for table in tables:

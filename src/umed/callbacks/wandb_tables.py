@@ -1,8 +1,7 @@
-"""What a reader of W&B sees: the first batch before anything is learned, then tables of answers with their rewards."""
+"""Pictures and tables in W&B: the first batch before anything is learned, then answers with their rewards."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -19,7 +18,7 @@ from umed.figures import TRUE, draw_answer, heat_overlay, synthetic
 from umed.pictures import contact_sheet, draw_boxes, picture_of
 from umed.records import Record
 from umed.rewards.total import Scored
-from umed.rollout import Rollout
+from umed.rollout import Rollout, TrainingBatch
 
 PREDICTED = ("id", "question", "answer", "output")
 COLUMNS = ("id", "picture", "attention", "query", "answer", "gold")
@@ -33,14 +32,14 @@ class RolloutTables(L.Callback):
         rows: answers a table at most, and pictures of the first batch.
     """
 
-    def __init__(self, stage: str, run: Path, every: int = 10, rows: int = 16) -> None:
-        self.stage, self.every, self.rows = stage, every, rows
+    def __init__(self, every: int = 10, rows: int = 16) -> None:
+        self.every, self.rows = every, rows
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         run = _wandb_run(trainer)
         if run is not None:
-            run.define_metric(f"{self.stage}/iteration")
-            run.define_metric("*", step_metric=f"{self.stage}/iteration")
+            run.define_metric(f"{module.stage}/iteration")
+            run.define_metric("*", step_metric=f"{module.stage}/iteration")
 
     def on_train_batch_start(self, trainer: L.Trainer, module: Any, batch: list[Prompt], *_: Any) -> None:
         run = _wandb_run(trainer)
@@ -48,25 +47,25 @@ class RolloutTables(L.Callback):
             return
         shown = [p.record for p in batch[: self.rows]]
         pictures = [draw_boxes(_picture(trainer, r), r.boxes, TRUE) for r in shown]
-        title = f"{synthetic(r.source for r in shown)}{self.stage}, first batch, true boxes"
+        title = f"{synthetic(r.source for r in shown)}{module.stage}, first batch, true boxes"
         sheet = contact_sheet(pictures, [f"{r.source}: {r.category}" for r in shown], title)
-        run.log({"first_batch": wandb.Image(sheet), f"{self.stage}/iteration": 0})
+        run.log({"first_batch": wandb.Image(sheet), f"{module.stage}/iteration": 0})
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
-        run, last = _wandb_run(trainer), getattr(module, "last", None)
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, *_: Any) -> None:
+        run = _wandb_run(trainer)
         iteration = module.iteration - 1  # of the batch that has just ended
-        if run is None or last is None or iteration % self.every:
+        if run is None or not outputs or iteration % self.every:  # tuning has no rollout
             return
-        rollout, scored = last
-        rows = spread(rollout, self.rows)
-        records = {q: rollout.records[q] for q in rollout.group_B[rows].tolist()}
+        batch, scored = outputs["batch"], outputs["scored"]
+        rows = spread(batch, self.rows)
+        records = {q: batch.records[q] for q in batch.group_B[rows].tolist()}
         pictures = {q: _picture(trainer, r) for q, r in records.items()}
-        title = f"{synthetic(r.source for r in records.values())}{self.stage} {iteration}, true green, said orange"
+        title = f"{synthetic(r.source for r in records.values())}{module.stage} {iteration}, true green, said orange"
         run.log(
             {
-                f"rollouts/{iteration:05d}": rollout_table(rollout, scored, pictures, rows),
-                "rollouts/pictures": wandb.Image(rollout_sheet(rollout, scored, pictures, rows, title)),
-                f"{self.stage}/iteration": iteration,
+                f"rollouts/{iteration:05d}": rollout_table(batch, scored, pictures, rows),
+                "rollouts/pictures": wandb.Image(rollout_sheet(batch, scored, pictures, rows, title)),
+                f"{module.stage}/iteration": iteration,
             }
         )
 
@@ -97,14 +96,14 @@ def log_evaluation(logger: WandbLogger, evaluation: Evaluation, figure: Figure |
 
 
 def spread(rollout: Rollout, rows: int) -> list[int]:
-    """At most `rows` answers: from as many queries as fit, two or more of each, to compare."""
+    """Indices of at most `rows` answers: from as many queries as fit, two or more of each, to compare."""
     of_each = min(rollout.num_candidates, max(2, rows // len(rollout.prompts)))
     queries = range(min(len(rollout.prompts), max(1, rows // of_each)))
     return [q * rollout.num_candidates + g for q in queries for g in range(of_each)][:rows]
 
 
 def rollout_table(
-    rollout: Rollout, scored: Scored, pictures: Mapping[int, Image.Image], rows: Sequence[int]
+    batch: TrainingBatch, scored: Scored, pictures: Mapping[int, Image.Image], rows: Sequence[int]
 ) -> wandb.Table:
     """Answers as rows: picture, attention, texts, each raw reward, their total, the mean advantage.
 
@@ -113,19 +112,19 @@ def rollout_table(
         rows: which answers.
     """
     table = wandb.Table(columns=[*COLUMNS, *scored.raw, "total", "advantage"])
-    valid = rollout.mask_BT.float()
-    advantage = (rollout.advantages_BT * valid).sum(1) / valid.sum(1).clamp(min=1)
+    valid = batch.mask_BT.float()
+    advantage = (batch.advantages_BT * valid).sum(1) / valid.sum(1).clamp(min=1)
     for b in rows:
-        q = int(rollout.group_B[b])
-        record, heat = rollout.records[q], attention_of(rollout, b)
-        hot = None if heat is None else draw_answer(heat_overlay(pictures[q], heat), record.boxes, rollout.boxes[b])
+        q = int(batch.group_B[b])
+        record, heat = batch.records[q], attention_of(batch, b)
+        hot = None if heat is None else draw_answer(heat_overlay(pictures[q], heat), record.boxes, batch.boxes[b])
         table.add_data(
             record.id,
-            wandb.Image(draw_answer(pictures[q], record.boxes, rollout.boxes[b])),
+            wandb.Image(draw_answer(pictures[q], record.boxes, batch.boxes[b])),
             None if hot is None else wandb.Image(hot),
             record.query,
-            rollout.raw[b],
-            rollout.golds[q],
+            batch.raw[b],
+            batch.golds[q],
             *(float(value[b]) for value in scored.raw.values()),
             float(scored.total_B[b]),
             float(advantage[b]),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import lightning as L
 import torch
@@ -12,43 +12,57 @@ from transformers import SchedulerType, get_scheduler
 
 from umed.chat import Prompt
 from umed.errors import InputError, check_positive
-from umed.evaluation.ask import records_to_predictions
-from umed.evaluation.benchmarks.mau import NAME, BoxScorer
-from umed.evaluation.prediction import Prediction
-from umed.evaluation.results import score_slices
-from umed.evaluation.rules.mentions import NO_ALIASES
-from umed.evaluation.score import flat_metrics
-from umed.evaluation.scorer import Options
+from umed.models.critics.base import Critic
+from umed.models.critics.shared import SharedCritic
 from umed.models.policy import Policy
+from umed.rollout import Answers
 
 SCHEDULES = tuple(s.value for s in SchedulerType)
+
+
+class BuildPolicy(Protocol):
+    """Builds the policy for a method.
+
+    Args:
+        dropout: of the adapter, None = its own.
+        critic: makes V from the model and its reader.
+    """
+
+    def __call__(self, dropout: float | None, critic: Callable[..., Critic]) -> Policy: ...
 
 
 class Method(L.LightningModule):
     """Manual optimization of a policy; randomness is a pure function of (seed, batch), so a resume changes nothing.
 
     Args:
-        policy: builds the policy for an adapter dropout, in `configure_model`.
+        policy: builds the policy, called in `configure_model`.
+        stage: names the run, its checkpoints and the axis of its numbers; None = the method's own name.
+        total_batches: of the whole training, for the schedule.
         lr, head_lr: of the policy's trained weights and of the value head.
         schedule, warmup: transformers scheduler name; warm-up as a share of all updates.
         betas, weight_decay, max_grad_norm: of AdamW and of the clipping.
-        epochs or steps: passes over the queries, or a number of batches.
+        epochs or steps: passes over the queries, or a number of batches, see `planned_batches`.
         batch_size: records a batch.
         max_skipped: steps in a row that are not finite before the run stops.
         val_samples: records of the validation split that are answered after each checkpoint interval.
-        synonyms: category -> other names that count as naming it, in validation.
+
+    Raises:
+        InputError: a setting that cannot be.
     """
 
-    stage = ""
-    adapter_dropout: float | None = None  # None = the adapter's own
+    name: ClassVar[str] = ""
+    adapter_dropout: ClassVar[float | None] = None  # None = the adapter's own
+    needs: frozenset[str] = frozenset()  # evidence that its rewards read
 
     def __init__(
         self,
-        policy: Callable[[float | None], Policy],
+        policy: BuildPolicy,
         *,
         seed: int,
         lr: float,
         batch_size: int,
+        stage: str | None = None,
+        total_batches: int = 1,
         epochs: float | None = None,
         steps: int | None = None,
         head_lr: float = 1e-3,
@@ -60,7 +74,6 @@ class Method(L.LightningModule):
         max_skipped: int = 3,
         max_new_tokens: int = 256,
         val_samples: int = 64,
-        synonyms: Mapping[str, Sequence[str]] = NO_ALIASES,
     ) -> None:
         super().__init__()
         for name, value in {
@@ -74,31 +87,24 @@ class Method(L.LightningModule):
             raise InputError("method.max_skipped=null: give a number of steps")
         if schedule not in SCHEDULES:
             raise InputError(f"method.schedule={schedule}: one of {', '.join(SCHEDULES)}")
-        if (epochs is None) == (steps is None):
-            raise InputError(
-                f"method.epochs={epochs}, method.steps={steps}: give one of the two and set the other to null"
-            )
+        planned_batches(1, batch_size, epochs, steps)
         self.automatic_optimization = False
         self.strict_loading = False
-        self.build = policy
-        self.policy: Policy = None  # type: ignore[assignment]  # made in configure_model
+        self.build_policy = policy
+        self.make_critic: Callable[..., Critic] = SharedCritic
+        self.policy: Policy = None  # type: ignore[assignment]  # built in configure_model
+        self.stage, self.total_batches = stage or self.name, total_batches
         self.seed, self.lr, self.head_lr, self.batch_size = seed, lr, head_lr, batch_size
-        self.epochs, self.steps = epochs, steps
         self.schedule, self.warmup, self.betas = schedule, warmup, (float(betas[0]), float(betas[1]))
         self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
-        self.max_new_tokens, self.val_samples, self.synonyms = max_new_tokens, val_samples, synonyms
+        self.max_new_tokens, self.val_samples = max_new_tokens, val_samples
         self.updates_per_batch = 1
         self.max_skipped, self.skipped = max_skipped, 0
         self.iteration = 0
-        self.total = 0
 
     def configure_model(self) -> None:
         if self.policy is None:
-            self.policy = self.build(self.adapter_dropout)
-
-    def batches(self, records: int) -> int:
-        """How many batches the whole training takes for this many records."""
-        return self.steps or math.ceil((self.epochs or 0) * records / self.batch_size)
+            self.policy = self.build_policy(dropout=self.adapter_dropout, critic=self.make_critic)
 
     def configure_optimizers(self) -> Any:
         head = list(self.policy.value_head.parameters())
@@ -114,7 +120,7 @@ class Method(L.LightningModule):
         if body := self.policy.critic.body():
             groups.append({"params": body, "lr": self.lr, "weight_decay": 0.0})
         optimizer = torch.optim.AdamW(groups, betas=self.betas)
-        updates = max(1, self.total * self.updates_per_batch)
+        updates = max(1, self.total_batches * self.updates_per_batch)
         scheduler = get_scheduler(self.schedule, optimizer, math.ceil(self.warmup * updates), updates)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
@@ -129,7 +135,7 @@ class Method(L.LightningModule):
         torch.manual_seed(self.generator(7).initial_seed() % 2**31)  # dropout
 
     def apply_gradients(self, parts: dict[str, Tensor], evidence: Callable[[], dict[str, Any]]) -> dict[str, Tensor]:
-        """Clip, check and step. A loss or gradient that is not finite changes nothing: the step is skipped and counted.
+        """Clip, check and step; a step whose loss or gradient is not finite is skipped and counted.
 
         Args:
             evidence: what is written to `bad_batch.pt` when the run stops.
@@ -141,8 +147,8 @@ class Method(L.LightningModule):
         scheduler: Any = self.lr_schedulers()
         trained = [p for group in optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(trained, self.max_grad_norm)
-        found = {**parts, "policy/grad_norm": norm}
-        bad = [name for name, value in found.items() if not torch.isfinite(value)]
+        stats = {**parts, "policy/grad_norm": norm}
+        bad = [name for name, value in stats.items() if not torch.isfinite(value)]
         if bad:
             optimizer.zero_grad()
             self.skipped += 1
@@ -153,7 +159,7 @@ class Method(L.LightningModule):
             scheduler.step()
             optimizer.zero_grad()
             self.skipped = 0
-        return {**found, "policy/skipped": torch.tensor(float(bool(bad)))}
+        return {**stats, "policy/skipped": torch.tensor(float(bool(bad)))}
 
     def stop(self, bad: Sequence[str], evidence: dict[str, Any]) -> None:
         """End the run, the batch at hand in a file for inspection."""
@@ -174,17 +180,9 @@ class Method(L.LightningModule):
         )
         self.iteration += 1
 
-    def validation_step(self, batch: list[Prompt], batch_idx: int) -> None:
-        answers = self.policy.sample(batch, 1, self.max_new_tokens, greedy=True)
-        self.answered += records_to_predictions(self.policy.processor, batch, answers)
-
-    def on_validation_epoch_start(self) -> None:
-        self.answered: list[Prediction] = []
-
-    def on_validation_epoch_end(self) -> None:
-        verdicts = BoxScorer().judge(self.answered, Options(synonyms=self.synonyms))
-        found = flat_metrics(score_slices(BoxScorer(), NAME, self.answered, verdicts))
-        self.log_dict({f"val/{name}": value for name, value in found.items()}, batch_size=len(self.answered))
+    def validation_step(self, batch: list[Prompt], batch_idx: int) -> dict[str, Answers]:  # type: ignore[override]
+        """Greedy answers to the batch; `callbacks/validation.py` measures them."""
+        return {"answers": self.policy.sample(batch, 1, self.max_new_tokens, greedy=True)}
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Trained weights only: a checkpoint does not repeat the base model."""
@@ -199,3 +197,14 @@ class Method(L.LightningModule):
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         return batch  # prompts are collated and moved by the policy
+
+
+def planned_batches(records: int, batch_size: int, epochs: float | None, steps: int | None) -> int:
+    """How many batches the whole training takes for this many records.
+
+    Raises:
+        InputError: both or neither of `epochs` and `steps` are given.
+    """
+    if (epochs is None) == (steps is None):
+        raise InputError(f"method.epochs={epochs}, method.steps={steps}: give one of the two and set the other to null")
+    return steps or math.ceil((epochs or 0) * records / batch_size)

@@ -1,13 +1,16 @@
-"""KL to the policy that rewarding starts from (reading R15): its estimate, where it counts, and its coefficient."""
+"""KL to the policy that rewarding starts from (reading R15): the reference, the estimate and its coefficient."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from umed.errors import InputError, check_choice, check_number, check_positive
-from umed.rollout import Rollout
+from umed.models.contexts import generating, trained_weights, with_weights
+from umed.models.policy import Policy
+from umed.rollout import Rollout, TrainingBatch
 
 
 def k1(logp: Tensor, ref_logp: Tensor) -> Tensor:
@@ -26,15 +29,18 @@ def k3(logp: Tensor, ref_logp: Tensor) -> Tensor:
     return log_ratio.exp() - 1 - log_ratio
 
 
+ESTIMATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"k1": k1, "k2": k2, "k3": k3}
+
+
 class Kl:
     """A penalty on leaving the policy that rewarding starts from; with `coef=0` there is no reference at all.
 
     Args:
         coef: of the penalty.
         estimator: `k1`, `k2` or `k3`.
-        where: `reward` takes it off each token's reward, equation (14); `loss` adds it to the loss (16).
+        where: `reward` subtracts it from each token's reward, equation (14); `loss` adds it to the loss (16).
         target: nats a token that the coefficient is steered to (Ziegler et al. 2019), None = it stays.
-        horizon: answers after which it has followed.
+        horizon: answers over which it follows.
     """
 
     def __init__(
@@ -46,25 +52,37 @@ class Kl:
         horizon: int = 10_000,
     ) -> None:
         check_positive("method.kl.horizon", horizon)
-        check_choice("method.kl.estimator", estimator, "k1", "k2", "k3")
+        self.estimator = check_choice("method.kl.estimator", estimator, *ESTIMATORS)
         self.where = check_choice("method.kl.where", where, "reward", "loss")
         check_number("method.kl.coef", 0.0 if coef is None else coef, at_least=0)
         check_number("method.kl.target", target, above=0)
-        if coef is None or coef < 0 or (target is not None and (target <= 0 or coef == 0)):
+        if coef is None or (target is not None and coef == 0):
             raise InputError(
                 f"method.kl: coef={coef}, target={target}: give a coefficient above 0, and a target above 0 or null"
             )
-        self.coef, self.estimator, self.target, self.horizon = coef, estimator, target, horizon
-        self.estimate = {"k1": k1, "k2": k2, "k3": k3}[estimator]
+        self.on, self.coef, self.target, self.horizon = coef > 0, coef, target, horizon
+        self.estimate = ESTIMATORS[estimator]
+        self.weights: dict[str, Tensor] = {}  # of the reference
 
-    @property
-    def on(self) -> bool:
-        return self.coef > 0 or self.target is not None
+    def remember(self, policy: Policy) -> None:
+        """Take the policy as it is now for the reference; a copy of its trained weights only."""
+        if self.on and not self.weights:
+            body = {id(p) for p in policy.body()}
+            names = {n for n, p in policy.named_parameters() if id(p) in body}
+            self.weights = {n: w for n, w in trained_weights(policy).items() if n in names}
 
-    def charged(self, rollout: Rollout) -> Rollout:
-        """The rollout with what is taken off each token's reward."""
-        penalty = self.coef * self.estimate(rollout.logp_BT, rollout.ref_logp_BT)
-        return rollout.updated(penalty_BT=penalty * rollout.mask_BT * (self.where == "reward"))
+    @torch.no_grad()
+    def reference(self, policy: Policy, rollout: Rollout) -> Tensor:
+        """log pi_ref of the sampled answers, (B, T); without a penalty those of the policy itself."""
+        if not self.on:
+            return rollout.logp_BT
+        with generating(policy), with_weights(policy, self.weights):
+            return policy.score(rollout.prompts, rollout.ids_BT, rollout.mask_BT, values=False).logp_BT
+
+    def penalty(self, rollout: Rollout, ref_logp_BT: Tensor) -> Tensor:
+        """What is subtracted from each token's reward, (B, T)."""
+        penalty = self.coef * self.estimate(rollout.logp_BT, ref_logp_BT)
+        return penalty * rollout.mask_BT * (self.where == "reward")
 
     def loss(self, logp_BT: Tensor, ref_logp_BT: Tensor) -> Tensor:
         """What is added to the loss of each token, differentiable; 0 where the penalty is in the reward.
@@ -79,16 +97,16 @@ class Kl:
             value = through + (value - through).detach()
         return self.coef * value
 
-    def steer(self, rollout: Rollout, stepped: bool) -> dict[str, float]:
-        """Move the coefficient towards the target after a batch that took a step; what it measured."""
+    def steer(self, batch: TrainingBatch, stepped: bool) -> dict[str, float]:
+        """Move the coefficient towards the target after a batch that took a step; the KL and the coefficient before."""
         if not self.on:
             return {}
-        measured = float(k3(rollout.logp_BT, rollout.ref_logp_BT)[rollout.mask_BT].mean())
-        told = {"policy/kl_ref": measured, "policy/kl_coef": self.coef}
+        measured = float(k3(batch.logp_BT, batch.ref_logp_BT)[batch.mask_BT].mean())
+        metrics = {"policy/kl_ref": measured, "policy/kl_coef": self.coef}
         if self.target is not None and stepped and math.isfinite(measured):
             error = min(max(measured / self.target - 1, -0.2), 0.2)
-            self.coef *= 1 + error * len(rollout.mask_BT) / self.horizon
-        return told
+            self.coef *= 1 + error * len(batch.mask_BT) / self.horizon
+        return metrics
 
     def state(self) -> dict[str, Any]:
         return {"coef": self.coef}

@@ -1,7 +1,6 @@
 """The clipped objective, equations (8)-(11), as the loss (16) that is minimized."""
 
 import math
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -9,9 +8,10 @@ from torch import Tensor
 
 from umed.errors import InputError, check_choice, check_number, check_positive
 from umed.methods.kl import Kl
+from umed.methods.reward_term import REWARD_TERMS
 from umed.models.policy import Policy, Scores
-from umed.rewards.total import Scored
-from umed.rollout import Rollout
+from umed.rewards.total import Scored, TotalReward
+from umed.rollout import Rollout, TrainingBatch
 
 Parts = dict[str, Tensor]
 
@@ -58,20 +58,25 @@ class ClippedObjective:
     """- (L_CLIP + c1 r - c2 L_VF + c3 S), equation (11) with its sign turned (reading R9).
 
     Args:
+        rewards: whose sum enters.
+        kl: a penalty that may be in the loss.
         clip_eps, c1, c2, c3, value_clip: of the equations.
         clip_eps_high, dual_clip: see `clipped_surrogate`.
         entropy_target: nats a token; c3 rises by `c3_step` after each batch below it and falls after each above, within
             [0, c3_max]. None = c3 stays.
         mask_truncated: answers that reached the length limit leave the loss.
-        reward_term: reading R8 of c1 * r_t: `credit` (through the advantage), `score_function` (c1 R log pi, the
-            advantage from r_LLM alone) or `differentiable` (c1 r_att / max r_att with its gradient).
+        reward_term: reading R8 of c1 * r_t: `credit`, `score_function` or `differentiable`, see `reward_term.py`.
         aggregation: reading R18: `token_mean`, `seq_mean` or `constant`.
         max_length: the divisor of `constant`.
-        attention_share: the vision relevance reward's `share`, for `differentiable`.
+
+    Raises:
+        InputError: a setting that cannot be, or a reading that these rewards cannot serve.
     """
 
     def __init__(
         self,
+        rewards: TotalReward,
+        kl: Kl,
         clip_eps: float = 0.2,
         c1: float = 1.0,
         c2: float = 0.5,
@@ -87,10 +92,8 @@ class ClippedObjective:
         c3_max: float = 0.1,
         mask_truncated: bool = False,
     ) -> None:
-        check_choice("objective.reward_term", reward_term, "credit", "score_function", "differentiable")
-        check_choice("objective.aggregation", aggregation, "token_mean", "seq_mean", "constant")
-        self.clip_eps, self.c1, self.c2, self.c3, self.value_clip = clip_eps, c1, c2, c3, value_clip
-        self.reward_term, self.aggregation, self.max_length = reward_term, aggregation, max_length
+        self.reward_term = check_choice("objective.reward_term", reward_term, *REWARD_TERMS)
+        self.aggregation = check_choice("objective.aggregation", aggregation, "token_mean", "seq_mean", "constant")
         check_number("objective.dual_clip", dual_clip, above=1)
         for name, value in {"clip_eps": clip_eps, "clip_eps_high": clip_eps_high, "value_clip": value_clip}.items():
             check_number(f"objective.{name}", value, above=0)
@@ -99,45 +102,30 @@ class ClippedObjective:
         if not isinstance(mask_truncated, bool):
             raise InputError(f"objective.mask_truncated={mask_truncated}: true or false")
         check_positive("objective.max_length", max_length)
-        self.clip_eps_high, self.dual_clip = clip_eps_high, dual_clip
+        self.kl, self.term = kl, REWARD_TERMS[reward_term](rewards, c1)
+        self.clip_eps, self.clip_eps_high, self.dual_clip = clip_eps, clip_eps_high, dual_clip
+        self.c2, self.c3, self.value_clip, self.max_length = c2, c3, value_clip, max_length
         self.entropy_target, self.c3_step, self.c3_max = entropy_target, c3_step, c3_max
         self.mask_truncated = mask_truncated
-        self.kl = Kl()
-        self.attention_share: Callable[[Tensor, Rollout], Tensor] | None = None
-
-    def check(self, parts: dict) -> None:
-        """Refuse a reading that the chosen rewards cannot serve."""
-        needed = {"score_function": "relevance", "differentiable": "vision_relevance"}.get(self.reward_term)
-        if needed and needed not in parts:
-            raise InputError(
-                f"objective.reward_term={self.reward_term} needs the {needed} reward: add it to reward=[...]"
-            )
-        if self.reward_term == "differentiable":
-            reward = parts["vision_relevance"]
-            self.attention_share = lambda attention, rollout: reward.weight * reward.share(attention, rollout)
 
     def credited(self, scored: Scored) -> Tensor:
-        """The part of the reward that enters through the advantage."""
-        if self.reward_term == "score_function":
-            return scored.summands["relevance"]
-        if self.reward_term == "differentiable":
-            return scored.total_B - scored.summands["vision_relevance"].nan_to_num(0.0)
-        return scored.total_B
+        """The part of the reward that enters through the advantage, (B,)."""
+        return self.term.credited(scored)
 
-    def kept(self, rollout: Rollout) -> Rollout:
+    def without_truncated(self, rollout: Rollout) -> Rollout:
         """The rollout without the answers that leave the loss."""
         gone = rollout.truncated_B[:, None].to(rollout.mask_BT.device) & self.mask_truncated
         return rollout.updated(mask_BT=rollout.mask_BT & ~gone)
 
     def steer(self, entropy: float, stepped: bool) -> dict[str, float]:
-        """Move c3 towards the entropy's target after a batch that took a step; what it was."""
+        """Move c3 towards the entropy's target after a batch that took a step; c3 before."""
         if self.entropy_target is None:
             return {}
-        told = {"policy/c3": self.c3}
+        metrics = {"policy/c3": self.c3}
         if stepped and math.isfinite(entropy):
             step = self.c3_step if entropy < self.entropy_target else -self.c3_step
             self.c3 = min(max(self.c3 + step, 0.0), self.c3_max)
-        return told
+        return metrics
 
     def state(self) -> dict[str, float]:
         return {"c3": self.c3}
@@ -146,14 +134,16 @@ class ClippedObjective:
         self.c3 = state["c3"]
 
     def __call__(
-        self, policy: Policy, part: Rollout, weight: float, tokens: float | None = None
+        self, policy: Policy, part: TrainingBatch, weight: float, tokens: float | None = None
     ) -> tuple[Tensor, Parts]:
         """The loss of a micro-batch whose update batch weighs `weight`, and its named parts (sums over the batch)."""
-        rows = part.name_BN.to(policy.device) if self.attention_share else None
-        said = policy.score(part.prompts, part.ids_BT, part.mask_BT, rows)
-        return self.loss(said, part, weight, tokens)
+        rows = part.name_BN.to(policy.device) if self.term.needs_attention else None
+        scores = policy.score(part.prompts, part.ids_BT, part.mask_BT, rows)
+        return self.loss(scores, part, weight, tokens)
 
-    def loss(self, said: Scores, part: Rollout, weight: float, tokens: float | None = None) -> tuple[Tensor, Parts]:
+    def loss(
+        self, scores: Scores, part: TrainingBatch, weight: float, tokens: float | None = None
+    ) -> tuple[Tensor, Parts]:
         """Equation (16) on tensors alone.
 
         Args:
@@ -162,31 +152,26 @@ class ClippedObjective:
         """
         mask = part.mask_BT
         share = token_weights(mask, self.aggregation, self.max_length) / weight
-        logp = said.logp_BT.where(mask, part.logp_BT)
+        logp = scores.logp_BT.where(mask, part.logp_BT)
         gain = clipped_surrogate(
             logp, part.logp_BT, part.advantages_BT, self.clip_eps, self.clip_eps_high, self.dual_clip
         )
-        if self.reward_term == "score_function":
-            gain = gain + self.c1 * part.reward_B.to(logp)[:, None] * logp
-        if self.attention_share:
-            best = part.attention_max_B.to(logp)
-            r_att = self.attention_share(said.attention_BNP, part)
-            gain = gain + (self.c1 * torch.where(best > 0, r_att / best.where(best > 0, 1.0), 0.0))[:, None]
-        value = clipped_value_error(said.values_BT, part.values_BT, part.returns_BT, self.value_clip)
-        clip, value_loss, spread = (-(gain * share).sum(), (value * share).sum(), (said.entropy_BT * share).sum())
-        away = (self.kl.loss(logp, part.ref_logp_BT) * share).sum()
-        loss = clip + self.c2 * value_loss - self.c3 * spread + away
+        gain = gain + self.term.gain(scores, part, logp)
+        value = clipped_value_error(scores.values_BT, part.values_BT, part.returns_BT, self.value_clip)
+        clip, value_loss, entropy = (-(gain * share).sum(), (value * share).sum(), (scores.entropy_BT * share).sum())
+        penalty = (self.kl.loss(logp, part.ref_logp_BT) * share).sum()
+        loss = clip + self.c2 * value_loss - self.c3 * entropy + penalty
         with torch.no_grad():
             log_ratio = logp - part.logp_BT
             high = self.clip_eps if self.clip_eps_high is None else self.clip_eps_high
             change = log_ratio.exp() - 1
             each = mask.float() / (tokens or total_weight(mask, "token_mean"))
-            off = ((change < -self.clip_eps) | (change > high)).float()
+            outside = ((change < -self.clip_eps) | (change > high)).float()
             parts = {
                 "policy/clip": clip.detach(),
                 "policy/value_loss": value_loss.detach(),
-                "policy/entropy": (said.entropy_BT * each).sum(),
+                "policy/entropy": (scores.entropy_BT * each).sum(),
                 "policy/kl": ((change - log_ratio) * each).sum(),
-                "policy/clipfrac": (off * each).sum(),
+                "policy/clipfrac": (outside * each).sum(),
             }
         return loss, parts

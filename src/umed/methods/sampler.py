@@ -1,4 +1,4 @@
-"""a ~ pi_old(. | x, q): sampled answers with everything that the rewards and the objective need of them."""
+"""a ~ pi_old(. | x, q): sampled answers with all that the rewards and the objective need."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -15,13 +15,13 @@ from umed.rollout import Rollout
 
 
 class Sampler:
-    """Samples G answers a query and scores them under the policy that said them.
+    """Samples G answers a query and scores them under the policy that gave them.
 
     Args:
         num_candidates: G.
         max_new_tokens: T at most; an answer that reaches it is `truncated`.
         row: reading R4, the attention row of a name token: where it is read in (`token`) or one earlier (`predictor`).
-        looking: whose attention counts, the tokens of the abnormality's `name` (the paper) or of the whole `answer`.
+        looking: which tokens' attention counts, those of the abnormality's `name` (the paper) or of the whole `answer`.
     """
 
     def __init__(
@@ -57,9 +57,7 @@ class Sampler:
         looking_BT = name_BT if self.looking == "name" else answers.mask_BT.cpu()
         name_BN = _positions(looking_BT, first=1 if self.row == "token" else 0).to(policy.device)
         with generating(policy):
-            said = policy.score(prompts, answers.ids_BT, answers.mask_BT, name_BN if "attention" in needs else None)
-        empty = torch.zeros_like(said.logp_BT)
-        rows = torch.zeros(len(ids))
+            scores = policy.score(prompts, answers.ids_BT, answers.mask_BT, name_BN if "attention" in needs else None)
         return Rollout(
             prompts=list(prompts),
             ids_BT=answers.ids_BT,
@@ -68,29 +66,14 @@ class Sampler:
             raw=raw,
             texts=[processor.plain(text) for text in raw],
             boxes=[processor.read_boxes(text, view) for text, view in zip(raw, views, strict=False)],
-            logp_BT=said.logp_BT,
-            values_BT=said.values_BT,
+            logp_BT=scores.logp_BT,
+            values_BT=scores.values_BT,
             name_BN=name_BN.cpu(),
-            attention_BNP=said.attention_BNP.cpu(),
+            attention_BNP=scores.attention_BNP.cpu(),
             region_BP=pad_sequence([p.region for p in prompts for _ in range(g)], True, torch.nan),
             box_span_BT=_inside(offsets, [processor.box_spans(text) for text in raw], length).to(policy.device),
             name_span_BT=_inside(offsets, name_spans, length).to(policy.device),
-            ref_logp_BT=said.logp_BT.clone(),
-            penalty_BT=empty,
-            reward_B=rows,
-            attention_max_B=rows,
-            advantages_BT=empty,
-            returns_BT=empty,
         )
-
-
-def rollout_stats(rollout: Rollout) -> dict[str, float]:
-    """`rollout/*`: unreadable answers, mean length in tokens, truncated answers."""
-    return {
-        "rollout/unparsed": sum(b is None for b in rollout.boxes) / len(rollout.boxes),
-        "rollout/length": rollout.mask_BT.sum(1).float().mean().item(),
-        "rollout/truncated": rollout.truncated_B.float().mean().item(),
-    }
 
 
 def _offsets(pieces: list[str]) -> list[tuple[int, int]]:
@@ -104,13 +87,13 @@ def _offsets(pieces: list[str]) -> list[tuple[int, int]]:
 
 def _inside(offsets: list[list[tuple[int, int]]], spans: list[list[tuple[int, int]]], length: int) -> Tensor:
     """(B, T) True on tokens that share a character with one of the answer's spans."""
-    found = torch.zeros(len(offsets), length, dtype=torch.bool)
+    inside = torch.zeros(len(offsets), length, dtype=torch.bool)
     for b, (tokens, wanted) in enumerate(zip(offsets, spans, strict=False)):
         for t, (start, end) in enumerate(tokens):
-            found[b, t] = any(start < e and s < end for s, e in wanted)
-    return found
+            inside[b, t] = any(start < e and s < end for s, e in wanted)
+    return inside
 
 
-def _positions(found_BT: Tensor, first: int) -> Tensor:
+def _positions(tokens_BT: Tensor, first: int) -> Tensor:
     """Rows of the answer pass of the True tokens, (B, N), -1 = none; token t is read in at row t + 1."""
-    return pad_sequence([row.nonzero()[:, 0] + first for row in found_BT], True, -1)
+    return pad_sequence([row.nonzero()[:, 0] + first for row in tokens_BT], True, -1)

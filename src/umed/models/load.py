@@ -20,7 +20,8 @@ from umed.chat import Processor
 from umed.errors import InputError, check_choice
 from umed.models.attention import IMPLEMENTATION
 from umed.models.backbone import Backbone
-from umed.models.critic import SharedCritic
+from umed.models.critics.base import Critic
+from umed.models.critics.shared import SharedCritic
 from umed.models.policy import Policy
 from umed.models.reader import Reader
 from umed.records import write_whole
@@ -41,7 +42,7 @@ def load_policy(
     attention_layers: Sequence[int] | None = None,
     attention_heads: Sequence[int] | None = None,
     attention_pool: Literal["mean", "max"] = "mean",
-    critic: Callable[[Any, Reader], SharedCritic] = SharedCritic,
+    critic: Callable[[Any, Reader], Critic] = SharedCritic,
     gradient_checkpointing: bool = False,
     quantization: Literal["4bit"] | None = None,
     frozen: Sequence[str] = (),
@@ -107,7 +108,7 @@ def build_policy(
     init_from: str | None,
     dropout: float | None = None,
     device: str = "cpu",
-    critic: Callable[..., SharedCritic] = SharedCritic,
+    critic: Callable[..., Critic] = SharedCritic,
 ) -> Policy:
     """The policy of `cfg.model`, from its base weights or from an adapter."""
     model = cfg.model

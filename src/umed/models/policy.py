@@ -14,7 +14,8 @@ from umed.models.attention import Recorder, recording
 from umed.models.backbone import Backbone
 from umed.models.cache import make_room
 from umed.models.contexts import checkpointed, generating, plain
-from umed.models.critic import SharedCritic
+from umed.models.critics.base import Critic
+from umed.models.critics.shared import SharedCritic
 from umed.models.logprobs import answer_scores, distribution
 from umed.models.reader import Reader
 from umed.models.value_head import ValueHead
@@ -52,7 +53,7 @@ class Policy(nn.Module):
         attention_layers: Sequence[int] | None = None,
         attention_heads: Sequence[int] | None = None,
         attention_pool: Literal["mean", "max"] = "mean",
-        critic: Callable[[Any, Reader], SharedCritic] = SharedCritic,
+        critic: Callable[[Any, Reader], Critic] = SharedCritic,
     ) -> None:
         super().__init__()
         if temperature <= 0:

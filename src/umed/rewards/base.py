@@ -1,33 +1,67 @@
 """What a reward is: one number for each answer of a rollout, from the evidence it asks for."""
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import Any, Literal
 
 from torch import Tensor
 
+from umed.errors import InputError
 from umed.rollout import Rollout
 
+EVIDENCE = frozenset({"text", "boxes", "attention"})
 
-class Reward(Protocol):
+
+class Reward(ABC):
     """Scores the answers of a rollout; a reward never sees the policy.
 
-    Attributes:
-        name: the reward's name in logs and tables.
-        needs: the evidence it reads, of "text", "boxes" and "attention"; the sampler gathers only what is needed.
-        max_normalized: whether equation (7) divides it by the maximum over the answers to one query.
-        weight: its factor in the total.
+    A subclass implements `__call__` and sets the attributes that differ from these defaults.
     """
 
-    weight: float
+    needs: frozenset[str] = frozenset({"text"})
+    """Evidence it reads, of `EVIDENCE`; the sampler collects only what is needed."""
+    weight: float = 1.0
+    """Factor in the total."""
+    max_normalized: bool = True
+    """Whether equation (7) divides it by the maximum over the answers to one query."""
+    judged: bool = False
+    """Whether a judge scores it: r_LLM of equation (3), whose NaN are judge failures."""
+    differentiable: bool = False
+    """Whether `share(attention_BNP, rollout)` gives it from fresh attention, with a gradient."""
+    span: Literal["boxes", "name"] = "name"
+    """Which tokens of the answer it judges, for a credit that gives each token its own rewards."""
+    gold_ties: bool = False
+    """Whether a wrong answer may score as high as the gold answer; the contract test asks."""
 
-    @property
-    def max_normalized(self) -> bool: ...
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def needs(self) -> frozenset[str]: ...
-
+    @abstractmethod
     def __call__(self, rollout: Rollout, /) -> Tensor:
-        """(B,) float32, raw and unweighted. NaN = does not apply: masked and counted by the caller, never a 0."""
-        ...
+        """(B,) on any device, raw and unweighted; NaN = does not apply, which is masked and counted, never a 0."""
+
+    def share(self, attention_BNP: Tensor, rollout: Rollout) -> Tensor:
+        """(B,) from fresh attention, with its gradient; only where `differentiable`."""
+        raise NotImplementedError
+
+
+ASKED = ("needs", "weight", "max_normalized", "judged", "differentiable", "span", "gold_ties")
+
+
+def check_reward(key: str, reward: Any) -> None:
+    """Refuse a reward that lacks what the protocol asks.
+
+    Args:
+        key: of `reward.parts`.
+
+    Raises:
+        InputError: naming what is missing or wrong.
+    """
+    where = f"reward.parts.{key} ({type(reward).__module__}.{type(reward).__qualname__})"
+    missing = [name for name in ASKED if not hasattr(reward, name)]
+    if not callable(reward):
+        missing.append("__call__")
+    if not missing and reward.differentiable and not hasattr(reward, "share"):
+        missing.append("share")
+    if missing:
+        raise InputError(f"{where} lacks {', '.join(missing)}: derive it from umed.rewards.base.Reward, or add them")
+    if unknown := sorted(set(reward.needs) - EVIDENCE):
+        raise InputError(f"{where}.needs={unknown}: the evidence is {', '.join(sorted(EVIDENCE))}")
+    if reward.span not in ("boxes", "name"):
+        raise InputError(f"{where}.span={reward.span}: choose boxes or name")

@@ -4,19 +4,21 @@ import torch
 from torch import Tensor
 
 from umed.judges.base import Judge, JudgeItem
+from umed.rewards.base import Reward
 from umed.rollout import Rollout
 
 
-class RelevanceReward:
+class RelevanceReward(Reward):
     """r_LLM of equation (3) in [0, 1] (reading R14); not normalized over the candidates of a query.
 
-    An answer that the judge could not score is NaN (does not apply): the count of NaN is the count of judge failures.
-    `weight` is for the total; the reward itself is raw.
+    An answer that the judge could not score is NaN.
+
+    Args:
+        weight: factor in the sum of equation (13); the reward itself is raw.
     """
 
-    name = "relevance"
-    needs = frozenset({"text"})
     max_normalized = False
+    judged = True
 
     def __init__(self, judge: Judge, weight: float = 1.0) -> None:
         self.judge, self.weight = judge, weight

@@ -1,6 +1,6 @@
 """The summed reward R_g, equation (13), with its named parts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,27 +8,52 @@ import torch
 from torch import Tensor
 
 from umed.errors import InputError, check_choice, check_positive
+from umed.rewards.base import Reward, check_reward
 from umed.rollout import Rollout
+
+ADVANTAGE = "advantage"  # the summand of reading R7 `literal`
+EXAMPLES = {"judged": "relevance", "differentiable": "vision_relevance"}  # in messages
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """R_g and what it is made of; NaN in a part = does not apply, NaN in the total = nothing applied."""
+    """R_g and its parts; NaN in a part = does not apply, NaN in the total = nothing applied.
+
+    Args:
+        raw: each reward as its class gives it.
+        summands: normalized and weighted; they sum to the total.
+        maxima: of each reward over the answers to one query, per answer.
+        spans: summand -> the tokens it judges, `boxes` or `name`.
+        judged: rewards that a judge scores.
+    """
 
     total_B: Tensor
-    raw: dict[str, Tensor]
-    summands: dict[str, Tensor]  # normalized and weighted; they sum to the total
-    maxima: dict[str, Tensor]  # over the answers to one query, per answer
+    num_candidates: int
+    raw: Mapping[str, Tensor]
+    summands: Mapping[str, Tensor]
+    maxima: Mapping[str, Tensor]
+    spans: Mapping[str, str]
+    judged: Sequence[str]
+
+    def sum_of(self, names: Sequence[str]) -> Tensor:
+        """The sum of these summands, (B,)."""
+        return nan_total([self.summands[name] for name in names], self.num_candidates)
+
+    def by_span(self) -> dict[str, Tensor]:
+        """`boxes` and `name` -> the sum of the summands that judge those tokens, where there are any."""
+        names = {span: [n for n, of in self.spans.items() if of == span] for span in ("boxes", "name")}
+        return {span: self.sum_of(of) for span, of in names.items() if of}
 
     def means(self) -> dict[str, float]:
-        """`reward/*`: raw means, normalized means and how often a part did not apply."""
+        """`reward/*`: raw means, normalized means and how often a part did not apply; `rollout/judge_failed`."""
         stats = {"reward/total": _mean(self.total_B)}
         stats["reward/unscored"] = self.total_B.isnan().float().mean().item()
         for name, value in self.raw.items():
             stats[f"reward/{name}"] = _mean(value)
             stats[f"reward/{name}_normalized"] = _mean(self.summands[name])
-        if "relevance" in self.raw:
-            stats["rollout/judge_failed"] = self.raw["relevance"].isnan().float().mean().item()
+        if self.judged:
+            failed = torch.stack([self.raw[name].isnan() for name in self.judged])
+            stats["rollout/judge_failed"] = failed.float().mean().item()
         return stats
 
 
@@ -41,6 +66,10 @@ class TotalReward:
         normalize: reading R6, `max` over the answers to one query (0/0 := 0); `zscore`, every reward against the
             answers to one query, in its own spread, before the sum (0/0 := 0); or `none`.
         advantage_in_reward: reading R7, `literal` adds a detached advantage of r_LLM to the reward.
+        credit: gives that advantage.
+
+    Raises:
+        InputError: a part that lacks what `Reward` asks, or settings that cannot go together.
     """
 
     def __init__(
@@ -49,42 +78,83 @@ class TotalReward:
         num_candidates: int,
         normalize: Literal["max", "zscore", "none"] = "max",
         advantage_in_reward: Literal["false", "literal"] = "false",
+        credit: Callable[[Rollout, Tensor], Any] | None = None,
     ) -> None:
         check_positive("method.num_candidates", num_candidates)
         if not parts:
             raise InputError("reward=[]: choose at least one of relevance, localization, vision_relevance")
-        alone = {"max": any(p.max_normalized for p in parts.values()), "zscore": True}.get(normalize, False)
-        if num_candidates < 2 and alone:
+        for key, part in parts.items():
+            check_reward(key, part)
+        self.parts: dict[str, Reward] = dict(parts)
+        self.normalize = check_choice("reward.normalize", normalize, "max", "zscore", "none")
+        compared = {"max": any(p.max_normalized for p in parts.values()), "zscore": True, "none": False}[normalize]
+        if num_candidates < 2 and compared:
             raise InputError(
                 f"method.num_candidates={num_candidates} with reward.normalize={normalize}: one answer alone always "
                 "scores the same, so nothing is learned; use at least 2 candidates or reward.normalize=none"
             )
-        if advantage_in_reward == "literal" and "relevance" not in parts:
-            raise InputError("reward.advantage_in_reward=literal needs the relevance reward: add it to reward=[...]")
-        self.parts = dict(parts)
-        self.normalize = check_choice("reward.normalize", normalize, "max", "zscore", "none")
-        said = str(advantage_in_reward).lower()
-        self.literal = check_choice("reward.advantage_in_reward", said, "false", "literal") == "literal"
+        reading = check_choice("reward.advantage_in_reward", str(advantage_in_reward).lower(), "false", "literal")
+        self.credit = credit if reading == "literal" else None
+        self.judged = [name for name, part in self.parts.items() if part.judged]
+        if reading == "literal":
+            self.require("judged", "reward.advantage_in_reward=literal")
         self.needs = frozenset().union(*(p.needs for p in self.parts.values()))
+        self.spans = {name: part.span for name, part in self.parts.items()}
 
-    def __call__(self, rollout: Rollout, credit: Callable[[Rollout, Tensor], Rollout]) -> Scored:
-        """Score every answer of a rollout; `credit` is used by reading R7 `literal` only."""
-        raw = {name: part(rollout) for name, part in self.parts.items()}
-        summands, maxima = {}, {}
+    def require(self, attribute: Literal["judged", "differentiable"], option: str) -> list[str]:
+        """Names of the parts with this attribute.
+
+        Args:
+            option: what needs them, for the message.
+
+        Raises:
+            InputError: there is none.
+        """
+        names = [name for name, part in self.parts.items() if getattr(part, attribute)]
+        if not names:
+            raise InputError(
+                f"{option} needs a reward that is {attribute}, such as the {EXAMPLES[attribute]} reward: add it to "
+                "reward=[...]"
+            )
+        return names
+
+    def require_normalize(self, needed: str, option: str) -> None:
+        """Refuse another normalization than `option` needs.
+
+        Raises:
+            InputError: it is another one.
+        """
+        if self.normalize != needed:
+            raise InputError(f"{option}, reward.normalize={self.normalize} does not: use reward.normalize={needed}")
+
+    def __call__(self, rollout: Rollout) -> Scored:
+        """Score every answer of a rollout."""
+        raw = {name: _raw(name, part, rollout) for name, part in self.parts.items()}
+        maxima = {name: group_max(value, rollout.num_candidates) for name, value in raw.items()}
+        summands, spans = {}, dict(self.spans)
         for name, part in self.parts.items():
-            value, best = raw[name], group_max(raw[name], rollout.num_candidates)
-            maxima[name] = best
+            value = raw[name]
             if self.normalize == "max" and part.max_normalized:
-                value = over_max(value, best)
+                value = over_max(value, maxima[name])
             if self.normalize == "zscore":
                 value = zscore(value, rollout.num_candidates)
             summands[name] = part.weight * value
-        if self.literal:
-            first = credit(rollout, raw["relevance"])
-            valid = first.mask_BT.float()
-            mean = ((first.advantages_BT * valid).sum(1) / valid.sum(1).clamp(min=1)).detach().cpu()
-            summands["advantage"] = mean.where(~raw["relevance"].isnan(), torch.nan)
-        return Scored(nan_total(list(summands.values()), rollout.num_candidates), raw, summands, maxima)
+        if self.credit is not None:
+            judged = torch.stack([raw[name] for name in self.judged]).sum(0)
+            credited = self.credit(rollout, judged)
+            valid = credited.mask_BT.float()
+            mean = (credited.advantages_BT * valid).sum(1) / valid.sum(1).clamp(min=1)
+            summands[ADVANTAGE], spans[ADVANTAGE] = mean.detach().where(~judged.isnan(), torch.nan), "name"
+        total = nan_total(list(summands.values()), rollout.num_candidates)
+        return Scored(total, rollout.num_candidates, raw, summands, maxima, spans, self.judged)
+
+
+def _raw(name: str, part: Reward, rollout: Rollout) -> Tensor:
+    value = part(rollout)
+    if value.shape != rollout.truncated_B.shape:
+        shape = tuple(value.shape)
+        raise InputError(f"reward.parts.{name} gave {shape} for {len(rollout.ids_BT)} answers: give one number each")
+    return value.to(rollout.mask_BT.device, torch.float32)
 
 
 def group_max(value_B: Tensor, num_candidates: int) -> Tensor:
@@ -106,15 +176,15 @@ def zscore(value_B: Tensor, num_candidates: int) -> Tensor:
     return torch.where(spread > 1e-6, off / spread.clamp(min=1e-6), off * 0.0).reshape(-1)
 
 
-def nan_total(summands: list[Tensor], num_candidates: int) -> Tensor:
+def nan_total(summands: Sequence[Tensor], num_candidates: int) -> Tensor:
     """The sum of what applies; NaN where nothing does.
 
     A part that fails for one answer but not for another one to the same query makes that answer's total NaN: summed as
-    it is, it would compete with a part missing, which is a zero in disguise.
+    it is, it would compete with a part missing, which amounts to a zero.
     """
-    stacked = torch.stack(summands)
+    stacked = torch.stack(list(summands))
     missing = stacked.isnan()
-    groups = missing.view(len(summands), -1, num_candidates)
+    groups = missing.view(len(stacked), -1, num_candidates)
     uneven = (groups & ~groups.all(-1, keepdim=True)).any(0).flatten()
     return torch.where(missing.all(0) | uneven, torch.nan, stacked.nansum(0))
 

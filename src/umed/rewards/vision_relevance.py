@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from umed.errors import check_choice
+from umed.rewards.base import Reward
 from umed.rollout import Rollout
 
 
@@ -23,7 +24,7 @@ def attention_share(
     Args:
         attention_BNP: softmax attention of the name's tokens on the image tokens, mean over layers and heads.
         region_BP: w_j, NaN beyond the image's own tokens.
-        name_BN: -1 where there is no token; a row without any gets 0.
+        name_BN: -1 where there is no token; an answer without any gets 0.
         denominator: R1; over_name: R2; region: R3; lift: divide by the region's share of the picture.
     """
     weight = region_BP.nan_to_num(0.0)
@@ -44,15 +45,18 @@ def attention_share(
     return total / named.sum(-1).clamp(min=1) if over_name == "mean" else total
 
 
-class VisionRelevanceReward:
-    """r_att: 0 when the answer does not name the abnormality. The options are the readings R1-R3.
+class VisionRelevanceReward(Reward):
+    """r_att: 0 when the answer does not name the abnormality.
 
-    Where the evidence comes from (readings R4 `row`, R5 `layers` and `heads`) is the sampler's and the policy's part.
+    The sampler and the policy decide which attention is read (readings R4 `row`, R5 `layers` and `heads`).
+
+    Args:
+        denominator, over_name, region, lift: readings R1-R3, see `attention_share`.
+        weight: factor in the sum of equation (13).
     """
 
-    name = "vision_relevance"
     needs = frozenset({"attention"})
-    max_normalized = True
+    differentiable = True
 
     def __init__(
         self,

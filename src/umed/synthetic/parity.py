@@ -30,6 +30,7 @@ from umed.models.features import encode
 from umed.models.load import load_policy, save_adapter
 from umed.models.policy import Policy
 from umed.records import Record
+from umed.rewards.base import Reward
 from umed.rewards.localization import LocalizationReward
 from umed.rewards.total import TotalReward
 from umed.rewards.vision_relevance import VisionRelevanceReward
@@ -276,7 +277,7 @@ def _rewarded(
     if not tiny.backbone.no_attention:
         parts["vision_relevance"] = VisionRelevanceReward()
     method = AbnormalAwareRewarding(
-        partial(_built, tiny),
+        partial(tiny.policy, adapter=ADAPTER),
         seed=0,
         lr=1e-3,
         batch_size=2,
@@ -284,10 +285,10 @@ def _rewarded(
         max_new_tokens=NEW_TOKENS,
         rewards=TotalReward(parts, CANDIDATES),
         credit=GaeCredit(),
-        objective=ClippedObjective(),
+        objective=ClippedObjective,
         num_candidates=CANDIDATES,
+        total_batches=4,
     )
-    method.total = 4
     with warnings.catch_warnings(), TemporaryDirectory() as root:
         warnings.simplefilter("ignore", PossibleUserWarning)  # Lightning's advice about workers and validation
         trainer = L.Trainer(
@@ -306,16 +307,8 @@ def _rewarded(
     return {n: p.detach().clone() for n, p in method.policy.named_parameters() if p.requires_grad}
 
 
-def _built(tiny: Tiny, dropout: float | None) -> Policy:
-    return tiny.policy(adapter=ADAPTER, dropout=dropout)
-
-
-class _Length:
-    """Pays for long answers, so that an untrained model has something to learn."""
-
-    needs: frozenset[str] = frozenset()
-    max_normalized = True
-    weight = 1.0
+class _Length(Reward):
+    """Pays for large token ids, so that an untrained model has something to learn."""
 
     def __call__(self, rollout: Any) -> Tensor:
         return rollout.ids_BT.float().mean(1).cpu() / 1000

@@ -1,23 +1,31 @@
 """One file a task; `run` is what run.py calls."""
 
 import errno
+import json
 import logging
+import os
 import re
 import sys
 import warnings
+from difflib import get_close_matches
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_method
 from omegaconf import DictConfig
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from umed import config
 from umed.errors import InputError
 
 
-def run(cfg: DictConfig) -> None:
-    """Run the chosen task; wrong input ends with one plain line and exit code 1."""
+def run(cfg: DictConfig) -> float | None:
+    """Run the chosen task; wrong input ends with one plain line and exit code 1.
+
+    Returns:
+        The metric named by `optimized_metric`, for a sweeper; None where it is null.
+    """
+    sys.path.append(os.getcwd())  # rewards, benchmarks and callbacks of the user's own
     try:
         if cfg.resume:
             cfg = config.resumed(cfg, list(HydraConfig.get().overrides.task))
@@ -26,16 +34,34 @@ def run(cfg: DictConfig) -> None:
         task = get_method(cfg.task._target_)
         quiet()
         task(cfg)
+        return metric(Path(cfg.paths.run_dir), cfg.optimized_metric)
     except Exception as error:
-        told = plain(error)
-        if told is None:
+        line = plain(error)
+        if line is None:
             raise
-        print(f"error: {told}", file=sys.stderr)
+        print(f"error: {line}", file=sys.stderr)
         sys.exit(1)
 
 
+def metric(run: Path, name: str | None) -> float | None:
+    """A number of the run's `metrics.json`; None for none.
+
+    Raises:
+        InputError: there is no number of this name.
+    """
+    if name is None:
+        return None
+    path = run / "metrics.json"
+    metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if name not in metrics:
+        near = get_close_matches(name, metrics, n=3, cutoff=0.0)
+        known = f"{path} has {len(metrics)} others, such as {', '.join(near)}" if near else f"{path} has none"
+        raise InputError(f"optimized_metric={name}: no such number: {known}")
+    return float(metrics[name])
+
+
 def plain(error: BaseException | None) -> str | None:
-    """The line for the user, if the error is the user's to mend; Hydra wraps what a constructor raises."""
+    """The line for the user, if the user can correct the error; Hydra wraps what a constructor raises."""
     while error is not None:
         if isinstance(error, InputError):
             # a data loader's worker wraps what it raises in its traceback
@@ -47,15 +73,13 @@ def plain(error: BaseException | None) -> str | None:
         if isinstance(error, MissingMandatoryValue):
             key = str(error.full_key).replace("model.processor.path", "model.path")  # where that one is taken from
             return f"{key} is not set: give it on the command line, {key}=VALUE"
-        error = error.__cause__
+        # OmegaConf raises anew what a resolver raised
+        error = error.__cause__ or (error.__context__ if isinstance(error, InterpolationResolutionError) else None)
     return None
 
 
 def quiet() -> None:
-    """Keep libraries' chatter off the screen: what remains is ours, and what is wrong.
-
-    A task that has imported none of them starts sooner; Lightning sets its log level when it is imported.
-    """
+    """Silence third-party loggers and warnings, without importing them."""
     if "transformers" in sys.modules:
         from transformers.utils import logging as transformers_logging
 

@@ -13,7 +13,7 @@ from umed.evaluation.tables import print_stages
 from umed.metrics_file import read_metrics
 from umed.records import RecordSet
 from umed.tasks.annotate import annotated
-from umed.training import build_method, train_stage
+from umed.training import check_stage, train_stage
 
 STAGES = ("base", "sft", "ppo", "aar")
 
@@ -26,8 +26,8 @@ def pipeline(cfg: DictConfig) -> dict[str, float]:
     check_evaluation(cfg)
     if not cfg.data.evaluate.mau:
         raise InputError("data.evaluate.mau=false: the pipeline is measured on MAU; use task=evaluate")
-    for method in (cfg.task.sft, relevance_only(cfg), cfg.method):
-        build_method(cfg, method)  # what cannot work is refused before anything long begins
+    for method, stage in ((cfg.task.sft, "sft"), (relevance_only(cfg), "ppo"), (cfg.method, "aar")):
+        check_stage(cfg, method, stage)
     data = annotated(cfg)
     evaluation_set = EvaluationSet(cfg, data, trained_on=data)
     evaluate_once(evaluation_set, "base", None)

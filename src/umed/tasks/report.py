@@ -37,8 +37,10 @@ def report(cfg: DictConfig) -> None:
     if figure is not None:
         (out / "report" / "accuracy_by_iou.png").write_bytes(pictures["accuracy by IoU"])
     if cfg.logger:
-        from umed.callbacks.wandb_report import log_report  # takes seconds, and only a logger needs it
+        # these take seconds to import, and only a logger needs them
+        from umed.callbacks.wandb_report import log_report
+        from umed.training import stage_loggers
 
-        log_report(cfg, tables, figure, out)
+        log_report(stage_loggers(cfg, "report"), tables, figure)
     print(text)
     print(f"-> {out / 'report'}: report.html, table.txt, table.csv, table.tex")

@@ -8,13 +8,13 @@ from umed.evaluating import evaluate_and_log, print_evaluation
 from umed.evaluation.evaluation_set import EvaluationSet, check_evaluation
 from umed.evaluation.tables import print_stages
 from umed.tasks.annotate import annotated
-from umed.training import build_method, train_stage
+from umed.training import check_stage, train_stage
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
     """Train, evaluate the result and print the table; the adapter is in `<run>/adapter/`."""
     run = Path(cfg.paths.run_dir)
-    stage = build_method(cfg, cfg.method).stage  # what cannot work is refused before anything long begins
+    stage = check_stage(cfg, cfg.method)
     check_evaluation(cfg)
     data = annotated(cfg)
     evaluation_set = EvaluationSet(cfg, data if cfg.data.evaluate.mau else None, trained_on=data)

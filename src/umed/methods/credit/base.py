@@ -1,9 +1,85 @@
-"""What every credit assignment shares: where the reward is paid, and masked whitening."""
+"""`Credit`: advantages and value targets from rewards; and what every credit shares."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from umed.rollout import Rollout
+from umed.errors import InputError
+from umed.rollout import Rollout, TrainingBatch
+
+NO_SPANS: Mapping[str, Tensor] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Credited:
+    """What a credit adds to a rollout; an answer that nothing could score leaves the mask."""
+
+    mask_BT: Tensor
+    advantages_BT: Tensor
+    returns_BT: Tensor
+
+
+class Credit(ABC):
+    """Decides how much each token contributed to the reward.
+
+    A subclass implements `assign` and sets the attributes that differ from these defaults.
+    """
+
+    uses_values: bool = False
+    """Whether it needs a critic."""
+    compares: bool = False
+    """Whether it needs at least two answers to a query."""
+    by_span: bool = False
+    """Whether tokens get the rewards that judge them, so that the advantage must carry all rewards."""
+
+    @abstractmethod
+    def assign(
+        self, rollout: Rollout, reward_B: Tensor, penalty_BT: Tensor, spans: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Advantages and value targets, (B, T) each; what stands beyond `rollout.mask_BT` is not used.
+
+        Args:
+            rollout: its mask is without the answers that nothing could score.
+            reward_B: NaN for those answers.
+            penalty_BT: taken off each token's reward, 0 beyond the mask.
+            spans: `boxes` and `name` -> the sum of the rewards that judge those tokens, where there are any.
+        """
+
+    def __call__(
+        self,
+        rollout: Rollout,
+        reward_B: Tensor,
+        penalty_BT: Tensor | None = None,
+        spans: Mapping[str, Tensor] = NO_SPANS,
+    ) -> Credited:
+        """Equation (14) and what follows from it; `penalty_BT=None` is no penalty."""
+        mask = rollout.mask_BT & ~reward_B.isnan()[:, None]
+        penalty = torch.zeros_like(rollout.logp_BT) if penalty_BT is None else penalty_BT * mask
+        advantages, returns = self.assign(rollout.updated(mask_BT=mask), reward_B, penalty, spans)
+        return Credited(mask, advantages * mask, returns * mask)
+
+    def metrics(self, batch: TrainingBatch) -> dict[str, float]:
+        """What it logs of a batch."""
+        return {}
+
+
+def check_credit(credit: Any) -> None:
+    """Refuse a credit that lacks what the protocol asks.
+
+    Raises:
+        InputError: naming what is missing.
+    """
+    asked = ("uses_values", "compares", "by_span", "metrics")
+    missing = [name for name in asked if not hasattr(credit, name)] + ["__call__"] * (not callable(credit))
+    if missing:
+        name = f"{type(credit).__module__}.{type(credit).__qualname__}"
+        raise InputError(
+            f"credit ({name}) lacks {', '.join(missing)}: derive it from umed.methods.credit.base.Credit, or add them"
+        )
 
 
 def paid_at_last(reward_B: Tensor, mask_BT: Tensor) -> Tensor:
@@ -32,16 +108,10 @@ def whitened(advantages_BT: Tensor, mask_BT: Tensor) -> Tensor:
 def against_group(reward_B: Tensor, num_candidates: int) -> Tensor:
     """The reward minus the mean over the scorable answers to its query, (Q, G); NaN stays NaN.
 
-    Answers that are all worth the same get exactly 0: the mean of three equal numbers can round to another one.
+    Answers of equal reward get exactly 0: the mean of three equal numbers can round to another one.
     """
     groups = reward_B.view(-1, num_candidates)
     highest = groups.nan_to_num(float("-inf")).amax(1, keepdim=True)
     lowest = groups.nan_to_num(float("inf")).amin(1, keepdim=True)
     off = groups - groups.nanmean(1, keepdim=True)
     return torch.where(highest == lowest, off * 0.0, off)
-
-
-def scorable(rollout: Rollout, reward_B: Tensor) -> tuple[Tensor, Tensor]:
-    """The rewards on the rollout's device, and its mask without the answers that nothing could score (NaN)."""
-    reward_B = reward_B.to(rollout.values_BT.device)
-    return reward_B, rollout.mask_BT & ~reward_B.isnan()[:, None]

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from umed.methods.credit.base import paid_at_last, scorable, whitened
-from umed.rollout import Rollout
+from umed.methods.credit.base import Credit, paid_at_last, whitened
+from umed.rollout import Rollout, TrainingBatch
 
 
 def gae(u_BT: Tensor, values_BT: Tensor, mask_BT: Tensor, gamma: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
@@ -26,7 +26,7 @@ def gae(u_BT: Tensor, values_BT: Tensor, mask_BT: Tensor, gamma: float, gae_lamb
     return advantages, advantages + values
 
 
-class GaeCredit:
+class GaeCredit(Credit):
     """A_t and the value target from the critic (reading R11 `gae`).
 
     Args:
@@ -35,18 +35,24 @@ class GaeCredit:
         whiten: reading R18.
     """
 
-    uses_values, compares = True, False
+    uses_values = True
 
     def __init__(self, gamma: float = 1.0, gae_lambda: float = 0.95, c1: float = 1.0, whiten: bool = True) -> None:
         self.gamma, self.gae_lambda, self.c1, self.whiten = gamma, gae_lambda, c1, whiten
 
-    def __call__(self, rollout: Rollout, reward_B: Tensor, summands: Mapping[str, Tensor] | None = None) -> Rollout:
-        """Advantages and returns; an answer that nothing could score (NaN) leaves the mask and moves nothing."""
-        reward_B, mask = scorable(rollout, reward_B)
-        u_BT = self.c1 * paid_at_last(reward_B.nan_to_num(0.0), mask) - rollout.penalty_BT * mask
-        advantages, returns = gae(u_BT, rollout.values_BT, mask, self.gamma, self.gae_lambda)
-        if self.whiten:
-            advantages = whitened(advantages, mask)
-        return rollout.updated(
-            mask_BT=mask, advantages_BT=advantages, returns_BT=returns, reward_B=reward_B.nan_to_num(0.0)
-        )
+    def assign(
+        self, rollout: Rollout, reward_B: Tensor, penalty_BT: Tensor, spans: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        u_BT = self.c1 * paid_at_last(reward_B.nan_to_num(0.0), rollout.mask_BT) - penalty_BT
+        advantages, returns = gae(u_BT, rollout.values_BT, rollout.mask_BT, self.gamma, self.gae_lambda)
+        return whitened(advantages, rollout.mask_BT) if self.whiten else advantages, returns
+
+    def metrics(self, batch: TrainingBatch) -> dict[str, float]:
+        return {"policy/explained_variance": explained_variance(batch)}
+
+
+def explained_variance(batch: TrainingBatch) -> float:
+    """1 - Var(return - V) / Var(return) over valid tokens; 1 = a perfect critic, below 0 = worse than a constant."""
+    returns, values = batch.returns_BT[batch.mask_BT], batch.values_BT[batch.mask_BT]
+    spread = returns.var(correction=0) if len(returns) else returns.new_zeros(())
+    return float(1 - (returns - values).var(correction=0) / spread) if spread > 0 else 0.0

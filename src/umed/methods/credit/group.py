@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from umed.errors import check_choice
-from umed.methods.credit.base import against_group, scorable
-from umed.rewards.total import nan_total
+from umed.methods.credit.base import Credit, against_group
 from umed.rollout import Rollout
 
 
@@ -31,17 +30,17 @@ def group_advantage(reward_B: Tensor, num_candidates: int, scale: str) -> Tensor
     return torch.where(spread > 1e-6, centered / spread.clamp(min=1e-6), torch.zeros_like(centered)).reshape(-1)
 
 
-class GroupCredit:
+class GroupCredit(Credit):
     """Advantages against the other answers to the query; no value target.
 
     Args:
         c1: scale of the reward against a KL penalty in it; a division by the spread takes out any other effect.
         scale: divide by the spread of the `group`, as GRPO does, of the `batch`, or by nothing (`none`).
-        scope: reading R11b. `answer`: every token shares the summed reward's advantage, as in the paper; `span`: the
-            boxes' tokens get that of the localization reward, the name's that of the other rewards, the rest the sum's.
+        scope: reading R11b. `answer`: every token shares the summed reward's advantage, as in the paper; `span`: tokens
+            of the boxes and of the name get that of the rewards that judge them, the rest the sum's.
     """
 
-    uses_values, compares = False, True
+    compares = True
 
     def __init__(
         self,
@@ -49,26 +48,19 @@ class GroupCredit:
         scale: Literal["group", "batch", "none"] = "group",
         scope: Literal["answer", "span"] = "answer",
     ) -> None:
-        check_choice("credit.scale", scale, "group", "batch", "none")
-        check_choice("credit.scope", scope, "answer", "span")
-        self.c1, self.scale, self.scope = c1, scale, scope
+        self.c1, self.scale = c1, check_choice("credit.scale", scale, "group", "batch", "none")
+        self.by_span = check_choice("credit.scope", scope, "answer", "span") == "span"
 
-    def __call__(self, rollout: Rollout, reward_B: Tensor, summands: Mapping[str, Tensor] | None = None) -> Rollout:
-        """Advantages; an answer that nothing could score (NaN) leaves the mask and moves nothing."""
-        device, g = rollout.values_BT.device, rollout.num_candidates
-        reward_B, mask = scorable(rollout, reward_B)
-        penalty = (rollout.penalty_BT * mask).sum(1)
-        advantages = group_advantage(self.c1 * reward_B - penalty, g, self.scale)[:, None].expand(mask.shape)
-        if self.scope == "span" and summands:
-            box = [v for n, v in summands.items() if n == "localization"]
-            name = [v for n, v in summands.items() if n != "localization"]
-            for judged, span in ((box, rollout.box_span_BT), (name, rollout.name_span_BT)):
-                if judged:
-                    own = group_advantage(self.c1 * nan_total(judged, g).to(device) - penalty, g, self.scale)[:, None]
-                    advantages = torch.where(span, own, advantages)
-        return rollout.updated(
-            mask_BT=mask,
-            advantages_BT=advantages * mask,
-            returns_BT=rollout.values_BT * mask,
-            reward_B=reward_B.nan_to_num(0.0),
-        )
+    def assign(
+        self, rollout: Rollout, reward_B: Tensor, penalty_BT: Tensor, spans: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        penalty = penalty_BT.sum(1)
+
+        def advantage(value_B: Tensor) -> Tensor:
+            return group_advantage(self.c1 * value_B - penalty, rollout.num_candidates, self.scale)[:, None]
+
+        advantages = advantage(reward_B).expand(penalty_BT.shape)
+        tokens = {"boxes": rollout.box_span_BT, "name": rollout.name_span_BT}
+        for span, value in spans.items() if self.by_span else ():
+            advantages = torch.where(tokens[span], advantage(value), advantages)
+        return advantages, rollout.values_BT

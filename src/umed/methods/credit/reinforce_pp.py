@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from umed.errors import check_choice
-from umed.methods.credit.base import against_group, paid_at_last, scorable, whitened
+from umed.methods.credit.base import Credit, against_group, paid_at_last, whitened
 from umed.rollout import Rollout
 
 
@@ -20,7 +20,7 @@ def to_go(u_BT: Tensor, gamma: float) -> Tensor:
     return torch.stack(columns[::-1], 1)
 
 
-class ReinforceCredit:
+class ReinforceCredit(Credit):
     """Whitened rewards to go.
 
     Args:
@@ -29,23 +29,13 @@ class ReinforceCredit:
         baseline: `none`, or `group`, the mean over the answers to one query, taken off first (REINFORCE++-baseline).
     """
 
-    uses_values = False
-
     def __init__(self, gamma: float = 1.0, c1: float = 1.0, baseline: Literal["none", "group"] = "none") -> None:
         self.gamma, self.c1 = gamma, c1
-        self.baseline = check_choice("credit.baseline", baseline, "none", "group")
-        self.compares = baseline == "group"
+        self.compares = check_choice("credit.baseline", baseline, "none", "group") == "group"
 
-    def __call__(self, rollout: Rollout, reward_B: Tensor, summands: Mapping[str, Tensor] | None = None) -> Rollout:
-        """Advantages; an answer that nothing could score (NaN) leaves the mask and moves nothing."""
-        reward_B, mask = scorable(rollout, reward_B)
-        paid = reward_B
-        if self.baseline == "group":
-            paid = against_group(reward_B, rollout.num_candidates).reshape(-1)
-        u_BT = self.c1 * paid_at_last(paid.nan_to_num(0.0), mask) - rollout.penalty_BT * mask
-        return rollout.updated(
-            mask_BT=mask,
-            advantages_BT=whitened(to_go(u_BT, self.gamma), mask),
-            returns_BT=rollout.values_BT * mask,
-            reward_B=reward_B.nan_to_num(0.0),
-        )
+    def assign(
+        self, rollout: Rollout, reward_B: Tensor, penalty_BT: Tensor, spans: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        paid = against_group(reward_B, rollout.num_candidates).reshape(-1) if self.compares else reward_B
+        u_BT = self.c1 * paid_at_last(paid.nan_to_num(0.0), rollout.mask_BT) - penalty_BT
+        return whitened(to_go(u_BT, self.gamma), rollout.mask_BT), rollout.values_BT

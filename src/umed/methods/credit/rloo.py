@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from umed.methods.credit.base import against_group, scorable
+from umed.methods.credit.base import Credit, against_group
 from umed.rollout import Rollout
 
 
@@ -18,26 +18,20 @@ def leave_one_out(reward_B: Tensor, num_candidates: int) -> Tensor:
     return (centered.nan_to_num(0.0) * (others + 1) / others.clamp(min=1)).reshape(-1)
 
 
-class RlooCredit:
+class RlooCredit(Credit):
     """Advantages against the mean of the other answers; no value target.
 
     Args:
         c1: scale of the reward.
     """
 
-    uses_values, compares = False, True
+    compares = True
 
     def __init__(self, c1: float = 1.0) -> None:
         self.c1 = c1
 
-    def __call__(self, rollout: Rollout, reward_B: Tensor, summands: Mapping[str, Tensor] | None = None) -> Rollout:
-        """Advantages; an answer that nothing could score (NaN) leaves the mask and moves nothing."""
-        reward_B, mask = scorable(rollout, reward_B)
-        paid = self.c1 * reward_B - (rollout.penalty_BT * mask).sum(1)
-        advantages = leave_one_out(paid, rollout.num_candidates)[:, None]
-        return rollout.updated(
-            mask_BT=mask,
-            advantages_BT=advantages * mask,
-            returns_BT=rollout.values_BT * mask,
-            reward_B=reward_B.nan_to_num(0.0),
-        )
+    def assign(
+        self, rollout: Rollout, reward_B: Tensor, penalty_BT: Tensor, spans: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        advantages = leave_one_out(self.c1 * reward_B - penalty_BT.sum(1), rollout.num_candidates)
+        return advantages[:, None].expand(penalty_BT.shape), rollout.values_BT

@@ -1,0 +1,43 @@
+"""Score the answers of a validation epoch; stock callbacks can monitor the result."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning as L
+
+from umed.chat import Prompt
+from umed.evaluation.ask import records_to_predictions
+from umed.evaluation.benchmarks.mau import NAME, BoxScorer
+from umed.evaluation.prediction import Prediction
+from umed.evaluation.results import score_slices
+from umed.evaluation.rules.mentions import NO_ALIASES
+from umed.evaluation.score import flat_metrics
+from umed.evaluation.scorer import Options
+
+
+class Validation(L.Callback):
+    """Logs `val/mau/<rule>/<source or avg>`, e.g. `val/mau/iou/avg`, of what `validation_step` answers.
+
+    Args:
+        synonyms: category -> other names that count as naming it.
+    """
+
+    def __init__(self, synonyms: Mapping[str, Sequence[str]] = NO_ALIASES) -> None:
+        self.options = Options(synonyms=synonyms)
+        self.predictions: list[Prediction] = []
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
+        self.predictions = []
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: list[Prompt], *_: Any
+    ) -> None:
+        self.predictions += records_to_predictions(module.policy.processor, batch, outputs["answers"])
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
+        scorer = BoxScorer()
+        verdicts = scorer.judge(self.predictions, self.options)
+        scores = scorer.summarize(self.predictions, verdicts)
+        scores += score_slices(scorer, NAME, self.predictions, verdicts)
+        metrics = {f"val/{name}": value for name, value in flat_metrics(scores).items()}
+        module.log_dict(metrics, batch_size=len(self.predictions))

@@ -1,0 +1,44 @@
+"""A critic that is a model of its own."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from umed.chat import Prompt
+from umed.models.contexts import plain
+from umed.models.critics.base import Critic, read_states
+from umed.models.reader import Reader
+
+WEIGHTS = "critic.safetensors"
+
+
+class SeparateCritic(Critic):
+    """A second model with a head, started from the policy's weights; twice the memory."""
+
+    def __init__(self, model: Any, reader: Reader) -> None:
+        super().__init__(model, reader)
+        self.model = deepcopy(model)
+        core = plain(self.model)
+        trained = {n for n, p in self.model.named_parameters() if p.requires_grad}
+        for name in reader.backbone.tower:
+            getattr(core.model, name).requires_grad_(False)
+        self._saved = trained  # the tower too where the policy trains its own: a later policy has another one
+        self._reader = [Reader(core, reader.processor, reader.backbone, reader.eyes)]
+
+    def states(self, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor, state_BTH: Tensor) -> Tensor:
+        return read_states(self._reader[0], prompts, ids_BT, mask_BT)
+
+    def body(self) -> list[nn.Parameter]:
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def save(self, folder: Path) -> None:
+        weights = {n: p.detach().cpu().contiguous() for n, p in self.model.named_parameters() if n in self._saved}
+        save_file(weights, folder / WEIGHTS)
+
+    def load(self, folder: Path) -> None:
+        if (folder / WEIGHTS).is_file():
+            self.model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
