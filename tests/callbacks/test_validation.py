@@ -66,8 +66,9 @@ def test_the_best_checkpoint_is_not_the_one_to_resume_from(stopped: tuple[L.Trai
 def test_synonyms_count(stopped: tuple[L.Trainer, Path]) -> None:
     trainer, _ = stopped
     validation = trainer.callbacks[0]
-    line = {**validation.lines[0], "category": "stone", "categories": ["stone"], "output": "A calculus."}
+    first = validation.predictions[0]
+    question = first.question.model_copy(update={"category": "stone", "categories": ("stone",)})
     logged: dict[str, float] = {}
-    validation.lines = [line]
+    validation.predictions = [first.model_copy(update={"question": question, "output": "A calculus."})]
     validation.on_validation_epoch_end(trainer, type("Module", (), {"log_dict": lambda _, d, **__: logged.update(d)})())
     assert logged["val/mau/accuracy/avg"] == 1.0
