@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from umed.errors import InputError
-from umed.records import read_jsonl, read_records, write_jsonl, write_whole
+from umed.records import read_records
+from umed.run_files import read_jsonl, write_jsonl, write_whole
 
 LINE: dict[str, Any] = {
     "id": "folder/a.png", "source": "folder", "image": "a.png", "width": 40, "height": 20, "boxes": [[4, 5, 12, 15]],

@@ -18,15 +18,15 @@ from PIL import Image
 from umed import config
 from umed.chat import Prompt
 from umed.errors import InputError
-from umed.evaluation.files import read_metrics
 from umed.evaluation.lines import answer_lines
 from umed.evaluation.rules.mau import Line, said_boxes, verdicts
 from umed.evaluation.rules.mentions import find_mentions
-from umed.figures import curves, draw_answer, heat_overlay, picture_grid, short, synthetic
+from umed.figures import draw_answer, draw_curves, draw_grid, heat_overlay, mark_synthetic, shorten_boxes
 from umed.models.load import load_policy
 from umed.models.policy import Policy
 from umed.pictures import picture_of
-from umed.records import Record, read_jsonl, read_records
+from umed.records import Record, read_records
+from umed.run_files import read_jsonl, read_metrics
 
 STAGES = ("base", "sft", "ppo", "aar")
 REWARDS = ("relevance", "localization", "vision_relevance")
@@ -73,7 +73,7 @@ class Run:
     @property
     def synthetic(self) -> str:
         """The beginning of titles; empty where the pictures are real."""
-        return synthetic(self.roots)
+        return mark_synthetic(self.roots)
 
     def history(self, stage: str) -> pd.DataFrame:
         """What was logged while a stage was trained, one row an iteration; a resumed part replaces what it repeats."""
@@ -126,7 +126,7 @@ class Run:
         width = min(5, len(shown))
         cells = [(draw_answer(self.picture(r), r.boxes, None), f"{r.query} {short_gold(r)}") for r in shown]
         rows = [cells[i : i + width] for i in range(0, len(cells) // width * width, width)]
-        return picture_grid(rows, [""] * width, [""] * len(rows), f"{self.synthetic}true boxes in green")
+        return draw_grid(rows, [""] * width, [""] * len(rows), f"{self.synthetic}true boxes in green")
 
     def examples(self, count: int = 5, stages: Sequence[str] | None = None) -> Figure:
         """The same test pictures after each stage: true boxes in green, said ones in orange, the answer below."""
@@ -138,12 +138,12 @@ class Run:
             raise InputError(f"{self.folder}: no test record is answered by all of {', '.join(stages)}")
         rows = [[self._answered(r, answers[s][r.id]) for s in stages] for r in records]
         names = [f"{r.source}: {r.category}" for r in records]
-        return picture_grid(rows, stages, names, f"{self.synthetic}true boxes green, said boxes orange")
+        return draw_grid(rows, stages, names, f"{self.synthetic}true boxes green, said boxes orange")
 
     def _answered(self, record: Record, line: Line) -> tuple[Image.Image, str]:
         picture = draw_answer(self.picture(record), record.boxes, said_boxes(line))
         right = "right" if line["accuracy"] else "wrong"
-        return picture, f"{short(line['output'])} [{right}, IoU {line['iou']:.2f}]"
+        return picture, f"{shorten_boxes(line['output'])} [{right}, IoU {line['iou']:.2f}]"
 
     def reward_curves(self) -> Figure:
         """Rewards, critic and validation over the iterations of each rewarding stage."""
@@ -162,7 +162,7 @@ class Run:
             }
             for axis, (title, names) in zip(axes[:, column], panels.items(), strict=True):
                 lines = {label: _line(history, n) for n, label in names.items() if n in history}
-                curves(axis, lines, f"{stage}: {title}")
+                draw_curves(axis, lines, f"{stage}: {title}")
             axes[-1, column].set_xlabel(f"{stage}/iteration")
         return figure
 
@@ -179,14 +179,14 @@ class Run:
     def attention(self, stage: str, record: Record) -> Figure:
         """Where a stage looks while it names the abnormality, over the picture with said and true boxes."""
         cell = self._attended(stage, record)
-        return picture_grid([[cell]], [stage], [f"{record.source}: {record.category}"], f"{self.synthetic}attention")
+        return draw_grid([[cell]], [stage], [f"{record.source}: {record.category}"], f"{self.synthetic}attention")
 
     def attentions(self, records: Sequence[Record], stages: Sequence[str]) -> Figure:
         """The same for several records and stages."""
         columns = [[self._attended(s, r) for r in records] for s in stages]
         rows = [list(row) for row in zip(*columns, strict=True)]
         names = [f"{r.source}: {r.category}" for r in records]
-        return picture_grid(rows, list(stages), names, f"{self.synthetic}attention of the abnormality's name")
+        return draw_grid(rows, list(stages), names, f"{self.synthetic}attention of the abnormality's name")
 
     def _attended(self, stage: str, record: Record) -> tuple[Image.Image, str]:
         policy = policy_of(self, stage)
@@ -194,7 +194,7 @@ class Run:
         others = tuple(sorted({r.category for r in self.records if r.source == record.source} - {record.category}))
         prompt = policy.processor.prompt(picture, record, others)
         line, heat = where_it_looks(policy, prompt, self.config.method.max_new_tokens)
-        text = short(line["output"]) + ("" if heat is not None else " [names no abnormality of its source]")
+        text = shorten_boxes(line["output"]) + ("" if heat is not None else " [names no abnormality of its source]")
         overlay = picture if heat is None else heat_overlay(picture, heat)
         return draw_answer(overlay, record.boxes, said_boxes(line)), text
 

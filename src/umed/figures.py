@@ -1,7 +1,6 @@
 """Pictures of what was said and where it looked, for W&B, notebooks and run folders; matplotlib without a display."""
 
 import itertools
-import math
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,21 +13,21 @@ from PIL import Image
 from umed.boxes import Box
 from umed.pictures import draw_boxes
 
-TRUE, SAID = "#2ecc40", "#ff851b"  # green, orange
+TRUE, PREDICTED = "#2ecc40", "#ff851b"  # green, orange
 LONG, WINDOW = 30, 10  # iterations of a line that is smoothed, and over how many
 HEAT = (255, 0, 255)  # magenta: no box has it, and hardly a picture
 _JSON = re.compile(r"\[\s*\{.*?(\}\s*\]|$)", re.DOTALL)
 _LABEL = re.compile(r'"label"\s*:\s*"([^"]*)"')
 
 
-def synthetic(sources: Iterable[str]) -> str:
+def mark_synthetic(sources: Iterable[str]) -> str:
     """The beginning of a title; empty where every picture is real."""
     return "SYNTHETIC pictures: " if any(s.startswith("phantom") for s in sources) else ""
 
 
 def draw_answer(image: Image.Image, true: Sequence[Box], said: Sequence[Box] | None) -> Image.Image:
     """The picture with its true boxes in green and the said ones in orange."""
-    return draw_boxes(draw_boxes(image, true, TRUE, width=3), said or (), SAID)
+    return draw_boxes(draw_boxes(image, true, TRUE, width=3), said or (), PREDICTED)
 
 
 def heat_overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
@@ -46,7 +45,7 @@ def heat_overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
     return Image.fromarray(((1 - weight) * gray + weight * np.array(HEAT)).astype(np.uint8))
 
 
-def short(answer: str) -> str:
+def shorten_boxes(answer: str) -> str:
     """An answer for people: each list of JSON boxes as (box: its labels)."""
 
     def told(found: re.Match[str]) -> str:
@@ -56,7 +55,7 @@ def short(answer: str) -> str:
     return " ".join(_JSON.sub(told, answer).split())
 
 
-def picture_grid(
+def draw_grid(
     rows: Sequence[Sequence[tuple[Image.Image, str]]], columns: Sequence[str], names: Sequence[str], title: str
 ) -> Figure:
     """Pictures with their texts below: one row a name, one column a stage."""
@@ -74,7 +73,7 @@ def picture_grid(
     return figure
 
 
-def curves(axis: Axes, lines: dict[str, tuple[Sequence[float], Sequence[float]]], title: str) -> None:
+def draw_curves(axis: Axes, lines: dict[str, tuple[Sequence[float], Sequence[float]]], title: str) -> None:
     """Named lines over the iterations, or a note that nothing was logged; a long one is pale under its running mean."""
     axis.set_title(title, fontsize=9)
     for name, (x, y) in lines.items():
@@ -92,18 +91,24 @@ def curves(axis: Axes, lines: dict[str, tuple[Sequence[float], Sequence[float]]]
         axis.text(0.5, 0.5, "nothing logged", ha="center", va="center", transform=axis.transAxes)
 
 
-def shares_by_bin(counts: Mapping[str, Sequence[tuple[int, int]]], edges: Sequence[float], title: str) -> Figure:
+def draw_shares_by_bin(counts: Mapping[str, Sequence[tuple[int, int]]], edges: Sequence[float], title: str) -> Figure:
     """Share of right items by bin of IoU, one line a stage, with Wilson's 95 % interval and the items of each bin.
 
     Args:
         counts: stage -> items and right ones of each bin; an empty bin has no point.
     """
+    from scipy.stats import binomtest  # slow to import
+
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     axis = figure.subplots()
     middles = [(a + b) / 2 for a, b in itertools.pairwise(edges)]
     for number, (stage, bins) in enumerate(counts.items()):
         shift = (number - (len(counts) - 1) / 2) * 0.015  # side by side, so that no bar hides another
-        known = [(x + shift, right / n, *wilson(right, n)) for x, (n, right) in zip(middles, bins, strict=True) if n]
+        known = [
+            (x + shift, right / n, *binomtest(right, n).proportion_ci(method="wilson"))
+            for x, (n, right) in zip(middles, bins, strict=True)
+            if n
+        ]
         if known:
             x, y, low, high = map(np.array, zip(*known, strict=True))
             axis.errorbar(x, y, np.clip([y - low, high - y], 0, None), marker="o", capsize=3, label=stage)
@@ -115,11 +120,3 @@ def shares_by_bin(counts: Mapping[str, Sequence[tuple[int, int]]], edges: Sequen
         axis.legend(fontsize=8)
     axis.set_title(textwrap.fill(title, 80), fontsize=10)
     return figure
-
-
-def wilson(right: int, items: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's interval of a share."""
-    share, weight = right / items, z * z / items
-    middle = (share + weight / 2) / (1 + weight)
-    half = z * math.sqrt(share * (1 - share) / items + weight / (4 * items)) / (1 + weight)
-    return middle - half, middle + half

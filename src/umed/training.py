@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig
 
 from umed.callbacks.checkpoints import AtomicCheckpointIO, newest_checkpoint
-from umed.data.fraction import train_share
+from umed.data.fraction import keep_train_share
 from umed.data.mau import MauDataModule
 from umed.errors import InputError
 from umed.models.critic import SharedCritic
@@ -41,7 +41,7 @@ def datamodule_of(
 
 def thinned(cfg: DictConfig, data: RecordSet) -> RecordSet:
     """The data with `data.fraction` of its train records."""
-    kept = train_share(data.records, cfg.data.fraction, cfg.data.split.seed)
+    kept = keep_train_share(data.records, cfg.data.fraction, cfg.data.split.seed)
     if len(kept) < len(data.records):
         print(f"data.fraction={cfg.data.fraction}: {len(data.records) - len(kept)} train records left out")
     return replace(data, records=kept)

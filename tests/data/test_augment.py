@@ -11,7 +11,7 @@ from PIL import Image
 
 from umed.annotate.offline import place_of
 from umed.boxes import Box
-from umed.data.augment import Flips, as_flipped, flip_horizontally, flip_vertically, swapped
+from umed.data.augment import Flips, flip_as_recorded, flip_horizontally, flip_vertically, swap_sides
 from umed.errors import InputError
 from umed.records import Record
 
@@ -66,7 +66,7 @@ def test_a_flipped_record_knows_how_its_picture_is_to_be_shown() -> None:
         image, after = picture(), record([Box(0.1, 0.2, 0.3, 0.4)])
         for direction in flips:
             image, after = FLIPS[direction](image, after)
-        assert as_flipped(picture(), after).tobytes() == image.tobytes()
+        assert flip_as_recorded(picture(), after).tobytes() == image.tobytes()
 
 
 @pytest.mark.parametrize("modality", ["CT", "Endoscopy"])
@@ -99,7 +99,7 @@ def test_words_say_where_the_box_now_is(modality: str) -> None:
     ],
 )
 def test_whole_words_keep_their_case(direction: str, before: str, after: str) -> None:
-    assert swapped(before, direction) == after and swapped(after, direction) == before
+    assert swap_sides(before, direction) == after and swap_sides(after, direction) == before
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ GOOD = row(SLICE, BOX)
 def listed(root: Path, *rows: str, header: str = HEADER) -> list[Picture | Dropped]:
     """What the source lists for these rows; no picture is there."""
     (root / "DL_info.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    return list(DeepLesionSource(root).pictures())
+    return list(DeepLesionSource(root).list_pictures())
 
 
 def with_cell(column: str, value: str, line: str = GOOD) -> str:
@@ -193,7 +193,7 @@ def test_columns_are_found_by_name_whatever_the_file_is_like(tmp_path: Path) -> 
     out = io.StringIO()
     csv.writer(out, lineterminator="\r\n", quoting=csv.QUOTE_ALL).writerows([*reversed(cells), ""] for cells in lines)
     (tmp_path / "DL_info.csv").write_text(out.getvalue(), encoding="utf-8-sig", newline="")
-    again = list(DeepLesionSource(tmp_path).pictures())
+    again = list(DeepLesionSource(tmp_path).list_pictures())
     assert len(again) == 2
     for one, other in zip(expected, again, strict=True):
         assert isinstance(one, Picture) and isinstance(other, Picture)
@@ -204,7 +204,7 @@ def test_columns_are_found_by_name_whatever_the_file_is_like(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("missing", ["File_name", "Bounding_boxes", "DICOM_windows", "Train_Val_Test"])
 def test_a_missing_column_is_named(tmp_path: Path, missing: str) -> None:
-    with pytest.raises(InputError, match=rf"DL_info\.csv: no column {missing}: "):
+    with pytest.raises(InputError, match=rf"DL_info\.csv: no column {missing} in "):
         listed(tmp_path, GOOD, header=HEADER.replace(missing, "Other"))
 
 
@@ -222,7 +222,7 @@ def test_a_missing_column_is_named(tmp_path: Path, missing: str) -> None:
 def test_no_list_of_lesions_is_told_in_one_line(tmp_path: Path, content: bytes, told: str) -> None:
     (tmp_path / "DL_info.csv").write_bytes(content)
     with pytest.raises(InputError, match=told) as caught:
-        list(DeepLesionSource(tmp_path).pictures())
+        list(DeepLesionSource(tmp_path).list_pictures())
     assert "DL_info.csv" in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -247,5 +247,5 @@ def test_a_list_as_long_as_the_release_is_read_quickly(tmp_path: Path) -> None:
     rows = [row(f"{i // 7:06d}_01_01_{i:05d}.png", BOX, kind=i % 8 + 1) for i in range(32_735)]
     (tmp_path / "DL_info.csv").write_text("\n".join([HEADER, *rows]), encoding="utf-8")
     start = time.perf_counter()
-    assert sum(1 for _ in DeepLesionSource(tmp_path).pictures()) == len(rows)
+    assert sum(1 for _ in DeepLesionSource(tmp_path).list_pictures()) == len(rows)
     assert time.perf_counter() - start < 5

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from umed.data.sources.files import read_json, read_rows
+from umed.data.files import read_json, read_rows
 from umed.errors import InputError
 
 

@@ -16,11 +16,12 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
+from umed.data.prepare import prepare_records
 from umed.data.sources.folder import FolderSource
 from umed.errors import InputError
 from umed.pictures import picture_of
-from umed.records import Dropped, Record, read_records, write_jsonl
-from umed.tasks.prepare import prepare_records
+from umed.records import Dropped, Record, read_records
+from umed.run_files import write_jsonl
 
 HEADER = "image,x0,y0,x1,y1,category\n"
 SIZE = WIDTH, HEIGHT = 40, 20

@@ -88,7 +88,7 @@ def test_every_file_of_the_folders_is_accounted_for(tmp_path: Path) -> None:
 def test_copies_and_neighbors_are_one_group(tmp_path: Path, file: str, group: str) -> None:
     (tmp_path / "data.yaml").write_text(DATA_YAML, encoding="utf-8")
     add(tmp_path, f"test/{file}", 10, ONE)
-    [picture] = KidneyStoneSource(tmp_path).pictures()
+    [picture] = KidneyStoneSource(tmp_path).list_pictures()
     assert isinstance(picture, Picture)
     assert (picture.group, picture.official_split) == (group, "test")
 
@@ -163,17 +163,17 @@ def test_a_class_without_a_name_labels_nothing(tmp_path: Path, name: str) -> Non
         ("names: []", "no names"),
         ("names: Tas_Var", "no names"),
         ("[1, 2]", "no names"),
-        ("names: [1]", "a class name in quotes is expected, found int"),
-        ("names: [yes]", "found bool"),
-        ("names: {a: b}", "a class number is expected"),
-        ("names: {true: b}", "a class number is expected"),
-        ("names: {-1: b}", "a class number is expected"),
+        ("names: [1]", "a name in quotes is expected, found int with int"),
+        ("names: [yes]", "found int with bool"),
+        ("names: {a: b}", "an index with a name in quotes is expected, found str"),
+        ("names: {true: b}", "found bool with str"),
+        ("names: {-1: b}", "an index with a name"),
         ("nc: 2\nnames: ['Tas_Var']", "nc is not the number of names, which is 1"),
         ("names: ['Tas_Var'", "not YAML"),
         ("names: [\0]", "not YAML"),
         ("names: !!python/object/apply:os.getcwd []", "not YAML"),
         ("names: " + "[" * 2_000, "not YAML"),
-        ("a: &a [x, x]\n" + "b: &b [*a, *a]\nnames: [*b]", "found list"),
+        ("a: &a [x, x]\n" + "b: &b [*a, *a]\nnames: [*b]", "found int with list"),
     ],
 )
 def test_a_wrong_data_yaml_is_told_in_one_line(tmp_path: Path, names: str, told: str) -> None:

@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 
 from umed.data.sources.base import Example, Picture, PictureSource
 from umed.errors import InputError
-from umed.records import Dropped, Record, read_records, write_jsonl
+from umed.records import Dropped, Record, read_records
+from umed.run_files import write_jsonl
 from umed.synthetic.examples import example_of
 
 CONF = Path(__file__).parents[2] / "conf/data/source"
@@ -88,7 +89,7 @@ def test_every_box_is_kept_or_dropped(written: Written) -> None:
     for record in items:
         if isinstance(record, Record):
             kept[record.id.partition("/")[2].rpartition("#")[0] or record.id.partition("/")[2]] += len(record.boxes)
-    listed = list(written.make().pictures())
+    listed = list(written.make().list_pictures())
     assert all(dropped[d.item] for d in listed if isinstance(d, Dropped))
     pictures = [p for p in listed if isinstance(p, Picture)]
     assert pictures

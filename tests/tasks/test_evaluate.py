@@ -25,7 +25,8 @@ from umed.evaluation.rules.normalize import norm
 from umed.evaluation.tables import print_results, print_table
 from umed.models.family import FamilyProcessor
 from umed.models.policy import Policy
-from umed.records import RecordSet, read_jsonl, read_records, write_jsonl
+from umed.records import RecordSet, read_records
+from umed.run_files import read_jsonl, write_jsonl
 from umed.synthetic.benchmarks import PhantomBenchmarks
 from umed.synthetic.examples import example_of
 from umed.tasks.evaluate import Answered, _write, asks_mau, evaluate

@@ -17,14 +17,14 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from umed.boxes import Box
+from umed.data.prepare import prepare_records
 from umed.data.sources.folder import FolderSource
 from umed.errors import InputError
-from umed.evaluation.files import read_metrics, update_metrics
 from umed.pictures import contact_sheet, draw_boxes, open_picture
-from umed.records import Dropped, Record, read_jsonl, read_records
+from umed.records import Dropped, Record, read_records
+from umed.run_files import read_jsonl, read_metrics, update_metrics
 from umed.synthetic.examples import example_of
 from umed.synthetic.source import PARSERS, PhantomSource
-from umed.tasks.prepare import prepare_records
 
 SPLIT = {"fractions": (0.7, 0.1, 0.2), "seed": 0}
 REAL = Path(os.environ.get("UMED_REAL_MAU", Path(__file__).resolve().parents[2] / "../shared/real_mau"))

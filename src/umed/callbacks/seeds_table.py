@@ -22,7 +22,7 @@ class SeedsTable(Callback):
 
 def report(sweep: Path) -> None:
     """Print the table of the run folders in `sweep` that have all stages; write `seeds.json` beside them."""
-    from umed.evaluation.files import read_metrics
+    from umed.run_files import read_metrics
 
     runs = sorted(p.parent for p in sweep.glob("*/metrics.json") if "aar/mau/iou_sampled/avg" in read_metrics(p.parent))
     if not runs:
@@ -57,7 +57,7 @@ def seeds_table(runs: list[Path]) -> dict[str, list[float]]:
 def _verdicts(run: Path, stage: str, rule: str) -> dict[str, dict[str, float]]:
     """Verdict of each record; the mean over its sampled answers for `iou_sampled`."""
     from umed.evaluation.rules.mau import verdicts
-    from umed.records import read_jsonl
+    from umed.run_files import read_jsonl
 
     name = "mau_sampled.jsonl" if rule == "iou_sampled" else "mau.jsonl"
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from umed.chat import Prompt
-from umed.data.augment import as_flipped
+from umed.data.augment import flip_as_recorded
 from umed.evaluation.rules.mau import Line
-from umed.figures import TRUE, draw_answer, heat_overlay, synthetic
+from umed.figures import TRUE, draw_answer, heat_overlay, mark_synthetic
 from umed.pictures import contact_sheet, draw_boxes, picture_of
 from umed.records import Record
 from umed.rewards.total import Scored
@@ -48,7 +48,7 @@ class RolloutTables(L.Callback):
             return
         shown = [p.record for p in batch[: self.rows]]
         pictures = [draw_boxes(_picture(trainer, r), r.boxes, TRUE) for r in shown]
-        title = f"{synthetic(r.source for r in shown)}{self.stage}, first batch, true boxes"
+        title = f"{mark_synthetic(r.source for r in shown)}{self.stage}, first batch, true boxes"
         sheet = contact_sheet(pictures, [f"{r.source}: {r.category}" for r in shown], title)
         run.log({"first_batch": wandb.Image(sheet), f"{self.stage}/iteration": 0})
 
@@ -61,7 +61,7 @@ class RolloutTables(L.Callback):
         rows = spread(rollout, self.rows)
         records = {q: rollout.records[q] for q in rollout.group_B[rows].tolist()}
         pictures = {q: _picture(trainer, r) for q, r in records.items()}
-        title = f"{synthetic(r.source for r in records.values())}{self.stage} {iteration}, true green, said orange"
+        title = f"{mark_synthetic(r.source for r in records.values())}{self.stage} {iteration}, true green, said orange"
         run.log(
             {
                 f"rollouts/{iteration:05d}": rollout_table(rollout, scored, pictures, rows),
@@ -171,4 +171,4 @@ def _wandb_run(trainer: L.Trainer) -> Any:
 
 
 def _picture(trainer: Any, record: Record) -> Image.Image:
-    return as_flipped(picture_of(record, trainer.datamodule.roots), record)
+    return flip_as_recorded(picture_of(record, trainer.datamodule.roots), record)

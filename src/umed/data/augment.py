@@ -117,14 +117,14 @@ def cannot_flip(record: Record) -> bool:
     return any(_FIXED.search(text) for text in _texts(record))
 
 
-def as_flipped(picture: Image.Image, record: Record) -> Image.Image:
+def flip_as_recorded(picture: Image.Image, record: Record) -> Image.Image:
     """The stored picture as a record shows it that has been flipped or not."""
     for direction in record.provenance.get("flipped", ()):
         picture = picture.transpose(_TRANSPOSE[direction])
     return picture
 
 
-def swapped(text: str, direction: str, modality: str = "") -> str:
+def swap_sides(text: str, direction: str, modality: str = "") -> str:
     """The text with the words of a direction (`horizontal`, `vertical`) exchanged, each in its own case."""
     pattern, forms = _SWAPS["vertical CT" if (direction, modality) == ("vertical", "CT") else direction]
     return pattern.sub(lambda match: forms[match[0]], text)
@@ -136,7 +136,7 @@ def _texts(record: Record) -> tuple[str, str, str]:
 
 def _reworded(record: Record, boxes: tuple[Box, ...], direction: str) -> Record:
     # the category too: a diagnosis names it
-    category, query, diagnosis = (swapped(text, direction, record.modality) for text in _texts(record))
+    category, query, diagnosis = (swap_sides(text, direction, record.modality) for text in _texts(record))
     flipped = set(record.provenance.get("flipped", ())) ^ {direction}
     provenance = {k: v for k, v in record.provenance.items() if k != "flipped"}
     provenance |= {"flipped": sorted(flipped)} if flipped else {}

@@ -21,7 +21,7 @@ TERMS: dict[str, tuple[str, bool]] = {
 WARNING = "NOT TO BE REDISTRIBUTED as it is"
 
 
-def data_card(records: Sequence[Record]) -> str:
+def render_card(records: Sequence[Record]) -> str:
     """The card in Markdown, without a head."""
     parts = [f"# {len(records)} records of {len({r.source for r in records})} sources", *_warnings(records)]
     parts += ["## Counts", *(_counts(records, field) for field in ("source", "category", "modality"))]
@@ -32,7 +32,7 @@ def data_card(records: Sequence[Record]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def card_head(records: Sequence[Record]) -> str:
+def render_head(records: Sequence[Record]) -> str:
     """The YAML head of the README.md of an exported data set."""
     synthetic = all(_is_synthetic(r) for r in records)
     splits = [{"split": s, "path": f"data/{s}-*.parquet"} for s in SPLITS if any(r.split == s for r in records)]
@@ -46,7 +46,7 @@ def card_head(records: Sequence[Record]) -> str:
     return f"---\n{head.to_yaml()}\n---\n"
 
 
-def not_to_share(records: Iterable[Record]) -> list[str]:
+def list_restricted(records: Iterable[Record]) -> list[str]:
     """The sources whose pictures may not be passed on without asking."""
     return sorted(s for s in {r.source for r in records} if not _terms_of(s)[1])
 
@@ -68,7 +68,7 @@ def _warnings(records: Sequence[Record]) -> list[str]:
             f"> **SYNTHETIC**: the pictures of {_code(synthetic)} were drawn by a program. They show no patient, and "
             "nothing learned from them is medicine."
         )
-    if kept := not_to_share(records):
+    if kept := list_restricted(records):
         told.append(f"> **{WARNING}**: the terms of {_code(kept)} do not allow it, or are not known; see the end.")
     return [*told, "Not for diagnosis or treatment: made for research on training methods."]
 

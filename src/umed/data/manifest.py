@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from umed.errors import InputError
-from umed.records import Record, write_jsonl, write_whole
+from umed.records import Record
+from umed.run_files import write_jsonl, write_whole
 
 NEAR = 0.01  # pixels in which a box may differ: records.jsonl rounds
 
@@ -25,7 +26,7 @@ def _entry(record: Record) -> dict[str, Any]:
     return {"sha256": record.provenance.get("sha256"), **{name: line[name] for name in kept}}
 
 
-def from_manifest(records: Sequence[Record], path: Path, differences: Path) -> list[Record]:
+def select_by_manifest(records: Sequence[Record], path: Path, differences: Path) -> list[Record]:
     """The records that a manifest names, in its order and with its splits and groups.
 
     Args:
@@ -53,7 +54,7 @@ def from_manifest(records: Sequence[Record], path: Path, differences: Path) -> l
     return rebuilt
 
 
-def made_of(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path) -> dict[str, Any]:
     """How the records of a manifest were chosen."""
     made = json.loads(path.read_text(encoding="utf-8")).get("made")
     return made if isinstance(made, dict) else {}

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from umed.chat import Processor, Prompt
 from umed.data.augment import Flips
 from umed.data.looks import exchanged, seen_as
-from umed.data.sampler import BatchPlan, PlacedBatches, classes_of
+from umed.data.sampler import BatchPlan, PlacedBatches, group_positions
 from umed.errors import InputError, check_positive
 from umed.pictures import picture_of
 from umed.records import Record
@@ -33,7 +33,7 @@ class Prompts(Dataset[Prompt]):
         look: str = "own",
     ) -> None:
         self.records, self.roots, self.processor, self.look = list(records), dict(roots), processor, look
-        self.others = other_categories(all_records)
+        self.others = list_categories(all_records)
         shown = exchanged([r.source for r in records], [r.image for r in records]) if look == "shuffled" else None
         self.shown = shown or range(len(self.records))
 
@@ -72,7 +72,7 @@ def _categories(pairs: tuple[tuple[str, str], ...]) -> dict[str, tuple[str, ...]
     return {source: tuple(sorted(names)) for source, names in found.items()}
 
 
-def other_categories(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
+def list_categories(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
     """The categories of each source, sorted."""
     return _categories(tuple((r.source, r.category) for r in records))
 
@@ -114,7 +114,7 @@ class MauDataModule(L.LightningDataModule):
         if num_workers < 0:
             raise InputError(f"data.num_workers={num_workers}: 0 or more is expected")
         check_positive("data.prefetch", prefetch)
-        classes_of((), sampler)  # a name that is not known is told before training
+        group_positions((), sampler)  # a name that is not known is told before training
         self.records, self.roots, self.processor = list(records), roots, processor
         self.batch_size, self.seed, self.every = batch_size, seed, every
         self.val_samples, self.sampler, self.flips = val_samples, sampler, Flips.of(augment, seed)
@@ -140,7 +140,7 @@ class MauDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         prompts = self.split("train")
-        classes = classes_of(prompts.records, self.sampler)
+        classes = group_positions(prompts.records, self.sampler)
         plan = BatchPlan(len(prompts), self.batch_size, self.seed, self.every, classes)
         persistent = self.workers["num_workers"] > 0
         keyed: dict[str, Any] = {"dataset": prompts, "batch_sampler": plan}

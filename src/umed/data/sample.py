@@ -25,7 +25,7 @@ def subsample(records: Sequence[Record], total: int | None, by: str, seed: int) 
         raise InputError(f"data.prepare.sample.total={total}: there are {len(records)} records to choose from")
     ranked = sorted(records, key=lambda r: hashlib.sha256(f"{seed}\0{r.id}".encode()).digest())
     classes = ["" if by == "natural" else str(getattr(r, by)) for r in ranked]
-    room = quotas(Counter(classes), total)
+    room = share_quotas(Counter(classes), total)
     kept = set()
     for record, name in zip(ranked, classes, strict=True):
         if room[name]:
@@ -34,7 +34,7 @@ def subsample(records: Sequence[Record], total: int | None, by: str, seed: int) 
     return [r for r in records if r.id in kept]
 
 
-def quotas(sizes: Counter[str], total: int) -> Counter[str]:
+def share_quotas(sizes: Counter[str], total: int) -> Counter[str]:
     """How many each class gives: equal shares, the smallest classes first, so that what they lack goes to the rest."""
     given: Counter[str] = Counter()
     for place, (name, size) in enumerate(sorted(sizes.items(), key=lambda item: (item[1], item[0]))):

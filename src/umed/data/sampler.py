@@ -89,7 +89,7 @@ class PlacedBatches(Sampler[list[tuple[int, int]]]):
             yield list(zip(self.sampler.batch(number), self.sampler.places(number), strict=True))
 
 
-def classes_of(records: Sequence[Record], kind: str) -> list[list[int]] | None:
+def group_positions(records: Sequence[Record], kind: str) -> list[list[int]] | None:
     """The positions of the records of each source or category, by name; None for `natural`.
 
     Raises:

@@ -58,17 +58,17 @@ def assign_splits(
             split_of |= _own_splits(source, own)
             continue
         sizes = Counter(r.group for r in own)
-        groups = sorted(sizes, key=lambda group: rank(seed, source, group))
+        groups = sorted(sizes, key=lambda group: hash_group(seed, source, group))
         edges = [0, *_cuts([sizes[g] for g in groups], shares), len(groups)]
         for name, start, stop in zip(SPLITS, edges, edges[1:], strict=False):
             split_of |= {(source, group): name for group in groups[start:stop]}
     joined = _joined(records, links)
     split_of |= {group: split_of[first] for group, first in joined.items() if group in split_of and first in split_of}
     split = [replace(r, split=split_of[r.source, r.group]) for r in records]
-    return with_unseen(split, unseen or {}, joined)
+    return apply_unseen(split, unseen or {}, joined)
 
 
-def rank(seed: int, source: str, group: str) -> bytes:
+def hash_group(seed: int, source: str, group: str) -> bytes:
     """A group's place in the order of its source."""
     return hashlib.sha256(f"{seed}\0{source}\0{group}".encode()).digest()
 
@@ -101,7 +101,7 @@ def _cuts(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
     return cuts
 
 
-def with_unseen(
+def apply_unseen(
     records: Sequence[Record],
     unseen: Mapping[str, Iterable[str] | str],
     joined: Mapping[Group, Group] = MappingProxyType({}),
@@ -144,7 +144,7 @@ def _values(records: Sequence[Record], field: str, values: Iterable[str] | str) 
     return named
 
 
-def components(links: Iterable[tuple[Name, Name]]) -> dict[Name, Name]:
+def join_linked(links: Iterable[tuple[Name, Name]]) -> dict[Name, Name]:
     """Every name -> the smallest of those it is joined to by links."""
     top: dict[Name, Name] = {}
 
@@ -164,5 +164,5 @@ def _joined(records: Sequence[Record], links: Links) -> dict[Group, Group]:
     """Every linked group -> the first of those it is joined to, in the order of the records' sources."""
     place = {source: k for k, source in enumerate(dict.fromkeys(r.source for r in records))}
     last = len(place)
-    name = components(((place.get(a, last), a, g), (place.get(b, last), b, h)) for (a, g), (b, h) in links)
+    name = join_linked(((place.get(a, last), a, g), (place.get(b, last), b, h)) for (a, g), (b, h) in links)
     return {(source, group): first[1:] for (_, source, group), first in name.items()}

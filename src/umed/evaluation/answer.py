@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from tqdm import tqdm
 
-from umed.data.mau import MauDataModule, other_categories
+from umed.data.mau import MauDataModule, list_categories
 from umed.evaluation.datamodule import Asked, BenchmarkDataModule
 from umed.evaluation.lines import answer_lines
 from umed.evaluation.rules.mau import Line
@@ -69,7 +69,7 @@ def answer_controls(
         source = control.source if control.source in queries else control.source.removesuffix("_controls")
         if own := queries.get(source):
             asked.append((source, replace(control, query=own[number % len(own)])))
-    known = other_categories(data.records)
+    known = list_categories(data.records)
     lines: list[Line] = []
     pictures = [(source, record) for source, record in asked[:at_most]]
     with tqdm(total=len(pictures), desc=f"{title}: controls", unit="query", leave=False, disable=None) as bar:

@@ -15,7 +15,8 @@ from umed.evaluation.datamodule import BenchmarkDataModule
 from umed.evaluation.pixel_leaks import Shown, leaked, leaks
 from umed.evaluation.question import Question
 from umed.pictures import picture_of
-from umed.records import Record, RecordSet, write_jsonl, write_whole
+from umed.records import Record, RecordSet
+from umed.run_files import write_jsonl, write_whole
 
 OWN, MAU = "own_train", "mau_train"
 RECORDS = ("records.jsonl", "sources.json")

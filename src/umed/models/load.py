@@ -23,7 +23,7 @@ from umed.models.backbone import Backbone
 from umed.models.critic import SharedCritic
 from umed.models.policy import Policy
 from umed.models.reader import Reader
-from umed.records import write_whole
+from umed.run_files import write_whole
 
 ADAPTER, NOTE, HEAD = "adapter_config.json", "umed.json", "value_head.safetensors"
 

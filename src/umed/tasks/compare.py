@@ -18,7 +18,7 @@ from umed.evaluation.intervals import grouped_intervals, mcnemar
 from umed.evaluation.predictions import Line, read_predictions
 from umed.evaluation.question import is_synthetic
 from umed.evaluation.results import pictures
-from umed.records import write_jsonl, write_whole
+from umed.run_files import write_jsonl, write_whole
 
 Key = tuple[str, str]
 SAME = ("answer", "answer_type", "split_file", "choices", "source", "category", "gold_boxes", "width", "height")

@@ -18,7 +18,6 @@ from umed.evaluation.answer import answer_controls, answer_mau, answer_questions
 from umed.evaluation.baselines import majority, question_prior
 from umed.evaluation.datamodule import BenchmarkDataModule
 from umed.evaluation.evaluation_set import Exam
-from umed.evaluation.files import update_metrics
 from umed.evaluation.predictions import read_predictions
 from umed.evaluation.results import results
 from umed.evaluation.rules.mau import Line, false_positives, mau_metrics
@@ -26,7 +25,8 @@ from umed.evaluation.tables import print_results, print_table
 from umed.evaluation.throughput import batches_against_alone
 from umed.models.load import build_policy
 from umed.models.policy import Policy
-from umed.records import Record, RecordSet, write_jsonl, write_whole
+from umed.records import Record, RecordSet
+from umed.run_files import update_metrics, write_jsonl, write_whole
 from umed.tasks.annotate import annotated
 from umed.tasks.score import notes
 from umed.training import datamodule_of

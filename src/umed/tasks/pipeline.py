@@ -7,9 +7,9 @@ from omegaconf import DictConfig, open_dict
 from umed.analysis import write_figures
 from umed.errors import InputError
 from umed.evaluation.evaluation_set import Exam
-from umed.evaluation.files import read_metrics
 from umed.evaluation.tables import print_table
 from umed.records import RecordSet
+from umed.run_files import read_metrics
 from umed.tasks.annotate import annotated
 from umed.tasks.evaluate import asks_mau, evaluate_stage, print_rules
 from umed.training import build_method, train_stage

@@ -17,7 +17,6 @@ from omegaconf import DictConfig, OmegaConf
 from umed.errors import InputError, check_number
 from umed.evaluation import verdicts as rules
 from umed.evaluation.baselines import majority
-from umed.evaluation.files import read_metrics
 from umed.evaluation.paper_tables import PaperTable, detail_table, external_table, mau_table, saturation_table
 from umed.evaluation.pixel_leaks import leaked
 from umed.evaluation.predictions import Line, read_predictions
@@ -25,8 +24,8 @@ from umed.evaluation.question import split_of
 from umed.evaluation.render import FIELDS, as_csv, as_html, as_latex, as_lines, as_text
 from umed.evaluation.results import ROWS, results
 from umed.evaluation.rules.mau import accuracy_by_iou, categories, false_positives, mau_metrics
-from umed.figures import shares_by_bin, synthetic
-from umed.records import read_jsonl, write_whole
+from umed.figures import draw_shares_by_bin, mark_synthetic
+from umed.run_files import read_jsonl, read_metrics, write_whole
 
 STAGES = ("base", "sft", "ppo", "aar")
 EDGES = [k / 10 for k in range(11)]
@@ -58,7 +57,7 @@ def report(cfg: DictConfig) -> None:
     counts, mark = _counts_by_iou(cfg, answers)
     tables.append(saturation_table(counts, EDGES, mark))
     tables = [table for table in tables if any(row.origin == "ours" for row in table.rows)]
-    figure = shares_by_bin(counts, EDGES, f"{mark}diagnosis accuracy by IoU, 95 % intervals") if counts else None
+    figure = draw_shares_by_bin(counts, EDGES, f"{mark}diagnosis accuracy by IoU, 95 % intervals") if counts else None
     write_whole(out / "report" / "table.txt", "\n".join(map(as_text, tables)))
     write_whole(out / "report" / "table.csv", as_csv(tables))
     write_whole(out / "report" / "table.tex", "\n".join(map(as_latex, tables)))
@@ -151,7 +150,7 @@ def _counts_by_iou(
         for stage, lines in own.items()
         if lines
     }
-    return counts, synthetic(x["source"] for lines in own.values() for x in lines)
+    return counts, mark_synthetic(x["source"] for lines in own.values() for x in lines)
 
 
 def _noted(path: Path) -> dict[str, Any]:

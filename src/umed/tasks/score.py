@@ -11,13 +11,12 @@ from omegaconf import DictConfig
 from umed.errors import InputError, check_number
 from umed.evaluation import verdicts as rules
 from umed.evaluation.baselines import majority
-from umed.evaluation.files import update_metrics
 from umed.evaluation.predictions import Line, read_predictions
 from umed.evaluation.question import kind, split_of
 from umed.evaluation.results import results
 from umed.evaluation.rules.labels import LABELS
 from umed.evaluation.tables import print_results
-from umed.records import write_jsonl
+from umed.run_files import update_metrics, write_jsonl
 
 
 def score(cfg: DictConfig) -> None:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from umed.synthetic.pictures.canvas import Canvas, Drawing, Generator, Lesion, either_side, picture_size
+from umed.synthetic.pictures.canvas import Canvas, Drawing, Generator, Lesion, choose_side, choose_size
 
 
 def _torso(c: Canvas, patient: Generator) -> None:
@@ -48,14 +48,14 @@ def _thorax(c: Canvas, patient: Generator, rng: Generator) -> None:
         c.paint(c.ellipse(side * 0.46, 0.02, 0.36, 0.6, side * -0.12), air)
     c.paint(c.ellipse(0.1, -0.2, 0.26, 0.3, 0.4), patient.uniform(110, 130))
     for _ in range(8):
-        side, r = either_side(rng), rng.uniform(0.015, 0.04)
+        side, r = choose_side(rng), rng.uniform(0.015, 0.04)
         c.paint(c.ellipse(side * rng.uniform(0.2, 0.7), rng.uniform(-0.4, 0.4), r, r), rng.uniform(80, 120))
 
 
 def deeplesion(patient: Generator, rng: Generator) -> Drawing:
     """A CT slice with one lesion; the category is the organ in which it sits."""
     category = str(rng.choice(["bone", "kidney", "liver", "lung"]))
-    side, zoom = either_side(rng), rng.uniform(1.15, 1.75)
+    side, zoom = choose_side(rng), rng.uniform(1.15, 1.75)
     place = {
         "bone": (rng.uniform(-0.06, 0.06), 0.52 + rng.uniform(-0.05, 0.08)),
         "kidney": (side * rng.uniform(0.46, 0.6), rng.uniform(0.22, 0.5)),
@@ -69,7 +69,7 @@ def deeplesion(patient: Generator, rng: Generator) -> Drawing:
     room = max(0.0, 1 - 1 / zoom)
     shift = rng.uniform(-0.3, 0.3, 2) / zoom
     center = (float(np.clip(x + shift[0], -room, room)), float(np.clip(y + shift[1], -room, room)))
-    c = Canvas(rng, *picture_size(rng), center=center, zoom=zoom)
+    c = Canvas(rng, *choose_size(rng), center=center, zoom=zoom)
     if category == "lung" or (category == "bone" and rng.random() < 0.5):
         _thorax(c, patient, rng)
     else:
@@ -93,10 +93,10 @@ def deeplesion(patient: Generator, rng: Generator) -> Drawing:
 
 def kidney_stone(patient: Generator, rng: Generator) -> Drawing:
     """A CT slice with one to three stones in the kidneys."""
-    side, zoom = either_side(rng), rng.uniform(1.1, 2.0)
+    side, zoom = choose_side(rng), rng.uniform(1.1, 2.0)
     room = 1 - 1 / zoom
     center = (side * min(room, rng.uniform(0.1, 0.5)), min(room, rng.uniform(0.1, 0.4)))
-    c = Canvas(rng, *picture_size(rng), center=center, zoom=zoom)
+    c = Canvas(rng, *choose_size(rng), center=center, zoom=zoom)
     kidneys = _abdomen(c, patient, rng)
     for _ in range(int(rng.integers(0, 3))):  # calcified vessels and tablets are no stones
         x, y = rng.uniform(-0.5, 0.7), rng.uniform(-0.5, 0.0)

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from umed.synthetic.pictures.canvas import Array, Canvas, Drawing, Generator, Lesion, either_side, picture_size
+from umed.synthetic.pictures.canvas import Array, Canvas, Drawing, Generator, Lesion, choose_side, choose_size
 
 
 def kvasir(patient: Generator, rng: Generator) -> Drawing:
     """An endoscopic view of mucosa with one or two polyps."""
-    c = Canvas(rng, *picture_size(rng), channels=3)
+    c = Canvas(rng, *choose_size(rng), channels=3)
     pink = np.array([patient.uniform(175, 215), patient.uniform(95, 125), patient.uniform(75, 100)])
     c.level[:] = pink
     c.add(np.ones((c.height, c.width)), c.clouds(5)[..., None] * (14, 11, 9))
@@ -35,7 +35,7 @@ def kvasir(patient: Generator, rng: Generator) -> Drawing:
 def _polyps(c: Canvas, count: int, pink: Array) -> list[Array]:
     """Domes with light from the upper left and a shadow at the lower right; two lie on opposite sides."""
     r, masks = c.rng, []
-    x, y = r.uniform(-0.5, 0.5, 2) if count == 1 else r.uniform(0.32, 0.5, 2) * (either_side(r), either_side(r))
+    x, y = r.uniform(-0.5, 0.5, 2) if count == 1 else r.uniform(0.32, 0.5, 2) * (choose_side(r), choose_side(r))
     for _ in range(count):
         a, b = r.uniform(0.18, 0.4, 2) * (0.75 if count > 1 else 1)
         c.add(c.ellipse(x + 0.05, y + 0.08, 1.15 * a, 1.15 * b, soft=8), (-35, -30, -26))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from umed.synthetic.pictures.canvas import Array, Canvas, Drawing, Generator, Lesion, either_side, picture_size
+from umed.synthetic.pictures.canvas import Array, Canvas, Drawing, Generator, Lesion, choose_side, choose_size
 
 
 def _film(c: Canvas, patient: Generator, rng: Generator, heart: float) -> tuple[dict[int, Array], Array]:
@@ -102,10 +102,10 @@ def _clutter(c: Canvas) -> None:
 def nih_chest(patient: Generator, rng: Generator) -> Drawing:
     """A chest film with one finding, or two on one film in five."""
     names = rng.permutation([*FINDINGS, "cardiomegaly"])[: 2 if rng.random() < 0.2 else 1]
-    c = Canvas(rng, *picture_size(rng))
+    c = Canvas(rng, *choose_size(rng))
     heart = rng.uniform(0.44, 0.58) if "cardiomegaly" in names else rng.uniform(0.26, 0.37)
     lungs, shadow = _film(c, patient, rng, heart)
-    side, lesions = -1 if "cardiomegaly" in names else either_side(rng), []
+    side, lesions = -1 if "cardiomegaly" in names else choose_side(rng), []
     for name in names:
         if name == "cardiomegaly":
             lesions.append(Lesion(str(name), shadow > 0.5))
@@ -118,7 +118,7 @@ def nih_chest(patient: Generator, rng: Generator) -> Drawing:
 
 def healthy(patient: Generator, rng: Generator) -> Drawing:
     """A chest film without a finding."""
-    c = Canvas(rng, *picture_size(rng))
+    c = Canvas(rng, *choose_size(rng))
     _film(c, patient, rng, rng.uniform(0.26, 0.37))
     _clutter(c)
     return c.finish(rng.uniform(4, 10)), []
@@ -126,9 +126,9 @@ def healthy(patient: Generator, rng: Generator) -> Drawing:
 
 def tbx11k(patient: Generator, rng: Generator) -> Drawing:
     """A chest film: fluffy patches are active tuberculosis, hard bright spots are latent tuberculosis."""
-    c = Canvas(rng, *picture_size(rng))
+    c = Canvas(rng, *choose_size(rng))
     lungs, _ = _film(c, patient, rng, rng.uniform(0.26, 0.37))
-    active, side, lesions = rng.random() < 0.5, either_side(rng), []
+    active, side, lesions = rng.random() < 0.5, choose_side(rng), []
     for _ in range(2 if rng.random() < 0.35 else 1):
         x, y = side * rng.uniform(0.36, 0.52), rng.uniform(-0.45, -0.1)
         a, b = rng.uniform(0.17, 0.32, 2)

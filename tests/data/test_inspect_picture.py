@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from umed.data.look import Unusable, clusters, look
+from umed.data.files import Unusable
+from umed.data.inspect_picture import cluster_hashes, inspect_picture
 from umed.errors import InputError
-from umed.pictures import open_picture, windowed
+from umed.pictures import apply_window, open_picture
 
 HU = (-175.0, 275.0, -32768.0)
 
@@ -28,7 +29,7 @@ def scene(seed: int) -> Image.Image:
 
 
 def test_the_window_of_the_documented_values() -> None:
-    assert windowed(np.array([32593, 32768, 33043], np.uint16), HU) == pytest.approx([0, 99.1667, 255], abs=1e-4)
+    assert apply_window(np.array([32593, 32768, 33043], np.uint16), HU) == pytest.approx([0, 99.1667, 255], abs=1e-4)
 
 
 def test_sixteen_bits_go_through_the_window_and_eight_bits_stay(tmp_path: Path) -> None:
@@ -42,16 +43,16 @@ def test_sixteen_bits_go_through_the_window_and_eight_bits_stay(tmp_path: Path) 
     with pytest.raises(InputError, match="more than 8 bits a pixel"):
         open_picture(tmp_path / "a.png")
     with pytest.raises(Unusable, match="more than 8 bits") as told:
-        look(tmp_path, "a.png")
+        inspect_picture(tmp_path, "a.png")
     assert told.value.reason == "unreadable"
-    assert look(tmp_path, "a.png", HU).pixels != look(tmp_path, "b.png").pixels
+    assert inspect_picture(tmp_path, "a.png", HU).pixels != inspect_picture(tmp_path, "b.png").pixels
 
 
 def test_size_and_hashes(tmp_path: Path) -> None:
     noise().save(tmp_path / "a.png")
     noise().convert("RGB").save(tmp_path / "b.bmp")
     noise(seed=1).save(tmp_path / "c.png")
-    a, b, c = (look(tmp_path, name, near=True) for name in ("a.png", "b.bmp", "c.png"))
+    a, b, c = (inspect_picture(tmp_path, name, near=True) for name in ("a.png", "b.bmp", "c.png"))
     assert (a.width, a.height) == (40, 30)
     assert a.sha256 == hashlib.sha256((tmp_path / "a.png").read_bytes()).hexdigest() != b.sha256
     assert a.pixels == b.pixels != c.pixels, "the pixels count, not the file format"
@@ -63,17 +64,17 @@ def test_frames_of_one_scene_are_one_cluster_and_other_scenes_are_not(tmp_path: 
     for seed in range(12):
         for k, radius in enumerate((0, 0.7)):
             scene(seed).filter(ImageFilter.GaussianBlur(radius)).save(tmp_path / f"{seed}_{k}.jpg", quality=90 - 30 * k)
-            hashes.append(look(tmp_path, f"{seed}_{k}.jpg", near=True).phash)
-    assert clusters(hashes) == [2 * (i // 2) for i in range(24)]
+            hashes.append(inspect_picture(tmp_path, f"{seed}_{k}.jpg", near=True).phash)
+    assert cluster_hashes(hashes) == [2 * (i // 2) for i in range(24)]
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=12), st.randoms(use_true_random=False))
 def test_clusters_do_not_depend_on_the_order_and_join_by_steps(hashes: list[int], order: random.Random) -> None:
     hashes += [h ^ 0b111111 for h in hashes[:3]] + [h ^ 0b111111000000 for h in hashes[:2]]
-    found = clusters(hashes)
+    found = cluster_hashes(hashes)
     places = list(range(len(hashes)))
     order.shuffle(places)
-    moved = clusters([hashes[p] for p in places])
+    moved = cluster_hashes([hashes[p] for p in places])
     together = {frozenset(i for i in range(len(hashes)) if found[i] == top) for top in found}
     assert together == {frozenset(places[i] for i in range(len(hashes)) if moved[i] == top) for top in moved}
     for i, a in enumerate(hashes):
@@ -90,7 +91,7 @@ def test_what_gives_no_picture_has_a_reason(tmp_path: Path, name: str, reason: s
     (tmp_path / "root").mkdir()
     noise().save(tmp_path / "out.png")
     with pytest.raises(Unusable) as told:
-        look(tmp_path / "root", name)
+        inspect_picture(tmp_path / "root", name)
     assert told.value.reason == reason
 
 
@@ -104,5 +105,5 @@ def test_whatever_a_reader_of_damaged_files_raises_is_unreadable(
     noise().save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "open", damaged)
     with pytest.raises(Unusable, match="odd") as told:
-        look(tmp_path, "a.png")
+        inspect_picture(tmp_path, "a.png")
     assert told.value.reason == "unreadable"
