@@ -1,4 +1,4 @@
-"""Pictures of what was said and where it looked, for W&B, notebooks and run folders; matplotlib without a display."""
+"""Figures of answers, attention and metrics for W&B, notebooks and run folders; matplotlib without a display."""
 
 import itertools
 import re
@@ -14,24 +14,24 @@ from umed.boxes import Box
 from umed.pictures import draw_boxes
 
 TRUE, PREDICTED = "#2ecc40", "#ff851b"  # green, orange
-LONG, WINDOW = 30, 10  # iterations of a line that is smoothed, and over how many
-HEAT = (255, 0, 255)  # magenta: no box has it, and hardly a picture
+LONG, WINDOW = 30, 10  # a line of at least 30 iterations is smoothed over 10
+HEAT = (255, 0, 255)  # magenta: used by no box and rare in pictures
 _JSON = re.compile(r"\[\s*\{.*?(\}\s*\]|$)", re.DOTALL)
 _LABEL = re.compile(r'"label"\s*:\s*"([^"]*)"')
 
 
 def mark_synthetic(sources: Iterable[str]) -> str:
-    """The beginning of a title; empty where every picture is real."""
+    """Prefix of a title; empty if every picture is real."""
     return "SYNTHETIC pictures: " if any(s.startswith("phantom") for s in sources) else ""
 
 
-def draw_answer(image: Image.Image, true: Sequence[Box], said: Sequence[Box] | None) -> Image.Image:
-    """The picture with its true boxes in green and the said ones in orange."""
-    return draw_boxes(draw_boxes(image, true, TRUE, width=3), said or (), PREDICTED)
+def draw_answer(image: Image.Image, true: Sequence[Box], predicted: Sequence[Box] | None) -> Image.Image:
+    """The picture with its true boxes in green and the predicted ones in orange."""
+    return draw_boxes(draw_boxes(image, true, TRUE, width=3), predicted or (), PREDICTED)
 
 
 def heat_overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
-    """The gray picture under its attention: nothing at the least attended token, full color at the most attended.
+    """The gray picture with an attention map over it: transparent at the minimum, full color at the maximum.
 
     Args:
         heat: (rows, columns), one weight an image token, in any scale.
@@ -46,13 +46,13 @@ def heat_overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
 
 
 def shorten_boxes(answer: str) -> str:
-    """An answer for people: each list of JSON boxes as (box: its labels)."""
+    """An answer in which each list of JSON boxes is replaced by (box: its labels)."""
 
-    def told(found: re.Match[str]) -> str:
-        labels = ", ".join(dict.fromkeys(_LABEL.findall(found[0])))
+    def replace(match: re.Match[str]) -> str:
+        labels = ", ".join(dict.fromkeys(_LABEL.findall(match[0])))
         return f"(box: {labels})" if labels else "(box)"
 
-    return " ".join(_JSON.sub(told, answer).split())
+    return " ".join(_JSON.sub(replace, answer).split())
 
 
 def draw_grid(
@@ -74,7 +74,7 @@ def draw_grid(
 
 
 def draw_curves(axis: Axes, lines: dict[str, tuple[Sequence[float], Sequence[float]]], title: str) -> None:
-    """Named lines over the iterations, or a note that nothing was logged; a long one is pale under its running mean."""
+    """Named lines over the iterations; a long one is pale under its running mean, none gives a note."""
     axis.set_title(title, fontsize=9)
     for name, (x, y) in lines.items():
         if len(x) < LONG:
@@ -112,8 +112,8 @@ def draw_shares_by_bin(counts: Mapping[str, Sequence[tuple[int, int]]], edges: S
         if known:
             x, y, low, high = map(np.array, zip(*known, strict=True))
             axis.errorbar(x, y, np.clip([y - low, high - y], 0, None), marker="o", capsize=3, label=stage)
-    told = [f"{stage}: {' '.join(str(n) for n, _ in bins)}" for stage, bins in counts.items()]
-    label = "\n".join(["IoU of said and true boxes; items of each bin, from the left:", *told])
+    counted = [f"{stage}: {' '.join(str(n) for n, _ in bins)}" for stage, bins in counts.items()]
+    label = "\n".join(["IoU of predicted and true boxes; items of each bin, from the left:", *counted])
     axis.set(xlabel=label, ylabel="share of right diagnoses", xlim=(0, 1), ylim=(-0.03, 1.03), xticks=edges)
     axis.grid(alpha=0.3)
     if counts:

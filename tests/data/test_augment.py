@@ -157,7 +157,7 @@ def test_query_diagnosis_and_category_change_together() -> None:
 
 
 def test_whether_it_flips_depends_on_seed_and_place_alone() -> None:
-    flips = Flips.of({"horizontal_flip": 0.3, "vertical_flip": 0.6}, seed=4)
+    flips = Flips.from_config({"horizontal_flip": 0.3, "vertical_flip": 0.6}, seed=4)
     assert flips
     one = record([Box(0.1, 0.2, 0.3, 0.5)])
     kinds = [flips(picture(), one, place)[1].boxes[0] for place in range(1000)]
@@ -170,11 +170,11 @@ def test_whether_it_flips_depends_on_seed_and_place_alone() -> None:
 
 
 def test_off_is_none_and_what_is_no_probability_is_refused() -> None:
-    assert Flips.of({"horizontal_flip": 0.0, "vertical_flip": 0}, 0) is None
-    always = Flips.of({"horizontal_flip": 1, "vertical_flip": 0}, 0)
+    assert Flips.from_config({"horizontal_flip": 0.0, "vertical_flip": 0}, 0) is None
+    always = Flips.from_config({"horizontal_flip": 1, "vertical_flip": 0}, 0)
     assert always and all(always(picture(), record([Box(0, 0, 0.5, 1)]), p)[1].boxes[0].x0 == 0.5 for p in range(50))
     for wrong in (-0.1, 1.5, "often", None, float("nan")):
         with pytest.raises(InputError, match="data.augment.vertical_flip="):
-            Flips.of({"horizontal_flip": 0.5, "vertical_flip": wrong}, 0)
+            Flips.from_config({"horizontal_flip": 0.5, "vertical_flip": wrong}, 0)
     with pytest.raises(InputError, match="data.augment=rotate: choose"):
-        Flips.of({"horizontal_flip": 0.5, "vertical_flip": 0, "rotate": 1}, 0)
+        Flips.from_config({"horizontal_flip": 0.5, "vertical_flip": 0, "rotate": 1}, 0)

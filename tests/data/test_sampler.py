@@ -40,7 +40,7 @@ def test_the_natural_order_is_one_shuffle_a_pass() -> None:
     plan = BatchPlan(37, 8, 5, 4)
     for data_pass in (0, 1, 7):
         shuffled = torch.randperm(37, generator=torch.Generator().manual_seed(5 * 1_000_003 + data_pass)).tolist()
-        assert [plan._record(37 * data_pass + k) for k in range(37)] == shuffled
+        assert [plan._find_record(37 * data_pass + k) for k in range(37)] == shuffled
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 12), st.integers(0, 2**40))

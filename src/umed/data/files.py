@@ -188,6 +188,11 @@ def read_table(
         yield line, row, "" if len(cells) == len(header) else f"{len(cells)} cells, {len(header)} are expected"
 
 
+def normalize_category(category: str) -> str:
+    """A category in lower case with single spaces."""
+    return " ".join(category.lower().replace("_", " ").split())
+
+
 def parse_finite(cells: Iterable[str]) -> tuple[float, ...]:
     """The numbers of these cells.
 

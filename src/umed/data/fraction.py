@@ -10,10 +10,10 @@ from umed.records import Record
 
 
 def keep_train_share(records: Sequence[Record], fraction: float, seed: int) -> list[Record]:
-    """All records but those of the train split that are left out; whole groups, each source for itself.
+    """The records with a share of the train split, in whole groups; each source independently of the others.
 
-    A source's groups stand in the order of their hash, and as many of the first are kept as come nearest to the share
-    of its records, at least one.
+    Of a source's groups in the order of their hash, the first are kept whose number of records comes nearest to the
+    share, at least one.
 
     Raises:
         InputError: a fraction that is no share.

@@ -7,9 +7,9 @@ from types import NoneType
 from typing import Any
 
 from umed.boxes import Box, BoxError
-from umed.data.files import read_json
+from umed.data.files import normalize_category, read_json
 from umed.data.formats.corners import check_size, parse_numbers
-from umed.data.sources.base import Picture, Region, normalize_category
+from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.run_files import are_numbers, is_text
 

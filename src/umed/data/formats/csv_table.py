@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from umed.boxes import BoxError
-from umed.data.files import read_table
+from umed.data.files import normalize_category, read_table
 from umed.data.formats.corners import make_box, parse_numbers
-from umed.data.sources.base import Picture, Region, normalize_category
+from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.records import Dropped
 from umed.run_files import is_text

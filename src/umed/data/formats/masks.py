@@ -11,8 +11,8 @@ import numpy as np
 from scipy import ndimage
 
 from umed.boxes import Box, BoxError
-from umed.data.files import Unusable, list_files, read_inside
-from umed.data.sources.base import Picture, Region, normalize_category
+from umed.data.files import Unusable, list_files, normalize_category, read_inside
+from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.pictures import UNREADABLE, read_stored
 from umed.records import Dropped

@@ -10,9 +10,9 @@ from xml.etree.ElementTree import ParseError
 from defusedxml.ElementTree import fromstring
 
 from umed.boxes import Box
-from umed.data.files import Unusable, list_files, read_inside
+from umed.data.files import Unusable, list_files, normalize_category, read_inside
 from umed.data.formats.corners import check_size, make_box
-from umed.data.sources.base import Picture, Region, normalize_category
+from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.records import Dropped
 

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from umed.boxes import Box, BoxError
-from umed.data.files import Unusable, list_files, parse_finite, read_inside, read_yaml
+from umed.data.files import Unusable, list_files, normalize_category, parse_finite, read_inside, read_yaml
 from umed.data.formats import SPLIT_WORDS
 from umed.data.formats.corners import parse_numbers
-from umed.data.sources.base import Picture, Region, normalize_category
+from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.records import Dropped
 

@@ -215,11 +215,6 @@ class PictureSource(ABC):
             yield replace(whole, id=name, boxes=boxes, category=category, provenance=provenance)
 
 
-def normalize_category(category: str) -> str:
-    """A category in lower case with single spaces."""
-    return " ".join(category.lower().replace("_", " ").split())
-
-
 def _make_box(region: Region, facts: PictureFacts, others: Sequence[Box]) -> Box:
     """The region's box, which must be none of the `others` of its category."""
     if not is_text(region.category + region.where):

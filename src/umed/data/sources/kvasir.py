@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from umed.boxes import Box
-from umed.data.files import Unusable, list_files, read_json
+from umed.data.files import Unusable, list_files, normalize_category, read_json
 from umed.data.formats.masks import read_regions
-from umed.data.sources.base import Item, Picture, PictureSource, Region, Seen, normalize_category
+from umed.data.sources.base import Item, Picture, PictureSource, Region, Seen
 from umed.errors import InputError, check_choice
 from umed.records import Dropped
 from umed.run_files import are_numbers

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from umed.boxes import Box
-from umed.data.files import parse_finite, read_rows, read_text
-from umed.data.sources.base import Picture, PictureSource, Region, normalize_category
+from umed.data.files import normalize_category, parse_finite, read_rows, read_text
+from umed.data.sources.base import Picture, PictureSource, Region
 from umed.errors import InputError
 from umed.records import Dropped
 

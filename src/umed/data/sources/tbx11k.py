@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from umed.boxes import Box, BoxError
-from umed.data.files import list_files, read_json, read_table, read_text
-from umed.data.sources.base import Picture, PictureSource, Region, normalize_category
+from umed.data.files import list_files, normalize_category, read_json, read_table, read_text
+from umed.data.sources.base import Picture, PictureSource, Region
 from umed.errors import InputError
 from umed.records import Dropped
 from umed.run_files import are_numbers, is_text, make_printable
