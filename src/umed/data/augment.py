@@ -117,9 +117,12 @@ def _flip(picture: Image.Image, record: Record, boxes: tuple[Box, ...], directio
     if cannot_flip(record):
         return picture, record
     # the category too: a diagnosis names it
-    names = ("category", "query", "diagnosis")
-    texts = {name: swap_sides(getattr(record, name), direction, record.modality) for name in names}
+    texts = record.category, record.query, record.diagnosis
+    category, query, diagnosis = (swap_sides(text, direction, record.modality) for text in texts)
     flipped = sorted(set(record.provenance.get("flipped", ())) ^ {direction})
     provenance = {k: v for k, v in record.provenance.items() if k != "flipped"}
     provenance |= {"flipped": flipped} if flipped else {}
-    return picture.transpose(_TRANSPOSE[direction]), replace(record, boxes=boxes, provenance=provenance, **texts)
+    flipped_record = replace(
+        record, boxes=boxes, category=category, query=query, diagnosis=diagnosis, provenance=provenance
+    )
+    return picture.transpose(_TRANSPOSE[direction]), flipped_record

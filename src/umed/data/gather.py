@@ -38,6 +38,8 @@ def build_sources(nodes: Mapping[str, Any]) -> dict[str, Source]:
         raise InputError("data/source is empty: choose sources, as in 'data/source=[phantom]'")
     sources = {}
     for name, node in nodes.items():
+        if "_target_" not in node:
+            raise InputError(f"data.source.{name}: no _target_: give the class of the source")
         if missing := sorted(getattr(get_object(node._target_), "__abstractmethods__", ())):
             raise InputError(f"data.source.{name}: {node._target_} lacks {', '.join(missing)}: see PictureSource")
         sources[str(name)] = instantiate(node)
