@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Image as ImageFeature
 from datasets import load_dataset
-from omegaconf import OmegaConf
 from PIL import Image
 
 from umed.boxes import Box
@@ -26,8 +25,6 @@ from umed.data.sources.exported import ExportedSource
 from umed.errors import InputError
 from umed.pictures import picture_of
 from umed.records import Dropped, Record
-from umed.run_files import write_jsonl
-from umed.tasks.export import export as task
 
 HU = {"window": [-175.0, 275.0, -32768.0]}
 ROOTS = ("phantom_kvasir", "deeplesion", "mine")
@@ -307,31 +304,6 @@ def test_the_card_says_what_is_there(records: list[Record]) -> None:
     assert "| phantom_kvasir | 1 | 0 | - | - | - | - |" in render_card([replace(records[0], boxes=())])
     hostile = render_card([replace(records[0], source="a|b\n# <script>`x`")])
     assert "<script>" not in hostile and "\n# <" not in hostile and "a\\|b # &lt;script>'x'" in hostile
-
-
-def test_the_task_writes_a_folder_that_prepare_can_read(
-    records: list[Record], roots: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    earlier = tmp_path / "earlier"
-    write_jsonl(earlier / "records.jsonl", (r.to_json() for r in records))
-    (earlier / "sources.json").write_text(json.dumps({name: str(root) for name, root in roots.items()}))
-    cfg = OmegaConf.create(
-        {
-            "paths": {"run_dir": str(tmp_path / "run")},
-            "records": str(earlier / "records.jsonl"),
-            "resume": None,
-            "data": {"source": {}, "split": {}},
-        }
-    )
-    task(cfg)
-    out = capsys.readouterr().out.splitlines()
-    assert out[0].startswith("13 records, 3 parquet files, 0.") and out[0].endswith(f"-> {tmp_path}/run/export")
-    assert out[1].startswith("deeplesion, mine: NOT TO BE REDISTRIBUTED")
-    readme = (tmp_path / "run/export/README.md").read_text()
-    assert readme.startswith(render_head(records)) and readme.endswith(render_card(records))
-    assert [r.id for r in read(tmp_path / "run/export") if isinstance(r, Record)] == [r.id for r in records]
-    with pytest.raises(InputError, match="is there already"):
-        task(cfg)
 
 
 FLAT = """

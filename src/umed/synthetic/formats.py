@@ -115,8 +115,9 @@ def tbx11k(folder: Path, drawn: Drawn) -> None:
     for part, (images, annotations) in parts.items():
         coco = {"images": images, "annotations": annotations, "categories": kinds}
         (folder / "annotations" / "json" / f"TBX11K_{part}.json").write_text(json.dumps(coco), encoding="utf-8")
-        listed = "".join(image["file_name"] + "\n" for image in images)
-        (folder / "lists" / f"TBX11K_{part}.txt").write_text(listed, encoding="utf-8")
+        if images:  # the parser refuses an empty list
+            listed = "".join(image["file_name"] + "\n" for image in images)
+            (folder / "lists" / f"TBX11K_{part}.txt").write_text(listed, encoding="utf-8")
 
 
 def kvasir(folder: Path, drawn: Drawn) -> None:

@@ -78,6 +78,7 @@ def test_what_gives_no_record_is_told(tmp_path: Path, coco: dict[str, Any]) -> N
         *(annotation(10 * number, [1, 1, 3, 3], image=number) for number in (2, 3, 4, 5)),
         annotation(21, [1, 1, 3, 3], iscrowd=1),
         annotation(22, [5, 5, 0, 3]),
+        annotation(28, [5, 5, -2, 3]),
         annotation(23, [40, 5, 1, 3]),
         annotation(24, [float("nan"), 5, 1, 3]),
         annotation(25, [0.5, 5, -(10**400), 3]),
@@ -94,6 +95,7 @@ def test_what_gives_no_record_is_told(tmp_path: Path, coco: dict[str, Any]) -> N
         "a/one.png annotation 21": "malformed",
         "a/one.png annotation 22": "out_of_frame",
         "a/one.png annotation 23": "out_of_frame",
+        "a/one.png annotation 28": "out_of_frame",
         **{f"a/one.png annotation {number}": "malformed" for number in (24, 25, 26, 27)},
     }
     assert [i.id for i in items if isinstance(i, Record)] == ["folder/a/one.png"], "no box is not said to be normal"
