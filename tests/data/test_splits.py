@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umed.boxes import Box
@@ -36,6 +36,7 @@ def test_groups_stay_whole_and_no_split_is_empty(sizes: list[int], seed: int) ->
         assert {r.split for r in split} == {"train", "val", "test"}
 
 
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 3), min_size=60, max_size=90), st.integers(0, 5))
 def test_shares_come_as_near_as_groups_allow(sizes: list[int], seed: int) -> None:
     split = Counter(r.split for r in assign_splits(records(sizes), FRACTIONS, seed))
@@ -101,6 +102,7 @@ UNSEEN = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=60)
 @given(drawn(), UNSEEN, st.integers(0, 3), st.randoms(), st.sets(st.sampled_from(sorted(SOURCES))))
 def test_no_group_crosses_and_nothing_else_matters(
     every: list[Record], unseen: dict[str, list[str]], seed: int, order: Any, subset: set[str]
