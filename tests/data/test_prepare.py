@@ -42,6 +42,11 @@ def record(number: int, name: str = "fake", identity: str | None = None) -> Reco
     return Record(identity or f"{name}/{number}", name, "a.png", 30, 20, box, "cyst", "CT", f"g{number}")
 
 
+@pytest.fixture(autouse=True)
+def small_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("umed.data.overview.SHOWN", 2)
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     Image.new("L", (30, 20), 90).save(tmp_path / "a.png")
