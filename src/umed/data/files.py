@@ -71,6 +71,10 @@ def list_files(folder: Path) -> list[str]:
     return sorted(paths)
 
 
+def drop_suffix(name: str) -> str:
+    return os.path.splitext(name)[0]
+
+
 def decode_text(content: bytes) -> str:
     """UTF-8 (with or without BOM), UTF-16 with BOM, or else Latin-1."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):

@@ -1,7 +1,6 @@
 """Masks: a picture of 0 and 255 (or 0 and 1) beside each picture; every connected region is a box."""
 
 import io
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
@@ -11,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from umed.boxes import Box, BoxError
-from umed.data.files import Unusable, list_files, normalize_category, read_inside
+from umed.data.files import Unusable, drop_suffix, list_files, normalize_category, read_inside
 from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.pictures import UNREADABLE, read_stored
@@ -74,13 +73,13 @@ def list_pictures(root: Path, annotations: str, source: str, category: str | Non
             where = f"{root / annotations}: {make_printable(name)}"
             raise InputError(f"{where} has no category: set category, or use {HINT}")
         mask = normalize_category(category or folder), f"{annotations}/{name}"
-        masks[_drop_suffix(name if category else rest)].append(mask)
+        masks[drop_suffix(name if category else rest)].append(mask)
     for folder, files in ((PICTURES, images), (annotations, masks)):
         if not files:
             raise InputError(f"{root / folder}: no file: {PICTURES}/<name>.* and {HINT} are expected")
     for name in images:
-        yield _list_picture(root, f"{PICTURES}/{name}", masks.get(_drop_suffix(name), []), source)
-    for stem in sorted(masks.keys() - set(map(_drop_suffix, images))):
+        yield _list_picture(root, f"{PICTURES}/{name}", masks.get(drop_suffix(name), []), source)
+    for stem in sorted(masks.keys() - set(map(drop_suffix, images))):
         for _, file in masks[stem]:
             yield Dropped(source, file, "missing_file", f"no picture of this name in {PICTURES}")
 
@@ -101,7 +100,3 @@ def _check_size(box: Box, shape: tuple[int, ...], width: int, height: int) -> Bo
     if shape != (height, width):
         raise BoxError("malformed", f"a mask of {shape[1]}x{shape[0]} for a picture of {width}x{height}")
     return box
-
-
-def _drop_suffix(name: str) -> str:
-    return os.path.splitext(name)[0]

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from umed.boxes import Box, BoxError
-from umed.data.files import Unusable, list_files, normalize_category, parse_finite, read_inside, read_yaml
+from umed.data.files import Unusable, drop_suffix, list_files, normalize_category, parse_finite, read_inside, read_yaml
 from umed.data.formats import SPLIT_WORDS
 from umed.data.formats.corners import parse_numbers
 from umed.data.sources.base import Picture, Region
@@ -36,11 +36,11 @@ def list_pictures(root: Path, annotations: str, source: str) -> Iterator[Picture
         for name in files:
             first = name.split("/")[0] if "/" in name else ""
             split = folder.parent.name if folder.parent != root else first if first in SPLIT_WORDS else ""
-            label = f"{labels}/{_drop_suffix(name)}.txt"
+            label = f"{labels}/{drop_suffix(name)}.txt"
             yield _list_picture(root, f"{images}/{name}", label, split, categories, source)
-        stems = set(map(_drop_suffix, files))
+        stems = set(map(drop_suffix, files))
         for label in list_files(root / labels):
-            if label.endswith(".txt") and _drop_suffix(label) not in stems:
+            if label.endswith(".txt") and drop_suffix(label) not in stems:
                 yield Dropped(source, f"{labels}/{label}", "missing_file", f"no picture of this name in {images}")
 
 
@@ -119,7 +119,3 @@ def _make_box(cells: list[str], width: int, height: int) -> Box:
     if len(cells) % 2:
         raise BoxError("malformed", f"{len(cells)} numbers are neither a box nor a polygon")
     return Box.from_points(parse_numbers(cells, len(cells)), 1, 1)
-
-
-def _drop_suffix(name: str) -> str:
-    return os.path.splitext(name)[0]

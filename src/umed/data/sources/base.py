@@ -208,10 +208,10 @@ class PictureSource(ABC):
                 boxed[region.category].append((box, region))
             except (BoxError, Unusable) as error:
                 yield Dropped(self.name, f"{picture.name} {region.where}".strip(), error.reason, str(error))
-        for k, (category, found) in enumerate(boxed.items(), 1):
-            provenance = {**whole.provenance, **_note_window(found[0][1].window), "raw": [r.raw for _, r in found]}
+        for k, (category, pairs) in enumerate(boxed.items(), 1):
+            provenance = {**whole.provenance, **_note_window(pairs[0][1].window), "raw": [r.raw for _, r in pairs]}
             name = whole.id + (f"#{k}" if len(boxed) > 1 else "")
-            boxes = tuple(box for box, _ in found)
+            boxes = tuple(box for box, _ in pairs)
             yield replace(whole, id=name, boxes=boxes, category=category, provenance=provenance)
 
 

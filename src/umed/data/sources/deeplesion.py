@@ -82,10 +82,10 @@ class DeepLesionSource(PictureSource):
                 f"{self.name}: {unlike} of {checked} boxes are not the ends of their diameters +-{MARGIN} px: "
                 "is this the released DL_info.csv?"
             )
-        for name, found in regions.items():
+        for name, of_slice in regions.items():
             series, _, slice_name = name.rpartition("_")
             image = f"Images_png/{series}/{slice_name}"
-            yield Picture(image, name, "CT", found, group=name.partition("_")[0], official_split=splits[name])
+            yield Picture(image, name, "CT", of_slice, group=name.partition("_")[0], official_split=splits[name])
 
 
 def _parse_row(row: Row) -> tuple[tuple[float, ...], tuple[float, float, float], str, bool]:
@@ -94,13 +94,13 @@ def _parse_row(row: Row) -> tuple[tuple[float, ...], tuple[float, float, float],
     low, high = _parse_numbers(row, "DICOM_windows", 2)
     if low >= high:
         raise ValueError(f"DICOM_windows is {low:g}, {high:g}: the first must be the lower")
-    [kind] = _parse_numbers(row, "Coarse_lesion_type", 1)
-    if kind not in CATEGORIES:
-        raise ValueError(f"Coarse_lesion_type is {kind:g}: 1 to 8 or -1 is expected")
+    [number] = _parse_numbers(row, "Coarse_lesion_type", 1)
+    if number not in CATEGORIES:
+        raise ValueError(f"Coarse_lesion_type is {number:g}: 1 to 8 or -1 is expected")
     [noisy] = _parse_numbers(row, "Possibly_noisy", 1)
     if noisy not in (0, 1):
         raise ValueError(f"Possibly_noisy is {noisy:g}: 0 or 1 is expected")
-    return box, (low, high, OFFSET), CATEGORIES[int(kind)], noisy == 1
+    return box, (low, high, OFFSET), CATEGORIES[int(number)], noisy == 1
 
 
 def _parse_numbers(row: Row, column: str, count: int) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from umed.boxes import Box
-from umed.data.files import Unusable, decode_text, parse_finite, read_inside
+from umed.data.files import Unusable, decode_text, drop_suffix, parse_finite, read_inside
 from umed.data.formats.yolo import read_class_names
 from umed.data.sources.base import Picture, PictureSource, Region
 from umed.errors import InputError
@@ -37,7 +37,7 @@ class KidneyStoneSource(PictureSource):
         if not any((self.root / part / "images").is_dir() for part in PARTS):
             raise InputError(f"{self.name}: no train/images, valid/images or test/images in {self.root}: unpack it all")
         for part in PARTS:
-            labels = {os.path.splitext(f)[0]: f for f in _list_names(self.root / part / "labels") if f.endswith(".txt")}
+            labels = {drop_suffix(f): f for f in _list_names(self.root / part / "labels") if f.endswith(".txt")}
             files = _list_names(self.root / part / "images")
             for file in files:
                 stem, suffix = os.path.splitext(file)
@@ -46,7 +46,7 @@ class KidneyStoneSource(PictureSource):
                     yield from self._list_labeled(part, file, label, categories)
                 else:
                     yield Dropped(self.name, f"{part}/{file}", "unreadable", f"not one of {', '.join(SUFFIXES)}")
-            for stem in sorted(labels.keys() - {os.path.splitext(file)[0] for file in files}):
+            for stem in sorted(labels.keys() - set(map(drop_suffix, files))):
                 yield Dropped(self.name, f"{part}/{labels[stem]}", "missing_file", "a label file without a picture")
 
     def _list_labeled(
@@ -104,6 +104,6 @@ def _make_box(numbers: tuple[float, ...], width: int, height: int) -> Box:
 
 def _find_group(file: str) -> str:
     """The name that all copies of a slice share, without the last part of a UID, in which its neighbors differ."""
-    stem = file.rpartition(".rf.")[0] or os.path.splitext(file)[0]
+    stem = file.rpartition(".rf.")[0] or drop_suffix(file)
     match = _UID.fullmatch(stem)
     return match[1] if match else stem

@@ -79,10 +79,10 @@ class Tbx11kSource(PictureSource):
                 yield from self._list_annotated(path, splits, listed)
             else:
                 log.warning(f"{self.name}: no {path}: its films are told as without a box")
-        for kind in WITHOUT:
-            for file in list_files(self.root / "imgs" / kind):
-                if f"{kind}/{file}" not in listed:
-                    yield self._list_unboxed(f"{kind}/{file}", splits.get(f"{kind}/{file}", ""))
+        for place in WITHOUT:
+            for file in list_files(self.root / "imgs" / place):
+                if f"{place}/{file}" not in listed:
+                    yield self._list_unboxed(f"{place}/{file}", splits.get(f"{place}/{file}", ""))
         for file in self._list_withheld():
             if file not in listed:
                 yield Dropped(self.name, file, "unlabeled", WITHHELD)
@@ -132,9 +132,9 @@ class Tbx11kSource(PictureSource):
 
     def _list_unboxed(self, file: str, split: str) -> Picture:
         """A film without a box, by the folder it lies in."""
-        kind = file.partition("/")[0]
-        without = WITHHELD if kind == "test" else WITHOUT.get(kind, "no box")
-        is_control = kind == "health"
+        place = file.partition("/")[0]
+        without = WITHHELD if place == "test" else WITHOUT.get(place, "no box")
+        is_control = place == "health"
         return Picture(f"imgs/{file}", file, "X-ray", official_split=split, without=without, is_control=is_control)
 
     def _read_splits(self) -> dict[str, str]:
@@ -166,15 +166,15 @@ class Tbx11kSource(PictureSource):
                 yield Dropped(self.name, f"data.csv row {line}", "malformed", detail)
                 continue
             if file not in films:
-                kind = KAGGLE_FOLDERS.get(row["image_type"], "")
+                place = KAGGLE_FOLDERS.get(row["image_type"], "")
                 is_withheld = row["source"] == "test"
                 films[file] = Picture(
                     image=f"images/{file}",
                     name=file,
                     modality="X-ray",
                     official_split=row["source"] if row["source"] in PARTS else "",
-                    without=WITHHELD if is_withheld else WITHOUT.get(kind, "no box"),
-                    is_control=kind == "health" and not is_withheld,
+                    without=WITHHELD if is_withheld else WITHOUT.get(place, "no box"),
+                    is_control=place == "health" and not is_withheld,
                 )
             if row["bbox"].lower() not in ("none", ""):
                 box = partial(_make_box, _parse_bbox(row["bbox"]), row["image_width"], row["image_height"])
