@@ -54,10 +54,10 @@ def hash_patient(content: bytes) -> str:
 
     It is no protection against re-identification: short patient numbers can be found by trying them all.
     """
-    import pydicom
-
     if not is_dicom(content):
         return ""
+    import pydicom
+
     data = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=["PatientID"])
     number = str(data.get("PatientID") or "")
     return "patient-" + hashlib.sha256(number.encode()).hexdigest()[:16] if number else ""

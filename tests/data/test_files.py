@@ -1,11 +1,16 @@
 """Annotation files as people have them."""
 
+import csv
+import io
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from items import draw, records
 
-from umed.data.files import read_json, read_rows
+from umed.data.files import read_json, read_rows, read_table
 from umed.data.sources.folder import FolderSource
 from umed.errors import InputError
 
@@ -21,6 +26,26 @@ def test_a_stray_quote_spoils_its_own_row_alone(tmp_path: Path) -> None:
         assert rows(tmp_path / "t.csv", text) == [
             (1, ["a", "b"]), (2, ["1", "2"]), (3, ["3", "4"]), (4, ["5", "6, 7"]), (5, ["8", "9"])
         ]  # fmt: skip
+
+
+CELL = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])).map(str.strip)
+
+
+@given(st.lists(st.lists(CELL, min_size=3, max_size=3), min_size=1, max_size=5), st.sampled_from(["\n", "\r\n"]))
+def test_any_table_comes_back(cells: list[list[str]], end: str) -> None:
+    header = ["a", "b", "c"]
+    rows = [["x", *row] for row in cells]
+    text = io.StringIO()
+    csv.writer(text, lineterminator=end).writerows([["id", *header], *rows])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t.csv"
+        for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+            path.write_bytes(text.getvalue().encode(encoding))
+            found = list(read_table(path, "a table", ["b", "id"]))
+            expected = [dict(zip(["id", *header], row, strict=True)) for row in rows]
+            assert [(line, row, problem) for line, row, problem in found] == [
+                (line, row, "") for line, row in enumerate(expected, 2)
+            ]
 
 
 def test_long_cells_have_lines(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from umed.data.sources.base import Picture, PictureSource
 from umed.errors import InputError, check_choice
 from umed.pictures import Window
 from umed.records import Dropped
+from umed.run_files import is_text
 
 USUAL = {
     "coco": "annotations.json",
@@ -82,7 +83,7 @@ class FolderSource(PictureSource):
 
     def _complete(self, picture: Picture) -> Picture:
         """The picture with modality, group, split and window."""
-        if picture.regions or picture.is_control:
+        if is_text(picture.name) and (picture.regions or picture.is_control):  # else it is dropped
             split = {"split": self._map_split(picture)} if self.split == "own" else {}
             picture = replace(picture, group=self._find_group(picture), extra={**picture.extra, **split})
         return replace(picture, modality=picture.modality or self.modality or "unknown", window=self.window)

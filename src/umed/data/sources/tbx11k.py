@@ -78,7 +78,7 @@ class Tbx11kSource(PictureSource):
             if path.is_file():
                 yield from self._list_annotated(path, splits, listed)
             else:
-                log.warning(f"{self.name}: no {path}: its films are told as without a box")
+                log.warning(f"{self.name}: no {path}: its films count as films without a box")
         for place in WITHOUT:
             for file in list_files(self.root / "imgs" / place):
                 if f"{place}/{file}" not in listed:
