@@ -10,16 +10,17 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
+from umed.evaluation.rules.mau import mau_metrics
 
 from tests.conftest import make_record
 from umed.analysis import Run, newest_run, open_run, where_it_looks, write_figures
 from umed.errors import InputError
-from umed.evaluation.rules.mau import mau_metrics
-from umed.figures import heat_overlay, short
+from umed.figures import heat_overlay, shorten_boxes
 from umed.methods.sampler import Sampler
 from umed.models.load import save_adapter
-from umed.records import Record, write_jsonl
+from umed.records import Record
 from umed.rollout import Answers
+from umed.run_files import write_jsonl
 
 SIZE = (112, 84)
 
@@ -158,8 +159,8 @@ def test_heat_is_most_colored_where_it_is_most():
 
 def test_answers_are_shown_without_their_json():
     box = '{"bbox_2d":[1,2,3,4],"label":"cyst"}'
-    assert short(f"Here: [{box},{box}]. A stone.") == "Here: (box: cyst). A stone."
-    assert short('cut: [{"bbox_2d":[1,2') == "cut: (box)"
+    assert shorten_boxes(f"Here: [{box},{box}]. A stone.") == "Here: (box: cyst). A stone."
+    assert shorten_boxes('cut: [{"bbox_2d":[1,2') == "cut: (box)"
 
 
 def test_write_figures(run):

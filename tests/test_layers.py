@@ -7,9 +7,8 @@ import umed
 
 PACKAGE = Path(umed.__file__).parent
 LAYERS = (
-    {"errors", "boxes", "config", "dicom"},
+    {"errors", "boxes", "config", "dicom", "run_files"},
     {"records", "chat"},
-    {"metrics_file"},
     {"rollout", "pictures", "figures"},
     {"llm", "data", "models", "evaluation.rules"},
     {"annotate", "judges", "rewards"},

@@ -24,12 +24,12 @@ from umed.evaluation.question import BoxQuestion
 from umed.evaluation.report import STAGES
 from umed.evaluation.score import read_scores
 from umed.evaluation.scorer import Verdict
-from umed.figures import draw_answer, draw_reward_curves, heat_overlay, picture_grid, short, synthetic
-from umed.metrics_file import read_metrics
+from umed.figures import draw_answer, draw_grid, draw_reward_curves, heat_overlay, mark_synthetic, shorten_boxes
 from umed.models.load import build_policy
 from umed.models.policy import Policy
 from umed.pictures import picture_of
 from umed.records import Record, read_records
+from umed.run_files import read_metrics
 
 
 class Run:
@@ -73,7 +73,7 @@ class Run:
     @property
     def synthetic(self) -> str:
         """The beginning of titles; empty where the pictures are real."""
-        return synthetic(self.roots)
+        return mark_synthetic(self.roots)
 
     def history(self, stage: str) -> pd.DataFrame:
         """What was logged while a stage was trained, one row an iteration; a resumed part replaces what it repeats."""
@@ -131,7 +131,7 @@ class Run:
             for r in shown
         ]
         rows = [cells[i : i + width] for i in range(0, len(cells) // width * width, width)]
-        return picture_grid(rows, [""] * width, [""] * len(rows), f"{self.synthetic}true boxes in green")
+        return draw_grid(rows, [""] * width, [""] * len(rows), f"{self.synthetic}true boxes in green")
 
     def examples(self, count: int = 5, stages: Sequence[str] | None = None) -> Figure:
         """The same test pictures after each stage: true boxes in green, said ones in orange, the answer below."""
@@ -143,12 +143,12 @@ class Run:
             raise InputError(f"{self.folder}: no test record is answered by all of {', '.join(stages)}")
         rows = [[self._answered(r, *answers[s][r.id]) for s in stages] for r in records]
         names = [f"{r.source}: {r.category}" for r in records]
-        return picture_grid(rows, stages, names, f"{self.synthetic}true boxes green, said boxes orange")
+        return draw_grid(rows, stages, names, f"{self.synthetic}true boxes green, said boxes orange")
 
     def _answered(self, record: Record, prediction: Prediction, verdict: Verdict) -> tuple[Image.Image, str]:
         picture = draw_answer(self.picture(record), record.boxes, prediction.said_boxes)
         right = "right" if verdict["accuracy"] else "wrong"
-        return picture, f"{short(prediction.output)} [{right}, IoU {verdict['iou']:.2f}]"
+        return picture, f"{shorten_boxes(prediction.output)} [{right}, IoU {verdict['iou']:.2f}]"
 
     def reward_curves(self) -> Figure:
         """Rewards, critic and validation over the iterations of each rewarding stage."""
@@ -177,7 +177,7 @@ class Run:
         columns = [[self._attended(s, r) for r in records] for s in stages]
         rows = [list(row) for row in zip(*columns, strict=True)]
         names = [f"{r.source}: {r.category}" for r in records]
-        return picture_grid(rows, list(stages), names, f"{self.synthetic}attention of the abnormality's name")
+        return draw_grid(rows, list(stages), names, f"{self.synthetic}attention of the abnormality's name")
 
     def _attended(self, stage: str, record: Record) -> tuple[Image.Image, str]:
         policy = policy_of(self, stage)
@@ -185,7 +185,7 @@ class Run:
         others = tuple(sorted({r.category for r in self.records if r.source == record.source} - {record.category}))
         prompt = policy.processor.prompt(picture, record, others)
         prediction, heat = answer_with_attention(policy, prompt, self.config.method.max_new_tokens)
-        text = short(prediction.output) + ("" if heat is not None else " [names no abnormality of its source]")
+        text = shorten_boxes(prediction.output) + ("" if heat is not None else " [names no abnormality of its source]")
         overlay = picture if heat is None else heat_overlay(picture, heat)
         return draw_answer(overlay, record.boxes, prediction.said_boxes), text
 

@@ -2,16 +2,23 @@
 
 import hashlib
 import io
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
 
-def stored(file: BinaryIO) -> Image.Image:
-    """Rescaled values in mode F, or RGB; `info["window"]` = low, high, 0 from the file's WindowCenter and WindowWidth.
+def is_dicom(start: bytes, path: Path | None = None) -> bool:
+    """Whether a file that starts with these (at least 132) bytes is DICOM, by its magic number or its suffix."""
+    return start[128:132] == b"DICM" or (path is not None and path.suffix.lower() in (".dcm", ".dicom"))
 
-    `info["inverted"]`: low is white (MONOCHROME1). 8-bit pictures without a window get 0 to 255.
+
+def read_stored(file: BinaryIO) -> Image.Image:
+    """Rescaled values in mode F, or RGB.
+
+    `info["window"]` is (low, high, 0) from the file's WindowCenter and WindowWidth, or 0 to 255 for 8 bits without
+    them; `info["inverted"]`: low is white (MONOCHROME1).
 
     Raises:
         ValueError: no DICOM picture, several frames, too large, or a compression for which no decoder is installed.
@@ -33,7 +40,7 @@ def stored(file: BinaryIO) -> Image.Image:
         window = _window(data)
     except ValueError:
         raise
-    except Exception as error:  # the decoders of compressed files raise whatever they like
+    except Exception as error:  # decoders of compressed files raise any type
         raise ValueError(f"DICOM: {error}") from None
     picture = Image.fromarray(values)
     picture.info["inverted"] = data.get("PhotometricInterpretation") == "MONOCHROME1"
@@ -42,15 +49,15 @@ def stored(file: BinaryIO) -> Image.Image:
     return picture
 
 
-def patient(content: bytes) -> str:
-    """A digest of the PatientID of a DICOM file, "" without one: groups need the patient, nobody needs the name.
+def hash_patient(content: bytes) -> str:
+    """A digest of the PatientID of a DICOM file, "" without one.
 
-    It hides the number from the eye only: who knows the form of a hospital's numbers can try them all.
+    It is no protection against re-identification: short patient numbers can be found by trying them all.
     """
+    if not is_dicom(content):
+        return ""
     import pydicom
 
-    if content[128:132] != b"DICM":
-        return ""
     data = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=["PatientID"])
     number = str(data.get("PatientID") or "")
     return "patient-" + hashlib.sha256(number.encode()).hexdigest()[:16] if number else ""
@@ -59,7 +66,8 @@ def patient(content: bytes) -> str:
 def _window(data: Any) -> tuple[float, float, float] | None:
     center, width = data.get("WindowCenter"), data.get("WindowWidth")
     if center is not None and width is not None:
-        c, w = (float(v[0] if isinstance(v, list | tuple) or hasattr(v, "append") else v) for v in (center, width))
+        # several windows come as a pydicom MultiValue, which is no list
+        c, w = (float(v[0] if hasattr(v, "append") else v) for v in (center, width))
         if w > 0:
             return c - w / 2, c + w / 2, 0.0
     return (0.0, 255.0, 0.0) if int(data.BitsStored) <= 8 else None

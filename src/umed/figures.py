@@ -1,9 +1,8 @@
-"""Pictures of what was said and where it looked, for W&B, notebooks and run folders; matplotlib without a display."""
+"""Figures of answers, attention and metrics for W&B, notebooks and run folders; matplotlib without a display."""
 
 from __future__ import annotations
 
 import itertools
-import math
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,25 +19,25 @@ from umed.pictures import draw_boxes
 if TYPE_CHECKING:
     import pandas as pd  # its import takes long
 
-TRUE, SAID = "#2ecc40", "#ff851b"  # green, orange
-LONG, WINDOW = 30, 10  # iterations of a line that is smoothed, and over how many
-HEAT = (255, 0, 255)  # magenta: no box has it, and hardly a picture
+TRUE, PREDICTED = "#2ecc40", "#ff851b"  # green, orange
+LONG, WINDOW = 30, 10  # a line of at least 30 iterations is smoothed over 10
+HEAT = (255, 0, 255)  # magenta: used by no box and rare in pictures
 _JSON = re.compile(r"\[\s*\{.*?(\}\s*\]|$)", re.DOTALL)
 _LABEL = re.compile(r'"label"\s*:\s*"([^"]*)"')
 
 
-def synthetic(sources: Iterable[str]) -> str:
-    """The beginning of a title; empty where every picture is real."""
+def mark_synthetic(sources: Iterable[str]) -> str:
+    """Prefix of a title; empty if every picture is real."""
     return "SYNTHETIC pictures: " if any(s.startswith("phantom") for s in sources) else ""
 
 
-def draw_answer(image: Image.Image, true: Sequence[Box], said: Sequence[Box] | None) -> Image.Image:
-    """The picture with its true boxes in green and the said ones in orange."""
-    return draw_boxes(draw_boxes(image, true, TRUE, width=3), said or (), SAID)
+def draw_answer(image: Image.Image, true: Sequence[Box], predicted: Sequence[Box] | None) -> Image.Image:
+    """The picture with its true boxes in green and the predicted ones in orange."""
+    return draw_boxes(draw_boxes(image, true, TRUE, width=3), predicted or (), PREDICTED)
 
 
 def heat_overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
-    """The gray picture under its attention: nothing at the least attended token, full color at the most attended.
+    """The gray picture with an attention map over it: transparent at the minimum, full color at the maximum.
 
     Args:
         heat: (rows, columns), one weight an image token, in any scale.
@@ -52,17 +51,17 @@ def heat_overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
     return Image.fromarray(((1 - weight) * gray + weight * np.array(HEAT)).astype(np.uint8))
 
 
-def short(answer: str) -> str:
-    """An answer for people: each list of JSON boxes as (box: its labels)."""
+def shorten_boxes(answer: str) -> str:
+    """An answer in which each list of JSON boxes is replaced by (box: its labels)."""
 
-    def told(found: re.Match[str]) -> str:
-        labels = ", ".join(dict.fromkeys(_LABEL.findall(found[0])))
+    def replace(match: re.Match[str]) -> str:
+        labels = ", ".join(dict.fromkeys(_LABEL.findall(match[0])))
         return f"(box: {labels})" if labels else "(box)"
 
-    return " ".join(_JSON.sub(told, answer).split())
+    return " ".join(_JSON.sub(replace, answer).split())
 
 
-def picture_grid(
+def draw_grid(
     rows: Sequence[Sequence[tuple[Image.Image, str]]], columns: Sequence[str], names: Sequence[str], title: str
 ) -> Figure:
     """Pictures with their texts below: one row a name, one column a stage."""
@@ -80,8 +79,8 @@ def picture_grid(
     return figure
 
 
-def curves(axis: Axes, lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str) -> None:
-    """Named lines over the iterations, or a note that nothing was logged; a long one is pale under its running mean."""
+def draw_curves(axis: Axes, lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str) -> None:
+    """Named lines over the iterations; a long one is pale under its running mean, none gives a note."""
     axis.set_title(title, fontsize=9)
     for name, (x, y) in lines.items():
         if len(x) < LONG:
@@ -111,7 +110,7 @@ def draw_reward_curves(histories: Mapping[str, pd.DataFrame], title: str) -> Fig
         for axis, (panel, names) in zip(axes[:, column], _panels(history).items(), strict=True):
             logged = {label: history[name].dropna() for name, label in names.items() if name in history}
             lines = {label: (values.index.tolist(), values.tolist()) for label, values in logged.items()}
-            curves(axis, lines, f"{stage}: {panel}")
+            draw_curves(axis, lines, f"{stage}: {panel}")
         axes[-1, column].set_xlabel(f"{stage}/iteration")
     return figure
 
@@ -127,34 +126,32 @@ def _panels(history: pd.DataFrame) -> dict[str, dict[str, str]]:
     }
 
 
-def shares_by_bin(counts: Mapping[str, Sequence[tuple[int, int]]], edges: Sequence[float], title: str) -> Figure:
+def draw_shares_by_bin(counts: Mapping[str, Sequence[tuple[int, int]]], edges: Sequence[float], title: str) -> Figure:
     """Share of right items by bin of IoU, one line a stage, with Wilson's 95 % interval and the items of each bin.
 
     Args:
         counts: stage -> items and right ones of each bin; an empty bin has no point.
     """
+    from scipy.stats import binomtest  # slow to import
+
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     axis = figure.subplots()
     middles = [(a + b) / 2 for a, b in itertools.pairwise(edges)]
     for number, (stage, bins) in enumerate(counts.items()):
         shift = (number - (len(counts) - 1) / 2) * 0.015  # side by side, so that no bar hides another
-        known = [(x + shift, right / n, *wilson(right, n)) for x, (n, right) in zip(middles, bins, strict=True) if n]
+        known = [
+            (x + shift, right / n, *binomtest(right, n).proportion_ci(method="wilson"))
+            for x, (n, right) in zip(middles, bins, strict=True)
+            if n
+        ]
         if known:
             x, y, low, high = map(np.array, zip(*known, strict=True))
             axis.errorbar(x, y, np.clip([y - low, high - y], 0, None), marker="o", capsize=3, label=stage)
-    told = [f"{stage}: {' '.join(str(n) for n, _ in bins)}" for stage, bins in counts.items()]
-    label = "\n".join(["IoU of said and true boxes; items of each bin, from the left:", *told])
+    counted = [f"{stage}: {' '.join(str(n) for n, _ in bins)}" for stage, bins in counts.items()]
+    label = "\n".join(["IoU of predicted and true boxes; items of each bin, from the left:", *counted])
     axis.set(xlabel=label, ylabel="share of right diagnoses", xlim=(0, 1), ylim=(-0.03, 1.03), xticks=edges)
     axis.grid(alpha=0.3)
     if counts:
         axis.legend(fontsize=8)
     axis.set_title(textwrap.fill(title, 80), fontsize=10)
     return figure
-
-
-def wilson(right: int, items: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's interval of a share."""
-    share, weight = right / items, z * z / items
-    middle = (share + weight / 2) / (1 + weight)
-    half = z * math.sqrt(share * (1 - share) / items + weight / (4 * items)) / (1 + weight)
-    return middle - half, middle + half

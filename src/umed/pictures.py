@@ -15,22 +15,22 @@ from umed.errors import InputError
 from umed.records import Record
 
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
-# not within `stored`: a filter is of the process, and several threads open pictures
+# set once: warning filters belong to the process, and several threads open pictures
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-READABLE_SIDE = 320  # smaller pictures are enlarged before anything is drawn on them
+READABLE_SIDE = 320  # pixels; smaller pictures are enlarged before anything is drawn on them
 Color = str | tuple[int, int, int]
-Window = tuple[float, float, float]
+Window = tuple[float, float, float]  # low, high, offset: see `Record.window`
 
 
 def open_picture(path: Path, window: Window | None = None) -> Image.Image:
-    """RGB, as stored: never rotated by its EXIF tag, since boxes refer to the stored pixels.
+    """RGB, as stored: an EXIF rotation is ignored, since boxes refer to the stored pixels.
 
     Raises:
         InputError: no file, no picture, or more than 8 bits a pixel and no window.
     """
     try:
-        with path.open("rb") as file, stored(file, path) as picture:
-            return decoded(picture, path, window)
+        with path.open("rb") as file, read_stored(file, path) as picture:
+            return convert_to_rgb(picture, window)
     except FileNotFoundError:
         raise InputError(f"no picture {path}: check the path and the root of its source") from None
     except UNREADABLE as error:
@@ -42,54 +42,54 @@ def picture_of(record: Record, roots: Mapping[str, Path]) -> Image.Image:
     return open_picture(Path(roots[record.source]) / record.image, record.window)
 
 
-def stored(file: BinaryIO, path: Path) -> Image.Image:
-    """The picture as its file holds it, decoded; a DICOM file as its rescaled values (mode F) or as RGB.
+def read_stored(file: BinaryIO, path: Path) -> Image.Image:
+    """The decoded picture in the mode of its file; a DICOM file as its rescaled values (mode F) or as RGB.
 
     Raises:
-        UNREADABLE: no picture, one that moves, or one that is too large.
+        UNREADABLE: no picture, an animation, or one that is too large.
     """
     start = file.read(132)
     file.seek(0)
-    if start[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
-        return dicom.stored(file)
+    if dicom.is_dicom(start, path):
+        return dicom.read_stored(file)
     try:
         picture = Image.open(file)
         frames = getattr(picture, "n_frames", 1)
         if frames == 1:
             picture.load()
-    except UnidentifiedImageError:  # its own words name an object in memory
+    except UnidentifiedImageError:  # its message names an object in memory
         raise ValueError("not a picture") from None
     except (*UNREADABLE, MemoryError):
         raise
-    except Exception as error:  # the readers of damaged files raise whatever they like
+    except Exception as error:  # Pillow's plugins raise any type for damaged files
         raise ValueError(f"damaged ({type(error).__name__}: {error})") from None
     if frames > 1:
         raise ValueError(f"{frames} frames: one picture is expected")
     return picture
 
 
-def decoded(picture: Image.Image, path: Path, window: Window | None) -> Image.Image:
+def convert_to_rgb(picture: Image.Image, window: Window | None) -> Image.Image:
     """RGB; more than 8 bits a pixel through the window, 8 bits as they are: they have been windowed already.
 
     Raises:
         ValueError: more than 8 bits a pixel and no window, where `convert("RGB")` would clip to white.
     """
     if not picture.mode.startswith(("I", "F")):
-        return rgb(picture)
+        return drop_alpha(picture)
     window = window or picture.info.get("window")
     if window is None:
         raise ValueError(f"more than 8 bits a pixel (mode {picture.mode}): give a window or store an 8-bit copy")
-    levels = np.rint(windowed(np.asarray(picture), window)).astype(np.uint8)
+    levels = np.rint(apply_window(np.asarray(picture), window)).astype(np.uint8)
     levels = 255 - levels if picture.info.get("inverted") else levels
     return Image.fromarray(levels).convert("RGB")
 
 
-def rgb(picture: Image.Image) -> Image.Image:
-    """Colors as stored, whatever their transparency."""
+def drop_alpha(picture: Image.Image) -> Image.Image:
+    """RGB with the stored colors, whatever their transparency."""
     return (picture.convert("RGBA") if "transparency" in picture.info else picture).convert("RGB")
 
 
-def windowed(values: np.ndarray, window: Window) -> np.ndarray:
+def apply_window(values: np.ndarray, window: Window) -> np.ndarray:
     """Gray levels in [0, 255]: clip((value + offset - low) / (high - low), 0, 1) * 255."""
     low, high, offset = window
     return np.clip((values.astype(np.float64) + offset - low) / (high - low), 0, 1) * 255
@@ -98,15 +98,15 @@ def windowed(values: np.ndarray, window: Window) -> np.ndarray:
 def draw_boxes(
     image: Image.Image, boxes: Sequence[Box], color: Color, label: str | None = None, width: int = 2, scale: int = 1
 ) -> Image.Image:
-    """A copy with an outline around each box, `scale` times as large or more if it is small; `label` stands at each.
+    """A copy with an outline and the `label` at each box, enlarged `scale` times, or more if the picture is small.
 
-    The outline covers no pixel of its own box, so it is cut off where the box touches the border of the picture.
+    The outline lies outside its box, so it is cut off where the box touches the border of the picture.
     """
     scale = max(scale, -(-READABLE_SIDE // max(image.size)))
     copy = image.convert("RGB").resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
     draw, font = ImageDraw.Draw(copy), ImageFont.load_default(14)
     for box in boxes:
-        # whole pixels that the box touches; 1e-6: 0.1 * 30 is a little more than 3
+        # whole pixels that the box touches; 1e-6 absorbs rounding (0.1 * 30 > 3)
         corners = box.to_xyxy(*copy.size)
         x0, y0, x1, y1 = (*(floor(v + 1e-6) for v in corners[:2]), *(ceil(v - 1e-6) for v in corners[2:]))
         draw.rectangle((x0 - width, y0 - width, x1 - 1 + width, y1 - 1 + width), outline=color, width=width)

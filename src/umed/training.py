@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from umed import config
 from umed.callbacks.checkpoints import AtomicCheckpointIO, newest_checkpoint
-from umed.data.fraction import train_share
+from umed.data.fraction import keep_train_share
 from umed.data.mau import MauDataModule
 from umed.errors import InputError
 from umed.methods.base import BuildPolicy, Method, planned_batches
@@ -44,7 +44,7 @@ def datamodule_of(
 
 def thinned(cfg: DictConfig, data: RecordSet) -> RecordSet:
     """The data with `data.fraction` of its train records."""
-    kept = train_share(data.records, cfg.data.fraction, cfg.data.split.seed)
+    kept = keep_train_share(data.records, cfg.data.fraction, cfg.data.split.seed)
     if len(kept) < len(data.records):
         print(f"data.fraction={cfg.data.fraction}: {len(data.records) - len(kept)} train records left out")
     return replace(data, records=kept)

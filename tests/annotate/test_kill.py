@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from hydra.utils import instantiate
 
-from umed.records import Record, read_records, write_jsonl
+from umed.records import Record, read_records
+from umed.run_files import write_jsonl
 
 ROOT = Path(__file__).parents[2]
 FAULTS = {"429": 0.20, "500": 0.05, "garbage": 0.05, "time-out": 0.02}

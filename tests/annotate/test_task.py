@@ -15,8 +15,8 @@ from werkzeug import Response
 
 from umed import tasks
 from umed.errors import InputError
-from umed.metrics_file import read_metrics
-from umed.records import Record, read_records, write_jsonl
+from umed.records import Record, read_records
+from umed.run_files import read_metrics, write_jsonl
 from umed.tasks.annotate import annotated
 
 Make = Callable[..., Any]

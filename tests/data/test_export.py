@@ -15,18 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Image as ImageFeature
 from datasets import load_dataset
-from omegaconf import OmegaConf
 from PIL import Image
 
 from umed.boxes import Box
 from umed.data import export as module
-from umed.data.card import card_head, data_card, not_to_share
+from umed.data.card import list_restricted, render_card, render_head
 from umed.data.export import export
 from umed.data.sources.exported import ExportedSource
 from umed.errors import InputError
 from umed.pictures import picture_of
-from umed.records import Dropped, Record, write_jsonl
-from umed.tasks.export import export as task
+from umed.records import Dropped, Record
 
 HU = {"window": [-175.0, 275.0, -32768.0]}
 ROOTS = ("phantom_kvasir", "deeplesion", "mine")
@@ -280,7 +278,7 @@ def test_the_card_says_what_is_there(records: list[Record]) -> None:
     review = {"review": {"status": "accepted", "reviewer": "A"}}
     note = {"annotator": "openai", "annotation": {"model": "gpt|x", "prompt_sha256": "0123456789abcdef"}}
     told = [replace(records[1], provenance={**note, **review}), *records[:1], *records[2:]]
-    card = data_card(told)
+    card = render_card(told)
     for line in (
         "# 13 records of 3 sources",
         "| deeplesion | 2 | 1 | 1 | 4 |",
@@ -296,41 +294,16 @@ def test_the_card_says_what_is_there(records: list[Record]) -> None:
         assert line in card.splitlines(), line
     assert "**SYNTHETIC**: the pictures of `phantom_kvasir`" in card and "12 groups" in card
     assert "> **NOT TO BE REDISTRIBUTED as it is**: the terms of `deeplesion`, `mine`" in card
-    assert not_to_share(records) == ["deeplesion", "mine"]
+    assert list_restricted(records) == ["deeplesion", "mine"]
     real = [r for r in records if r.source == "deeplesion"]
-    assert "SYNTHETIC" not in data_card(real) and "synthetic" not in card_head(real)
+    assert "SYNTHETIC" not in render_card(real) and "synthetic" not in render_head(real)
     drawn = [r for r in records if r.source == "phantom_kvasir"]
-    assert "REDISTRIBUTED" not in data_card(drawn) and "license: apache-2.0" in card_head(drawn)
+    assert "REDISTRIBUTED" not in render_card(drawn) and "license: apache-2.0" in render_head(drawn)
     crossing = [*records, replace(records[0], id="z", split="test")]
-    assert "**1 of them are in more than one split**" in data_card(crossing)
-    assert "| phantom_kvasir | 1 | 0 | - | - | - | - |" in data_card([replace(records[0], boxes=())])
-    hostile = data_card([replace(records[0], source="a|b\n# <script>`x`")])
+    assert "**1 of them are in more than one split**" in render_card(crossing)
+    assert "| phantom_kvasir | 1 | 0 | - | - | - | - |" in render_card([replace(records[0], boxes=())])
+    hostile = render_card([replace(records[0], source="a|b\n# <script>`x`")])
     assert "<script>" not in hostile and "\n# <" not in hostile and "a\\|b # &lt;script>'x'" in hostile
-
-
-def test_the_task_writes_a_folder_that_prepare_can_read(
-    records: list[Record], roots: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    earlier = tmp_path / "earlier"
-    write_jsonl(earlier / "records.jsonl", (r.to_json() for r in records))
-    (earlier / "sources.json").write_text(json.dumps({name: str(root) for name, root in roots.items()}))
-    cfg = OmegaConf.create(
-        {
-            "paths": {"run_dir": str(tmp_path / "run")},
-            "records": str(earlier / "records.jsonl"),
-            "resume": None,
-            "data": {"source": {}, "split": {}},
-        }
-    )
-    task(cfg)
-    out = capsys.readouterr().out.splitlines()
-    assert out[0].startswith("13 records, 3 parquet files, 0.") and out[0].endswith(f"-> {tmp_path}/run/export")
-    assert out[1].startswith("deeplesion, mine: NOT TO BE REDISTRIBUTED")
-    readme = (tmp_path / "run/export/README.md").read_text()
-    assert readme.startswith(card_head(records)) and readme.endswith(data_card(records))
-    assert [r.id for r in read(tmp_path / "run/export") if isinstance(r, Record)] == [r.id for r in records]
-    with pytest.raises(InputError, match="is there already"):
-        task(cfg)
 
 
 FLAT = """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from umed.boxes import Box
-from umed.data.manifest import from_manifest, write_manifest
+from umed.data.manifest import select_by_manifest, write_manifest
 from umed.errors import InputError
 from umed.records import Record
 
@@ -26,7 +26,7 @@ def written(tmp_path: Path) -> Path:
 
 
 def rebuild(path: Path, records: list[Record]) -> list[Record]:
-    return from_manifest(records, path, path.parent / "differences.jsonl")
+    return select_by_manifest(records, path, path.parent / "differences.jsonl")
 
 
 def test_the_set_is_rebuilt_in_its_order_with_its_splits(written: Path) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from umed.boxes import Box
 from umed.chat import Prompt
-from umed.data.mau import BatchPlan, MauDataModule, other_categories
+from umed.data.mau import BatchPlan, MauDataModule, list_categories
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
 from umed.records import RecordSet
@@ -80,7 +80,7 @@ def test_training_batches_follow_the_plan(module: MauDataModule) -> None:
 def test_a_prompt_knows_the_other_categories_of_its_source(module: MauDataModule) -> None:
     prompt = module.split("train")[0]
     assert prompt.record.category == "stone" and prompt.others == ("cyst", "lung nodule")
-    assert other_categories(module.records) == {"synthetic": ("cyst", "lung nodule", "stone")}
+    assert list_categories(module.records) == {"synthetic": ("cyst", "lung nodule", "stone")}
 
 
 def test_validation_takes_an_even_part(module: MauDataModule) -> None:

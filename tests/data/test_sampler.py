@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Sampler
 
 from umed.boxes import Box
-from umed.data.sampler import BatchPlan, PlacedBatches, classes_of
+from umed.data.sampler import BatchPlan, PlacedBatches, group_positions
 from umed.errors import InputError
 from umed.records import Record
 
@@ -40,7 +40,7 @@ def test_the_natural_order_is_one_shuffle_a_pass() -> None:
     plan = BatchPlan(37, 8, 5, 4)
     for data_pass in (0, 1, 7):
         shuffled = torch.randperm(37, generator=torch.Generator().manual_seed(5 * 1_000_003 + data_pass)).tolist()
-        assert [plan._record(37 * data_pass + k) for k in range(37)] == shuffled
+        assert [plan._find_record(37 * data_pass + k) for k in range(37)] == shuffled
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 12), st.integers(0, 2**40))
@@ -78,11 +78,11 @@ def test_a_balanced_batch_is_a_pure_function_of_seed_and_number() -> None:
 
 def test_sources_or_categories_are_the_classes() -> None:
     records = [record(k, "ab"[k % 2], "xyz"[k % 3]) for k in range(12)]
-    assert classes_of(records, "natural") is None
-    assert classes_of(records, "by_source") == [[0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9, 11]]
-    assert classes_of(records, "by_category") == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]]
+    assert group_positions(records, "natural") is None
+    assert group_positions(records, "by_source") == [[0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9, 11]]
+    assert group_positions(records, "by_category") == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]]
     with pytest.raises(InputError, match="data.sampler=by_size: choose natural, by_source or by_category"):
-        classes_of(records, "by_size")
+        group_positions(records, "by_size")
 
 
 class Seen(L.LightningModule):

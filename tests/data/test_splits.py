@@ -6,12 +6,12 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umed.boxes import Box
-from umed.data.fraction import train_share
-from umed.data.splits import assign_splits, with_unseen
+from umed.data.fraction import keep_train_share
+from umed.data.splits import apply_unseen, assign_splits
 from umed.errors import InputError
 from umed.records import Record
 
@@ -36,6 +36,7 @@ def test_groups_stay_whole_and_no_split_is_empty(sizes: list[int], seed: int) ->
         assert {r.split for r in split} == {"train", "val", "test"}
 
 
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 3), min_size=60, max_size=90), st.integers(0, 5))
 def test_shares_come_as_near_as_groups_allow(sizes: list[int], seed: int) -> None:
     split = Counter(r.split for r in assign_splits(records(sizes), FRACTIONS, seed))
@@ -101,6 +102,7 @@ UNSEEN = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=60)
 @given(drawn(), UNSEEN, st.integers(0, 3), st.randoms(), st.sets(st.sampled_from(sorted(SOURCES))))
 def test_no_group_crosses_and_nothing_else_matters(
     every: list[Record], unseen: dict[str, list[str]], seed: int, order: Any, subset: set[str]
@@ -185,7 +187,7 @@ def test_own_splits_must_be_complete_and_keep_groups_whole() -> None:
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=30), st.integers(0, 5))
 def test_a_share_is_part_of_every_larger_one(sizes: list[int], seed: int) -> None:
     split = assign_splits([*records(sizes), *records([1] * 12, source="other")], FRACTIONS, seed)
-    shares = [train_share(split, f, seed) for f in (0.01, 0.1, 0.25, 0.6, 1)]
+    shares = [keep_train_share(split, f, seed) for f in (0.01, 0.1, 0.25, 0.6, 1)]
     ids = [{r.id for r in share} for share in shares]
     assert all(a <= b for a, b in pairwise(ids)) and shares[-1] == split
     for share in shares:
@@ -202,18 +204,22 @@ def test_a_share_is_part_of_every_larger_one(sizes: list[int], seed: int) -> Non
 def test_another_source_does_not_change_a_share() -> None:
     mine = assign_splits(records([2] * 20), FRACTIONS, 0)
     other = assign_splits(records([1, 3] * 10, source="other"), FRACTIONS, 0)
-    assert [r for r in train_share([*other, *mine], 0.3, 0) if r.source == "s"] == train_share(mine, 0.3, 0)
-    assert train_share(mine[::-1], 0.3, 0) == train_share(mine, 0.3, 0)[::-1] != train_share(mine, 0.3, 1)[::-1]
+    assert [r for r in keep_train_share([*other, *mine], 0.3, 0) if r.source == "s"] == keep_train_share(mine, 0.3, 0)
+    assert (
+        keep_train_share(mine[::-1], 0.3, 0)
+        == keep_train_share(mine, 0.3, 0)[::-1]
+        != keep_train_share(mine, 0.3, 1)[::-1]
+    )
     for wrong in (0, -1, 1.1, "half", float("nan")):
         with pytest.raises(InputError, match="data.fraction="):
-            train_share(mine, wrong, 0)
+            keep_train_share(mine, wrong, 0)
 
 
 def test_nothing_unseen_changes_nothing() -> None:
     divided = assign_splits(records([1, 2] * 10), FRACTIONS, 0)
     for nothing in ({}, {"source": [], "category": None}):
         assert assign_splits(records([1, 2] * 10), FRACTIONS, 0, nothing) == divided
-        assert with_unseen(divided, nothing) == divided
+        assert apply_unseen(divided, nothing) == divided
 
 
 @given(st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29)), min_size=1, max_size=12), st.integers(0, 3))

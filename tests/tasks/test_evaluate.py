@@ -12,20 +12,21 @@ from answers import ROOT, run, run_here
 from composed import composed
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from umed.evaluation.answer import answer_questions
+from umed.evaluation.pixel_leaks import pixel_digest
 
 from umed.errors import InputError
 from umed.evaluation import verdicts as rules
-from umed.evaluation.answer import answer_questions
 from umed.evaluation.benchmarks.slake import Slake
 from umed.evaluation.datamodule import BenchmarkDataModule
 from umed.evaluation.leaks import leaked_items
-from umed.evaluation.pixel_leaks import pixel_digest
 from umed.evaluation.question import DATASETS, SYNTHETIC, kind
 from umed.evaluation.rules.normalize import norm
 from umed.evaluation.tables import print_results, print_table
 from umed.models.family import FamilyProcessor
 from umed.models.policy import Policy
-from umed.records import RecordSet, read_jsonl, read_records, write_jsonl
+from umed.records import RecordSet, read_records
+from umed.run_files import read_jsonl, write_jsonl
 from umed.synthetic.benchmarks import PhantomBenchmarks
 from umed.synthetic.examples import example_of
 from umed.tasks.evaluate import Answered, _write, asks_mau, evaluate

@@ -17,7 +17,7 @@ from pytest_httpserver import HTTPServer
 from safetensors.torch import load_file
 from werkzeug import Request, Response
 
-from umed.records import read_jsonl
+from umed.run_files import read_jsonl
 
 ROOT = Path(__file__).parents[2]
 REAL = Path(os.environ.get("UMED_REAL_MAU", ROOT.parent / "shared" / "real_mau"))

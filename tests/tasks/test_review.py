@@ -13,8 +13,8 @@ from PIL import Image
 from umed.annotate.review import hash_of
 from umed.boxes import Box
 from umed.errors import InputError
-from umed.metrics_file import read_metrics
-from umed.records import Record, read_records, write_jsonl
+from umed.records import Record, read_records
+from umed.run_files import read_metrics, write_jsonl
 from umed.tasks.review import review
 
 

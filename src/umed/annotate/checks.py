@@ -8,7 +8,8 @@ from typing import Any
 from umed.boxes import Box
 from umed.chat import REGION, tidy
 from umed.evaluation.rules.mentions import find_mentions
-from umed.records import Record, is_text
+from umed.records import Record
+from umed.run_files import is_text
 
 Aliases = Mapping[str, Sequence[str]]
 PARTS = ("detection", "localization", "recognition")  # in this order

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from umed.annotate.base import choices_of
 from umed.annotate.offline import OfflineAnnotator, size_of
-from umed.records import Record, with_text
+from umed.records import Record, add_text
 
 MODALITY = ("What kind of image is this?", "Which modality is shown?")
 PLACE = ("In which part of the picture is something abnormal?", "Where should one look?")
@@ -39,16 +39,16 @@ class CoarseAnnotator:
         kind = pick.choices(("modality", "place", "shuffled"), self.kinds)[0]
         largest = max(record.boxes, key=lambda b: b.area)
         if kind == "modality":
-            return with_text(record, pick.choice(MODALITY), f"This is a {record.modality} image.", annotator="coarse")
+            return add_text(record, pick.choice(MODALITY), f"This is a {record.modality} image.", annotator="coarse")
         if kind == "place":
             rows, columns = _fifths(largest.y0, largest.y1, ROWS), _fifths(largest.x0, largest.x1, COLUMNS)
             text = f"{rows}, {columns}, {size_of(record.boxes)}."
-            return with_text(record, pick.choice(PLACE), text, annotator="coarse")
+            return add_text(record, pick.choice(PLACE), text, annotator="coarse")
         other = diagnoses.describe(pick.choice(records))
         query = diagnoses.describe(record).query
         # the region's text comes from the record's boxes and category, so these must be the other's too
         said = replace(record, boxes=other.boxes, category=other.category)
-        return with_text(said, query, other.diagnosis, annotator="coarse", said_of=other.id)
+        return add_text(said, query, other.diagnosis, annotator="coarse", said_of=other.id)
 
 
 def _fifths(low: float, high: float, names: Sequence[str]) -> str:

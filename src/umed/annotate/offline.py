@@ -6,7 +6,7 @@ from pathlib import Path
 from umed.annotate.base import choices_of
 from umed.boxes import Box, union_area
 from umed.chat import REGION
-from umed.records import Record, with_text
+from umed.records import Record, add_text
 
 QUERIES = (
     "Is there an abnormality in this {modality} image?",
@@ -82,4 +82,4 @@ class OfflineAnnotator:
             where[0].upper() + where[1:],
             pick.choice(RECOGNIZE).format(finding=finding_of(record.category)),
         )
-        return with_text(record, query, " ".join(parts), annotator="offline", annotator_seed=self.seed)
+        return add_text(record, query, " ".join(parts), annotator="offline", annotator_seed=self.seed)

@@ -18,7 +18,8 @@ from scipy.stats import binomtest
 
 from umed.chat import REGION
 from umed.errors import InputError, check_choice
-from umed.records import Record, is_text
+from umed.records import Record
+from umed.run_files import is_text
 
 STATUS = {"accept": "accepted", "edit": "edited", "reject": "rejected"}
 CONFLICTS = ("refuse", "last", "reject")

@@ -20,9 +20,10 @@ from umed.annotate.review import STATUS, Decision, hash_of, review_of
 from umed.annotate.sent_picture import clear_scale, clear_side, picture_inside
 from umed.chat import REGION
 from umed.errors import InputError
-from umed.figures import TRUE, synthetic
+from umed.figures import TRUE, mark_synthetic
 from umed.pictures import draw_boxes
-from umed.records import Record, write_whole
+from umed.records import Record
+from umed.run_files import write_whole
 
 COLUMNS = (
     "id", "source", "category", "query", "diagnosis", "decision", "corrected_diagnosis", "corrected_category",
@@ -114,7 +115,7 @@ def _page(
     links = [f'<a href="{n}"{" aria-current=page" if n == here else ""}>page {k}</a>' for k, n in enumerate(names, 1)]
     fill = {
         "script_hash": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        "title": escape(f"{synthetic(r.source for r in records)}review of diagnoses"),
+        "title": escape(f"{mark_synthetic(r.source for r in records)}review of diagnoses"),
         "subtitle": escape(f"{sheet['name']}; page {sheet['page']} of {sheet['pages']}"),
         "pages": f'<nav aria-label="pages">{"".join(links)}</nav>' if len(names) > 1 else "",
         "sheet": _json(sheet),

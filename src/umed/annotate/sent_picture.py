@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from umed.boxes import Box
-from umed.data.look import Unusable, check_inside
+from umed.data.files import Unusable, check_inside
 from umed.errors import InputError
 from umed.pictures import READABLE_SIDE, draw_boxes, picture_of
 from umed.records import Record

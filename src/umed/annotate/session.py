@@ -18,7 +18,7 @@ from umed.annotate.journal import Answer, Journal, Sent
 from umed.annotate.sent_picture import SentPicture, sent_size
 from umed.annotate.wire import Message, body_of, reply_of
 from umed.errors import InputError
-from umed.records import Record, with_text
+from umed.records import Record, add_text
 
 UNANSWERED = 4  # requests in a row (at least `concurrency`) that bring no answer and end the run
 
@@ -171,11 +171,11 @@ class Session:
         query = choices_of(record, self._seed).choice(self._queries).replace("{modality}", record.modality)
         annotation = self._written(told.answers, "ok")
         self._ok += 1
-        self._finish(number, with_text(record, query, told.diagnosis or "", annotator="openai", annotation=annotation))
+        self._finish(number, add_text(record, query, told.diagnosis or "", annotator="openai", annotation=annotation))
 
     def _fail(self, number: int, reason: str, answers: Sequence[Answer], **more: str) -> None:
         annotation = self._written(answers, "failed", reason=reason, **more)
-        self._finish(number, with_text(self.records[number], "", "", annotator="openai", annotation=annotation))
+        self._finish(number, add_text(self.records[number], "", "", annotator="openai", annotation=annotation))
 
     def _written(self, answers: Sequence[Answer], status: str, **more: str) -> dict[str, Any]:
         """Who wrote a diagnosis, how, and for how much."""

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from umed.chat import Prompt
-from umed.data.augment import as_flipped
+from umed.data.augment import flip_as_recorded
 from umed.evaluation.evaluate import Evaluation
-from umed.figures import TRUE, draw_answer, heat_overlay, synthetic
+from umed.figures import TRUE, draw_answer, heat_overlay, mark_synthetic
 from umed.pictures import contact_sheet, draw_boxes, picture_of
 from umed.records import Record
 from umed.rewards.total import Scored
@@ -47,7 +47,7 @@ class RolloutTables(L.Callback):
             return
         shown = [p.record for p in batch[: self.rows]]
         pictures = [draw_boxes(_picture(trainer, r), r.boxes, TRUE) for r in shown]
-        title = f"{synthetic(r.source for r in shown)}{module.stage}, first batch, true boxes"
+        title = f"{mark_synthetic(r.source for r in shown)}{module.stage}, first batch, true boxes"
         sheet = contact_sheet(pictures, [f"{r.source}: {r.category}" for r in shown], title)
         run.log({"first_batch": wandb.Image(sheet), f"{module.stage}/iteration": 0})
 
@@ -60,7 +60,9 @@ class RolloutTables(L.Callback):
         rows = spread(batch, self.rows)
         records = {q: batch.records[q] for q in batch.group_B[rows].tolist()}
         pictures = {q: _picture(trainer, r) for q, r in records.items()}
-        title = f"{synthetic(r.source for r in records.values())}{module.stage} {iteration}, true green, said orange"
+        title = (
+            f"{mark_synthetic(r.source for r in records.values())}{module.stage} {iteration}, true green, said orange"
+        )
         run.log(
             {
                 f"rollouts/{iteration:05d}": rollout_table(batch, scored, pictures, rows),
@@ -161,4 +163,4 @@ def _wandb_run(trainer: L.Trainer) -> Any:
 
 
 def _picture(trainer: Any, record: Record) -> Image.Image:
-    return as_flipped(picture_of(record, trainer.datamodule.roots), record)
+    return flip_as_recorded(picture_of(record, trainer.datamodule.roots), record)

@@ -1,4 +1,4 @@
-"""The data card: what a set of records holds, who wrote its texts, and what may be done with it."""
+"""The data card: contents of a set of records, authors of its texts, and terms of use."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from umed.data.splits import SPLITS
 from umed.records import SYNTHETIC, Record
 
 UNKNOWN = "not known to this program: find out before you pass the pictures on"
-# In short; the words of the source itself count. False = not to be passed on, or not without asking.
+# Summaries of the sources' own terms. False = not to be passed on, or not without asking.
 TERMS: dict[str, tuple[str, bool]] = {
     "deeplesion": ("NIH Clinical Center asks for citation and acknowledgment; no explicit license", False),
     "kidney_stone": ("CC BY 4.0: name the authors", True),
@@ -21,7 +21,7 @@ TERMS: dict[str, tuple[str, bool]] = {
 WARNING = "NOT TO BE REDISTRIBUTED as it is"
 
 
-def data_card(records: Sequence[Record]) -> str:
+def render_card(records: Sequence[Record]) -> str:
     """The card in Markdown, without a head."""
     parts = [f"# {len(records)} records of {len({r.source for r in records})} sources", *_warnings(records)]
     parts += ["## Counts", *(_counts(records, field) for field in ("source", "category", "modality"))]
@@ -32,7 +32,7 @@ def data_card(records: Sequence[Record]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def card_head(records: Sequence[Record]) -> str:
+def render_head(records: Sequence[Record]) -> str:
     """The YAML head of the README.md of an exported data set."""
     synthetic = all(_is_synthetic(r) for r in records)
     splits = [{"split": s, "path": f"data/{s}-*.parquet"} for s in SPLITS if any(r.split == s for r in records)]
@@ -46,7 +46,7 @@ def card_head(records: Sequence[Record]) -> str:
     return f"---\n{head.to_yaml()}\n---\n"
 
 
-def not_to_share(records: Iterable[Record]) -> list[str]:
+def list_restricted(records: Iterable[Record]) -> list[str]:
     """The sources whose pictures may not be passed on without asking."""
     return sorted(s for s in {r.source for r in records} if not _terms_of(s)[1])
 
@@ -62,15 +62,16 @@ def _terms_of(source: str) -> tuple[str, bool]:
 
 
 def _warnings(records: Sequence[Record]) -> list[str]:
-    told = []
+    warnings = []
     if synthetic := sorted({r.source for r in records if _is_synthetic(r)}):
-        told.append(
+        warnings.append(
             f"> **SYNTHETIC**: the pictures of {_code(synthetic)} were drawn by a program. They show no patient, and "
             "nothing learned from them is medicine."
         )
-    if kept := not_to_share(records):
-        told.append(f"> **{WARNING}**: the terms of {_code(kept)} do not allow it, or are not known; see the end.")
-    return [*told, "Not for diagnosis or treatment: made for research on training methods."]
+    if restricted := list_restricted(records):
+        names = _code(restricted)
+        warnings.append(f"> **{WARNING}**: the terms of {names} do not allow it, or are not known; see the end.")
+    return [*warnings, "Not for diagnosis or treatment: made for research on training methods."]
 
 
 def _counts(records: Sequence[Record], field: str) -> str:
@@ -83,30 +84,31 @@ def _counts(records: Sequence[Record], field: str) -> str:
 def _boxes(records: Sequence[Record]) -> str:
     rows = []
     for source in sorted({r.source for r in records}):
-        own = [r for r in records if r.source == source]
-        pairs = [(r, b) for r in own for b in r.boxes]
+        of_source = [r for r in records if r.source == source]
+        pairs = [(r, b) for r in of_source for b in r.boxes]
         if not pairs:
-            rows.append([source, len(own), 0, *["-"] * 4])
+            rows.append([source, len(of_source), 0, *["-"] * 4])
             continue
         low, middle, high = np.percentile([100 * b.area for _, b in pairs], (5, 50, 95))
         side = min(min((b.x1 - b.x0) * r.width, (b.y1 - b.y0) * r.height) for r, b in pairs)
         numbers = (f"{number:.3g}" for number in (low, middle, high, side))
-        rows.append([source, len(own), f"{len(pairs)} (at most {max(len(r.boxes) for r in own)})", *numbers])
-    told = (
+        most = max(len(r.boxes) for r in of_source)
+        rows.append([source, len(of_source), f"{len(pairs)} (at most {most})", *numbers])
+    note = (
         "Area as a share of the picture in percent; the shortest side of any box in pixels. Boxes refer to the stored "
         "pixels: do not rotate a picture by its EXIF tag, as `datasets` does where there is one."
     )
     head = ["source", "records", "boxes (a record)", "area: 5 %", "median", "95 %", "shortest side"]
-    return f"{told}\n\n{_table(head, rows)}"
+    return f"{note}\n\n{_table(head, rows)}"
 
 
 def _splits(records: Sequence[Record]) -> str:
-    groups: dict[tuple[str, str], set[str]] = {}
+    splits: dict[tuple[str, str], set[str]] = {}
     for r in records:
-        groups.setdefault((r.source, r.group), set()).add(r.split)
-    crossing = sum(len(found) > 1 for found in groups.values())
-    told = "none of them is in two splits" if not crossing else f"**{crossing} of them are in more than one split**"
-    return f"{len(groups)} groups (patients, or pictures that belong together); {told}."
+        splits.setdefault((r.source, r.group), set()).add(r.split)
+    crossing = sum(len(names) > 1 for names in splits.values())
+    note = "none of them is in two splits" if not crossing else f"**{crossing} of them are in more than one split**"
+    return f"{len(splits)} groups (patients, or pictures that belong together); {note}."
 
 
 def _texts(records: Sequence[Record]) -> str:
@@ -134,10 +136,10 @@ def _review(record: Record) -> str:
 def _terms(records: Sequence[Record]) -> str:
     rows = []
     for source in sorted({r.source for r in records}):
-        terms, shared = _terms_of(source)
-        rows.append([source, terms, "" if shared else f"**{WARNING}**"])
-    told = "Groups and provenance hold what the sources say of their patients: nobody may try to find out who they are."
-    return f"{_table(['source', 'terms', ''], rows)}\n\n{told}"
+        terms, may_share = _terms_of(source)
+        rows.append([source, terms, "" if may_share else f"**{WARNING}**"])
+    note = "Groups and provenance hold what the sources say of their patients: nobody may try to find out who they are."
+    return f"{_table(['source', 'terms', ''], rows)}\n\n{note}"
 
 
 def _code(names: Iterable[str]) -> str:

@@ -10,9 +10,10 @@ from datasets import ClassLabel, Features, Image, List, Value
 from datasets.arrow_writer import ParquetWriter
 from tqdm import tqdm
 
-from umed.data.card import card_head, data_card
-from umed.data.look import Unusable, check_inside
+from umed.data.card import render_card, render_head
+from umed.data.files import Unusable, check_inside
 from umed.data.splits import SPLITS
+from umed.dicom import is_dicom
 from umed.errors import InputError
 from umed.records import Record
 
@@ -21,7 +22,7 @@ ROWS, ROOM = 64, 32 * 2**20  # a row group ends after so many records or bytes: 
 TEXTS = ("id", "source", "modality", "group", "official_split", "query", "diagnosis")
 
 
-def features_of(records: Sequence[Record]) -> Features:
+def build_features(records: Sequence[Record]) -> Features:
     """The columns; `boxes` are float xyxy pixels of the stored image, `provenance` is JSON."""
     return Features(
         {
@@ -51,30 +52,30 @@ def export(records: Sequence[Record], roots: Mapping[str, Path], folder: Path) -
     if without or not records:
         first = f", first {without[0]}" if without else ""
         raise InputError(f"{len(without)} of {len(records)} records have no split{first}: make them with task=prepare")
-    half = folder.with_name(folder.name + ".part")
-    shutil.rmtree(half, ignore_errors=True)
-    (half / "data").mkdir(parents=True)
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "data").mkdir(parents=True)
     try:
-        _write(records, roots, half / "data")
-        (half / "README.md").write_text(card_head(records) + "\n" + data_card(records), encoding="utf-8")
-        half.replace(folder)
+        _write(records, roots, part / "data")
+        (part / "README.md").write_text(render_head(records) + "\n" + render_card(records), encoding="utf-8")
+        part.replace(folder)
     except BaseException:
-        shutil.rmtree(half, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
         raise
     return sorted((folder / "data").glob("*.parquet"))
 
 
 def _write(records: Sequence[Record], roots: Mapping[str, Path], folder: Path) -> None:
-    features = features_of(records)
+    features = build_features(records)
     with tqdm(total=len(records), desc="exporting", unit="record", leave=False, disable=None) as bar:
         for split in SPLITS:
-            shards = list(_shards([r for r in records if r.split == split], roots))
+            shards = list(_split_shards([r for r in records if r.split == split], roots))
             for number, shard in enumerate(shards):
                 path = folder / f"{split}-{number:05d}-of-{len(shards):05d}.parquet"
                 with ParquetWriter(features=features, path=str(path), writer_batch_size=ROWS) as writer:
                     held = 0
                     for record in shard:
-                        row = _row(record, picture_path(record, roots))
+                        row = _encode(record, find_picture(record, roots))
                         writer.write(features.encode_example(row))
                         held += len(row["image"]["bytes"])
                         if held > ROOM:
@@ -84,22 +85,22 @@ def _write(records: Sequence[Record], roots: Mapping[str, Path], folder: Path) -
                     writer.finalize()
 
 
-def _shards(records: Sequence[Record], roots: Mapping[str, Path]) -> Iterator[list[Record]]:
+def _split_shards(records: Sequence[Record], roots: Mapping[str, Path]) -> Iterator[list[Record]]:
     """The records in their order, cut where a shard is full."""
     shard: list[Record] = []
     size = 0
     for record in records:
-        own = picture_path(record, roots).stat().st_size
-        if shard and size + own > SHARD:
+        picture_size = find_picture(record, roots).stat().st_size
+        if shard and size + picture_size > SHARD:
             yield shard
             shard, size = [], 0
         shard.append(record)
-        size += own
+        size += picture_size
     if shard:
         yield shard
 
 
-def picture_path(record: Record, roots: Mapping[str, Path]) -> Path:
+def find_picture(record: Record, roots: Mapping[str, Path]) -> Path:
     """Where the record's picture lies.
 
     Raises:
@@ -116,9 +117,9 @@ def picture_path(record: Record, roots: Mapping[str, Path]) -> Path:
     return path
 
 
-def _row(record: Record, path: Path) -> dict[str, Any]:
+def _encode(record: Record, path: Path) -> dict[str, Any]:
     content = path.read_bytes()
-    if content[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
+    if is_dicom(content, path):
         raise InputError(
             f"{path}: a DICOM file may name its patient and `datasets` cannot show it: store PNG files and prepare anew"
         )

@@ -4,16 +4,16 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import accumulate
 
-from umed.data.splits import rank
+from umed.data.splits import hash_group
 from umed.errors import InputError
 from umed.records import Record
 
 
-def train_share(records: Sequence[Record], fraction: float, seed: int) -> list[Record]:
-    """All records but those of the train split that are left out; whole groups, each source for itself.
+def keep_train_share(records: Sequence[Record], fraction: float, seed: int) -> list[Record]:
+    """The records with a share of the train split, in whole groups; each source independently of the others.
 
-    A source's groups stand in the order of their hash, and as many of the first are kept as come nearest to the share
-    of its records, at least one.
+    Of a source's groups in the order of their hash, the first are kept whose number of records comes nearest to the
+    share, at least one.
 
     Raises:
         InputError: a fraction that is no share.
@@ -26,7 +26,7 @@ def train_share(records: Sequence[Record], fraction: float, seed: int) -> list[R
             sizes[record.source][record.group] += 1
     kept: set[tuple[str, str]] = set()
     for source, groups in sizes.items():
-        ranked = sorted(groups, key=lambda group: rank(seed, source, group))
+        ranked = sorted(groups, key=lambda group: hash_group(seed, source, group))
         upto = list(accumulate(groups[group] for group in ranked))
         count = min(range(len(ranked)), key=lambda n: abs(upto[n] - fraction * upto[-1])) + 1
         kept |= {(source, group) for group in ranked[:count]}

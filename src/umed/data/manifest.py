@@ -8,74 +8,74 @@ from pathlib import Path
 from typing import Any
 
 from umed.errors import InputError
-from umed.records import Record, write_jsonl, write_whole
+from umed.records import Record
+from umed.run_files import write_jsonl, write_whole
 
-NEAR = 0.01  # pixels in which a box may differ: records.jsonl rounds
-
-
-def write_manifest(path: Path, records: Sequence[Record], made: Mapping[str, Any]) -> None:
-    """Ids, boxes, splits and hashes of the records; `made` says how they were chosen (seeds, fractions, totals)."""
-    lines = ",\n".join(json.dumps(_entry(r), ensure_ascii=False) for r in records)
-    write_whole(path, f'{{"version": 1,\n"made": {json.dumps(dict(made))},\n"records": [\n{lines}\n]}}\n')
+NEAR = 0.01  # pixels by which a corner may differ: records.jsonl rounds
 
 
-def _entry(record: Record) -> dict[str, Any]:
+def write_manifest(path: Path, records: Sequence[Record], recipe: Mapping[str, Any]) -> None:
+    """Write ids, boxes, splits and hashes of the records, and the `recipe` (seeds, totals) that chose them."""
+    lines = ",\n".join(json.dumps(_make_entry(r), ensure_ascii=False) for r in records)
+    write_whole(path, f'{{"version": 1,\n"made": {json.dumps(dict(recipe))},\n"records": [\n{lines}\n]}}\n')
+
+
+def _make_entry(record: Record) -> dict[str, Any]:
     line = record.to_json()
     kept = ("id", "width", "height", "boxes", "category", "modality", "group", "split")
     return {"sha256": record.provenance.get("sha256"), **{name: line[name] for name in kept}}
 
 
-def from_manifest(records: Sequence[Record], path: Path, differences: Path) -> list[Record]:
+def select_by_manifest(records: Sequence[Record], path: Path, differences: Path) -> list[Record]:
     """The records that a manifest names, in its order and with its splits and groups.
 
     Args:
-        differences: file for a line per record that is not the same here.
+        differences: file to which one line for each differing record is written.
 
     Raises:
         InputError: no manifest; a record is missing here, or its file, boxes or category differ.
     """
-    here = {r.id: r for r in records}
-    rebuilt, wrong = [], []
-    for entry in _entries(path):
-        record = here.get(entry["id"])
-        said = _difference(record, entry)
-        if said:
-            wrong.append({"id": entry["id"], "difference": said})
+    by_id = {r.id: r for r in records}
+    selected, different = [], []
+    for entry in _read_entries(path):
+        record = by_id.get(entry["id"])
+        difference = _find_difference(record, entry)
+        if difference:
+            different.append({"id": entry["id"], "difference": difference})
         elif record:
-            rebuilt.append(replace(record, split=entry["split"], group=entry["group"]))
-    if wrong:
-        write_jsonl(differences, wrong)
-        kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(w["difference"] for w in wrong).most_common())
+            selected.append(replace(record, split=entry["split"], group=entry["group"]))
+    if different:
+        write_jsonl(differences, different)
+        kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(d["difference"] for d in different).most_common())
         raise InputError(
-            f"{path}: {len(wrong)} of {len(wrong) + len(rebuilt)} records are not the same here ({kinds}; first "
-            f"{wrong[0]['id']}): all are in {differences}; bring the files of the same release"
+            f"{path}: {len(different)} of {len(different) + len(selected)} records are not the same here ({kinds}; "
+            f"first {different[0]['id']}): all are in {differences}; bring the files of the same release"
         )
-    return rebuilt
+    return selected
 
 
-def made_of(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path) -> dict[str, Any]:
     """How the records of a manifest were chosen."""
-    made = json.loads(path.read_text(encoding="utf-8")).get("made")
-    return made if isinstance(made, dict) else {}
+    recipe = json.loads(path.read_text(encoding="utf-8")).get("made")
+    return recipe if isinstance(recipe, dict) else {}
 
 
-def _difference(record: Record | None, entry: Mapping[str, Any]) -> str:
+def _find_difference(record: Record | None, entry: Mapping[str, Any]) -> str:
     if record is None:
         return "missing"
-    own = _entry(record)
-    if own["sha256"] != entry["sha256"]:
+    here = _make_entry(record)
+    if here["sha256"] != entry["sha256"]:
         return "another file"
-    if [own[k] for k in ("category", "width", "height")] != [entry[k] for k in ("category", "width", "height")]:
+    if any(here[k] != entry[k] for k in ("category", "width", "height")):
         return "another category or size"
-    boxes = [v for box in own["boxes"] for v in box], [v for box in entry["boxes"] for v in box]
-    same = len(boxes[0]) == len(boxes[1]) and all(abs(a - b) <= NEAR for a, b in zip(*boxes, strict=True))
+    corners, wanted = ([v for box in boxes for v in box] for boxes in (here["boxes"], entry["boxes"]))
+    same = len(corners) == len(wanted) and all(abs(a - b) <= NEAR for a, b in zip(corners, wanted, strict=True))
     return "" if same else "other boxes"
 
 
-def _entries(path: Path) -> list[dict[str, Any]]:
+def _read_entries(path: Path) -> list[dict[str, Any]]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        entries = found["records"]
+        entries = json.loads(path.read_text(encoding="utf-8"))["records"]
         for entry in entries:
             Record.from_json({**entry, "source": "-", "image": "-"})
             if entry["split"] not in ("train", "val", "test") or not isinstance(entry["sha256"], str):

@@ -1,4 +1,4 @@
-"""MAU batches: the same records serve instruction tuning and as queries for rewarding."""
+"""Batches of MAU records, for instruction tuning and as queries for rewarding."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from umed.chat import Processor, Prompt
 from umed.data.augment import Flips
-from umed.data.sampler import BatchPlan, PlacedBatches, classes_of
+from umed.data.sampler import BatchPlan, PlacedBatches, group_positions
 from umed.errors import InputError, check_positive
 from umed.pictures import picture_of
 from umed.records import Record
@@ -31,7 +31,7 @@ class Prompts(Dataset[Prompt]):
         all_records: Sequence[Record],
     ) -> None:
         self.records, self.roots, self.processor = list(records), dict(roots), processor
-        self.others = other_categories(all_records)
+        self.others = list_categories(all_records)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -61,16 +61,16 @@ class FlippedPrompts(Dataset[Prompt]):
 
 
 @lru_cache(maxsize=1)
-def _categories(pairs: tuple[tuple[str, str], ...]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, set[str]] = defaultdict(set)
+def _collect_categories(pairs: tuple[tuple[str, str], ...]) -> dict[str, tuple[str, ...]]:
+    categories: dict[str, set[str]] = defaultdict(set)
     for source, category in pairs:
-        found[source].add(category)
-    return {source: tuple(sorted(names)) for source, names in found.items()}
+        categories[source].add(category)
+    return {source: tuple(sorted(names)) for source, names in categories.items()}
 
 
-def other_categories(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
+def list_categories(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
     """The categories of each source, sorted."""
-    return _categories(tuple((r.source, r.category) for r in records))
+    return _collect_categories(tuple((r.source, r.category) for r in records))
 
 
 class MauDataModule(L.LightningDataModule):
@@ -88,7 +88,7 @@ class MauDataModule(L.LightningDataModule):
         prefetch: batches that each worker has ready.
 
     Raises:
-        InputError: an option that cannot be.
+        InputError: an invalid option.
     """
 
     def __init__(
@@ -110,10 +110,10 @@ class MauDataModule(L.LightningDataModule):
         if num_workers < 0:
             raise InputError(f"data.num_workers={num_workers}: 0 or more is expected")
         check_positive("data.prefetch", prefetch)
-        classes_of((), sampler)  # a name that is not known is told before training
+        group_positions((), sampler)  # an unknown name is refused before training
         self.records, self.roots, self.processor = list(records), roots, processor
         self.batch_size, self.seed, self.every = batch_size, seed, every
-        self.val_samples, self.sampler, self.flips = val_samples, sampler, Flips.of(augment, seed)
+        self.val_samples, self.sampler, self.flips = val_samples, sampler, Flips.from_config(augment, seed)
         self.workers: dict[str, Any] = {"num_workers": num_workers}
         if num_workers:
             self.workers["prefetch_factor"] = prefetch
@@ -124,22 +124,22 @@ class MauDataModule(L.LightningDataModule):
         Raises:
             InputError: the split is empty.
         """
-        chosen = [r for r in self.records if r.split == name]
-        if not chosen:
+        records = [r for r in self.records if r.split == name]
+        if not records:
             raise InputError(f"no record has split={name}: see records.jsonl and data.split.fractions")
-        count = min(len(chosen), at_most or len(chosen))
-        spread = [chosen[k * len(chosen) // count] for k in range(count)]
+        count = min(len(records), at_most or len(records))
+        spread = [records[k * len(records) // count] for k in range(count)]
         return Prompts(spread, self.roots, self.processor, self.records)
 
     def train_dataloader(self) -> DataLoader:
         prompts = self.split("train")
-        classes = classes_of(prompts.records, self.sampler)
+        classes = group_positions(prompts.records, self.sampler)
         plan = BatchPlan(len(prompts), self.batch_size, self.seed, self.every, classes)
         persistent = self.workers["num_workers"] > 0
-        keyed: dict[str, Any] = {"dataset": prompts, "batch_sampler": plan}
+        dataset: dict[str, Any] = {"dataset": prompts, "batch_sampler": plan}
         if self.flips:
-            keyed = {"dataset": FlippedPrompts(prompts, self.flips), "batch_sampler": PlacedBatches(plan)}
-        return DataLoader(**keyed, collate_fn=list, persistent_workers=persistent, **self.workers)
+            dataset = {"dataset": FlippedPrompts(prompts, self.flips), "batch_sampler": PlacedBatches(plan)}
+        return DataLoader(**dataset, collate_fn=list, persistent_workers=persistent, **self.workers)
 
     def val_dataloader(self) -> DataLoader:
         return self.loader(self.split("val", self.val_samples))

@@ -1,4 +1,4 @@
-"""Which records each training batch holds: a pure function of (seed, batch number)."""
+"""The records of each training batch: a pure function of (seed, batch number)."""
 
 import hashlib
 from collections import defaultdict
@@ -12,7 +12,7 @@ from torch.utils.data import Sampler
 from umed.errors import check_choice
 from umed.records import Record
 
-KINDS: dict[str, Callable[[Record], str] | None] = {
+CLASS_OF: dict[str, Callable[[Record], str] | None] = {
     "natural": None,
     "by_source": lambda record: record.source,
     "by_category": lambda record: record.category,
@@ -22,9 +22,9 @@ KINDS: dict[str, Callable[[Record], str] | None] = {
 class BatchPlan(Sampler[list[int]]):
     """Batches of records' positions, so that a resumed run sees the same ones.
 
-    Without classes the records are reshuffled for every pass; passes follow each other without a gap. With classes,
-    these take turns in an order that is reshuffled for every cycle, and each goes through its own records, reshuffled
-    for every pass. One Lightning epoch is `every` batches, the interval between two checkpoints.
+    Without classes, the records are reshuffled for every pass, and passes follow each other without a gap. With
+    classes, these take turns in an order that is reshuffled for every cycle, and each goes through its own records,
+    reshuffled for every pass. One Lightning epoch is `every` batches, the interval between two checkpoints.
 
     Args:
         size: number of records.
@@ -39,7 +39,7 @@ class BatchPlan(Sampler[list[int]]):
 
     @property
     def sampler(self) -> Self:
-        """Where Lightning looks for `set_epoch`: it asks a batch sampler's sampler, not the batch sampler."""
+        """Itself: Lightning calls `set_epoch` on a batch sampler's sampler."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
@@ -55,20 +55,20 @@ class BatchPlan(Sampler[list[int]]):
         return range(self.epoch * self.every, (self.epoch + 1) * self.every)
 
     def places(self, number: int) -> range:
-        """Where the records of a batch stand in the endless sequence of all."""
+        """Positions of a batch in the endless sequence of records."""
         return range(number * self.batch_size, (number + 1) * self.batch_size)
 
     def batch(self, number: int) -> list[int]:
-        return [self._record(place) for place in self.places(number)]
+        return [self._find_record(place) for place in self.places(number)]
 
-    def _record(self, place: int) -> int:
+    def _find_record(self, place: int) -> int:
         if self.classes is None:
-            return _pass((self.seed * 1_000_003 + place // self.size) % 2**63, self.size)[place % self.size]
+            return _shuffle((self.seed * 1_000_003 + place // self.size) % 2**63, self.size)[place % self.size]
         cycle, turn = divmod(place, len(self.classes))
-        number = _pass(_mixed(self.seed, "cycle", cycle), len(self.classes))[turn]
-        own = self.classes[number]
-        data_pass, position = divmod(cycle, len(own))  # each class has one turn a cycle
-        return own[_class_pass(_mixed(self.seed, f"class {number}", data_pass), len(own))[position]]
+        number = _shuffle(_mix(self.seed, "cycle", cycle), len(self.classes))[turn]
+        positions = self.classes[number]
+        data_pass, position = divmod(cycle, len(positions))  # each class has one turn a cycle
+        return positions[_shuffle_class(_mix(self.seed, f"class {number}", data_pass), len(positions))[position]]
 
     def __iter__(self) -> Iterator[list[int]]:
         for number in self.numbers:
@@ -89,29 +89,29 @@ class PlacedBatches(Sampler[list[tuple[int, int]]]):
             yield list(zip(self.sampler.batch(number), self.sampler.places(number), strict=True))
 
 
-def classes_of(records: Sequence[Record], kind: str) -> list[list[int]] | None:
+def group_positions(records: Sequence[Record], kind: str) -> list[list[int]] | None:
     """The positions of the records of each source or category, by name; None for `natural`.
 
     Raises:
-        InputError: another kind.
+        InputError: an unknown kind.
     """
-    key = KINDS[check_choice("data.sampler", kind, *KINDS)]
+    key = CLASS_OF[check_choice("data.sampler", kind, *CLASS_OF)]
     if key is None:
         return None
-    found: dict[str, list[int]] = defaultdict(list)
+    positions: dict[str, list[int]] = defaultdict(list)
     for position, record in enumerate(records):
-        found[key(record)].append(position)
-    return [found[name] for name in sorted(found)]
+        positions[key(record)].append(position)
+    return [positions[name] for name in sorted(positions)]
 
 
-def _permutation(seed: int, size: int) -> list[int]:
+def _permute(seed: int, size: int) -> list[int]:
     return torch.randperm(size, generator=torch.Generator().manual_seed(seed)).tolist()
 
 
-_pass = lru_cache(maxsize=4)(_permutation)
-_class_pass = lru_cache(maxsize=256)(_permutation)  # the classes take turns
+_shuffle = lru_cache(maxsize=4)(_permute)
+_shuffle_class = lru_cache(maxsize=256)(_permute)  # one permutation for each class is in use
 
 
-def _mixed(seed: int, what: str, number: int) -> int:
+def _mix(seed: int, what: str, number: int) -> int:
     digest = hashlib.sha256(f"{seed}/{what}/{number}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -16,7 +16,7 @@ Name = TypeVar("Name", bound=Hashable)
 Group = tuple[str, str]  # source and group
 Links = Sequence[tuple[Group, Group]]
 SPLITS = ("train", "val", "test")
-FIELDS = ("source", "category", "modality")  # by which records can be kept unseen
+FIELDS = ("source", "category", "modality")  # of `unseen`
 
 
 def assign_splits(
@@ -26,7 +26,7 @@ def assign_splits(
     unseen: Mapping[str, Iterable[str] | str] | None = None,
     links: Links = (),
 ) -> list[Record]:
-    """The same records with `split` set, each source for itself, so another source changes nothing.
+    """The same records with `split` set, each source independently of the others.
 
     Groups stand in the order of a hash of (seed, source, group) and are cut where the shares of records come nearest
     to `fractions`; with enough groups no split is empty unless its fraction is 0. A source all of whose records have a
@@ -52,45 +52,46 @@ def assign_splits(
     by_source: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_source[record.source].append(record)
-    split_of: dict[tuple[str, str], str] = {}
-    for source, own in by_source.items():
-        if any(r.split for r in own):
-            split_of |= _own_splits(source, own)
+    split_of: dict[Group, str] = {}
+    for source, of_source in by_source.items():
+        if any(r.split for r in of_source):
+            split_of |= _keep_splits(source, of_source)
             continue
-        sizes = Counter(r.group for r in own)
-        groups = sorted(sizes, key=lambda group: rank(seed, source, group))
-        edges = [0, *_cuts([sizes[g] for g in groups], shares), len(groups)]
+        sizes = Counter(r.group for r in of_source)
+        groups = sorted(sizes, key=lambda group: hash_group(seed, source, group))
+        edges = [0, *_find_cuts([sizes[g] for g in groups], shares), len(groups)]
         for name, start, stop in zip(SPLITS, edges, edges[1:], strict=False):
             split_of |= {(source, group): name for group in groups[start:stop]}
-    joined = _joined(records, links)
+    joined = _join_groups(records, links)
     split_of |= {group: split_of[first] for group, first in joined.items() if group in split_of and first in split_of}
     split = [replace(r, split=split_of[r.source, r.group]) for r in records]
-    return with_unseen(split, unseen or {}, joined)
+    return apply_unseen(split, unseen or {}, joined)
 
 
-def rank(seed: int, source: str, group: str) -> bytes:
-    """A group's place in the order of its source."""
+def hash_group(seed: int, source: str, group: str) -> bytes:
+    """The key by which the groups of a source are ordered."""
     return hashlib.sha256(f"{seed}\0{source}\0{group}".encode()).digest()
 
 
-def _own_splits(source: str, records: Sequence[Record]) -> dict[tuple[str, str], str]:
-    found: dict[tuple[str, str], str] = {}
+def _keep_splits(source: str, records: Sequence[Record]) -> dict[Group, str]:
+    """The splits that the source gives itself."""
+    split_of: dict[Group, str] = {}
     for r in records:
         if r.split not in SPLITS:
-            told = f"split={r.split}" if r.split else "no split"
+            problem = f"split={r.split}" if r.split else "no split"
             raise InputError(
-                f"source {source}: {r.id} has {told}, others have one: give every record train, val or test, or none"
+                f"source {source}: {r.id} has {problem}, others have one: give every record train, val or test, or none"
             )
-        if found.setdefault((source, r.group), r.split) != r.split:
+        if split_of.setdefault((source, r.group), r.split) != r.split:
             raise InputError(
-                f"source {source}: group {r.group} is in {found[source, r.group]} and, with {r.id}, in {r.split}: "
+                f"source {source}: group {r.group} is in {split_of[source, r.group]} and, with {r.id}, in {r.split}: "
                 "give all pictures of a patient one split"
             )
-    return found
+    return split_of
 
 
-def _cuts(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
-    """After how many groups each split but the last ends."""
+def _find_cuts(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
+    """The number of groups after which each split but the last ends."""
     upto = list(accumulate(sizes, initial=0))
     needed = [f > 0 for f in shares] if len(sizes) >= sum(f > 0 for f in shares) else [False] * len(shares)
     cuts: list[int] = []
@@ -101,51 +102,51 @@ def _cuts(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
     return cuts
 
 
-def with_unseen(
+def apply_unseen(
     records: Sequence[Record],
     unseen: Mapping[str, Iterable[str] | str],
     joined: Mapping[Group, Group] = MappingProxyType({}),
 ) -> list[Record]:
-    """See `assign_splits`; records that are divided so already stay as they are, and all do if nothing is to be unseen.
+    """Make a study of the unseen of records with splits, see `assign_splits`; applied twice it changes nothing more.
 
     Args:
         joined: (source, group) -> the group whose split it shares.
     """
     if not any(unseen.values()):
         return list(records)
-    wanted = {field: _values(records, field, values) for field, values in unseen.items() if values}
-    kept_unseen = [all(getattr(r, field) in values for field, values in wanted.items()) for r in records]
-    if not any(kept_unseen):
-        told = ", ".join(f"{field} in {sorted(values)}" for field, values in wanted.items())
-        raise InputError(f"data.split.unseen: no record has {told} at once: leave a field out")
-    wholes = [joined.get((r.source, r.group), (r.source, r.group)) for r in records]
-    groups = {whole for whole, is_unseen in zip(wholes, kept_unseen, strict=True) if is_unseen}
+    wanted = {field: _check_values(records, field, values) for field, values in unseen.items() if values}
+    is_unseen = [all(getattr(r, field) in values for field, values in wanted.items()) for r in records]
+    if not any(is_unseen):
+        fields = ", ".join(f"{field} in {sorted(values)}" for field, values in wanted.items())
+        raise InputError(f"data.split.unseen: no record has {fields} at once: leave a field out")
+    groups = [joined.get((r.source, r.group), (r.source, r.group)) for r in records]
+    tested = {group for group, unseen_one in zip(groups, is_unseen, strict=True) if unseen_one}
     kept = []
-    for r, is_unseen, whole in zip(records, kept_unseen, wholes, strict=True):
-        if is_unseen:
+    for r, unseen_one, group in zip(records, is_unseen, groups, strict=True):
+        if unseen_one:
             kept.append(replace(r, split="test"))
-        elif r.split != "test" and whole not in groups:
+        elif r.split != "test" and group not in tested:
             kept.append(r)
     if not any(r.split == "train" for r in kept):
         raise InputError("data.split.unseen leaves no record to train on: name fewer values or add a source")
     return kept
 
 
-def _values(records: Sequence[Record], field: str, values: Iterable[str] | str) -> set[str]:
+def _check_values(records: Sequence[Record], field: str, values: Iterable[str] | str) -> set[str]:
     check_choice("data.split.unseen", field, *FIELDS)
     listed = [values] if isinstance(values, str) or not isinstance(values, Iterable) else values
     named = {str(v) for v in listed}
-    there = {getattr(r, field) for r in records}
-    if not named or named - there:
-        lost = ", ".join(sorted(named - there)) or "nothing"
+    known = {getattr(r, field) for r in records}
+    if not named or named - known:
+        missing = ", ".join(sorted(named - known)) or "nothing"
         raise InputError(
-            f"data.split.unseen.{field} names {lost}, which no record has: choose of {', '.join(sorted(there))}"
+            f"data.split.unseen.{field} names {missing}, which no record has: choose of {', '.join(sorted(known))}"
         )
     return named
 
 
-def components(links: Iterable[tuple[Name, Name]]) -> dict[Name, Name]:
-    """Every name -> the smallest of those it is joined to by links."""
+def join_linked(links: Iterable[tuple[Name, Name]]) -> dict[Name, Name]:
+    """Every linked name -> the smallest name of its connected component."""
     top: dict[Name, Name] = {}
 
     def find(name: Name) -> Name:
@@ -160,9 +161,9 @@ def components(links: Iterable[tuple[Name, Name]]) -> dict[Name, Name]:
     return {name: find(name) for name in list(top)}
 
 
-def _joined(records: Sequence[Record], links: Links) -> dict[Group, Group]:
-    """Every linked group -> the first of those it is joined to, in the order of the records' sources."""
+def _join_groups(records: Sequence[Record], links: Links) -> dict[Group, Group]:
+    """Every linked group -> the first group of its component, in the order of the records' sources."""
     place = {source: k for k, source in enumerate(dict.fromkeys(r.source for r in records))}
     last = len(place)
-    name = components(((place.get(a, last), a, g), (place.get(b, last), b, h)) for (a, g), (b, h) in links)
+    name = join_linked(((place.get(a, last), a, g), (place.get(b, last), b, h)) for (a, g), (b, h) in links)
     return {(source, group): first[1:] for (_, source, group), first in name.items()}

@@ -17,10 +17,9 @@ from umed.evaluation.score import Score, flat_metrics
 from umed.evaluation.scorer import Options, Scorer, Verdict, judge_all
 from umed.evaluation.scoring import build_options
 from umed.evaluation.throughput import measure_throughput
-from umed.metrics_file import METRICS, update_metrics
 from umed.models.load import build_policy
 from umed.models.policy import Policy
-from umed.records import write_jsonl, write_whole
+from umed.run_files import METRICS, update_metrics, write_jsonl, write_whole
 
 
 @dataclass

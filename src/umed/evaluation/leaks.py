@@ -18,7 +18,8 @@ from tqdm import tqdm
 from umed.errors import InputError
 from umed.evaluation.datamodule import BenchmarkDataModule
 from umed.pictures import picture_of
-from umed.records import RecordSet, read_jsonl, write_jsonl, write_whole
+from umed.records import RecordSet
+from umed.run_files import read_jsonl, write_jsonl, write_whole
 
 OWN_TRAIN, TUNED_ON = "own_train", "mau_train"  # the data set's own training part; the records of tuning
 

@@ -10,7 +10,7 @@ from umed.errors import InputError
 from umed.evaluation.prediction import Prediction, short
 from umed.evaluation.question import Question, without_stand_in
 from umed.evaluation.scorer import Scorer
-from umed.records import read_jsonl
+from umed.run_files import read_jsonl
 
 MOST_DIGITS = 300  # of a number; no measure is that large
 

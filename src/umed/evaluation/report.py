@@ -25,7 +25,7 @@ from umed.evaluation.rules.diagnosis import count_by_iou
 from umed.evaluation.score import BASELINES, Score
 from umed.evaluation.scorer import Options, Scorer, judge_all
 from umed.evaluation.scoring import build_options
-from umed.figures import shares_by_bin, synthetic
+from umed.figures import draw_shares_by_bin, mark_synthetic
 
 STAGES = ("base", "sft", "ppo", "aar")
 EDGES = [k / 10 for k in range(11)]
@@ -54,7 +54,7 @@ def build_report(cfg: DictConfig, given: Path) -> tuple[list[PaperTable], Figure
         build_iou_table(counts, EDGES, mark),
     ]
     title = f"{mark}diagnosis accuracy by IoU, 95 % intervals"
-    figure = shares_by_bin(counts, EDGES, title) if counts else None
+    figure = draw_shares_by_bin(counts, EDGES, title) if counts else None
     return [table for table in tables if any(row.origin == "ours" for row in table.rows)], figure
 
 
@@ -124,4 +124,4 @@ def _count_by_iou(
         if of_mau:
             counts[stage] = count_by_iou(judge_all(of_mau, scorers, options), EDGES)
             parts |= {p.question.part for p in of_mau}
-    return counts, synthetic(sorted(parts))
+    return counts, mark_synthetic(sorted(parts))

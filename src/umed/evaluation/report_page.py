@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from umed.errors import InputError
 from umed.evaluation.paper_tables import PaperTable
 from umed.evaluation.render import as_html
-from umed.metrics_file import METRICS, read_metrics
+from umed.run_files import METRICS, read_metrics
 
 STYLE = (
     "body{font:15px/1.5 sans-serif;margin:2em auto;max-width:75em;padding:0 1em}table{border-collapse:collapse}"

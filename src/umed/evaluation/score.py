@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from umed.metrics_file import METRICS, read_metrics
+from umed.run_files import METRICS, read_metrics
 
 BASELINES = ("majority", "chance", "question_prior", "black", "shuffled", "disjoint")  # rows beside a value
 CANDIDATES = "candidates"  # the number of texts that a nearest answer is chosen from

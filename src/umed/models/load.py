@@ -24,7 +24,7 @@ from umed.models.critics.base import Critic
 from umed.models.critics.shared import SharedCritic
 from umed.models.policy import Policy
 from umed.models.reader import Reader
-from umed.records import write_whole
+from umed.run_files import write_whole
 
 ADAPTER, NOTE, HEAD = "adapter_config.json", "umed.json", "value_head.safetensors"
 

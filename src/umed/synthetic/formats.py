@@ -9,25 +9,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from umed.synthetic.examples.sources import deeplesion, nih_chest
 from umed.synthetic.pictures.canvas import Drawing
 
 Drawn = Iterable[tuple[int, int, Drawing]]  # number of the picture, number of the patient, the drawing
-WINDOW = (-175, 275)  # HU; wide enough that each of the 256 drawn levels is a value of its own
+WINDOW = (-175, 275)  # HU; wide enough that the 256 drawn levels stay distinct
 NIH_FRAME = 1024  # NIH's boxes are in pixels of 1024 x 1024, whatever size the copy at hand has
 LESION_TYPES = {"bone": 1, "liver": 4, "lung": 5, "kidney": 6}
-DL_HEADER = (
-    "File_name,Patient_index,Study_index,Series_ID,Key_slice_index,Measurement_coordinates,Bounding_boxes,"
-    "Lesion_diameters_Pixel_,Normalized_lesion_location,Coarse_lesion_type,Possibly_noisy,Slice_range,Spacing_mm_px_,"
-    "Image_size,DICOM_windows,Patient_gender,Patient_age,Train_Val_Test"
-)
-
-NIH_HEADER = (
-    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
-    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
-)
 
 
-def deeplesion(folder: Path, drawn: Drawn) -> None:
+def write_deeplesion(folder: Path, drawn: Drawn) -> None:
     """16-bit PNG of HU + 32768 and `DL_info.csv`, 1-based boxes 5 px around the ends of two diameters."""
     rows = []
     for number, patient, (picture, lesions) in drawn:
@@ -44,16 +35,16 @@ def deeplesion(folder: Path, drawn: Drawn) -> None:
             place = f"{middle_x / picture.width:.4f}, {middle_y / picture.height:.4f}, 0.5"
             rows.append(
                 [
-                    *(f"{series}_{number:03d}.png", patient + 1, 1, 1, number, _list(ends), _list(box)),
+                    *(f"{series}_{number:03d}.png", patient + 1, 1, 1, number, _join(ends), _join(box)),
                     *(f"{w - 10}, {h - 10}", place, LESION_TYPES[lesion.category], 0, f"{number}, {number}"),
                     *("0.8, 0.8, 5", f"{picture.width}, {picture.height}", f"{low}, {high}"),
                     *("F" if patient % 2 else "M", 40 + patient % 40, 2 + patient % 2),
                 ]
             )
-    _write_csv(folder / "DL_info.csv", DL_HEADER, rows)
+    _write_csv(folder / "DL_info.csv", deeplesion.HEADER, rows)
 
 
-def kidney_stone(folder: Path, drawn: Drawn) -> None:
+def write_kidney_stone(folder: Path, drawn: Drawn) -> None:
     """A Roboflow export for YOLO: folders of JPEG and labels, `.rf.` names."""
     lines = [f"{key}: ../{name}/images" for key, name in (("train", "train"), ("val", "valid"), ("test", "test"))]
     (folder / "data.yaml").write_text("\n".join([*lines, "nc: 1", "names: ['Tas_Var']"]) + "\n", encoding="utf-8")
@@ -71,7 +62,7 @@ def kidney_stone(folder: Path, drawn: Drawn) -> None:
         (part / "labels" / f"{stem}.txt").write_text("\n".join(labels), encoding="utf-8")
 
 
-def nih_chest(folder: Path, drawn: Drawn) -> None:
+def write_nih_chest(folder: Path, drawn: Drawn) -> None:
     """PNG, every tenth with an alpha channel, and the two lists with their broken headers."""
     (folder / "images").mkdir(parents=True)
     boxes, entries = [], []
@@ -85,18 +76,18 @@ def nih_chest(folder: Path, drawn: Drawn) -> None:
             boxes.append([name, lesion.category.title(), x * across, y * down, w * across, h * down, "", "", ""])
         labels = "|".join(dict.fromkeys(lesion.category.title() for lesion in lesions))
         entries.append([name, labels, 0, patient + 1, 40 + patient % 40, "FM"[patient % 2], "PA", *picture.size, 1, 1])
-    _write_csv(folder / "BBox_List_2017.csv", "Image Index,Finding Label,Bbox [x,y,w,h],,,", boxes)
-    _write_csv(folder / "Data_Entry_2017.csv", NIH_HEADER, ([*entry, ""] for entry in entries))
+    _write_csv(folder / "BBox_List_2017.csv", nih_chest.HEADER, boxes)
+    _write_csv(folder / "Data_Entry_2017.csv", nih_chest.ENTRIES, ([*entry, ""] for entry in entries))
 
 
-def tbx11k(folder: Path, drawn: Drawn) -> None:
+def write_tbx11k(folder: Path, drawn: Drawn) -> None:
     """PNG and COCO JSON, a part of it for training and a part for validation; healthy films in a folder."""
     for name in ("tb", "health"):
         (folder / "imgs" / name).mkdir(parents=True)
     (folder / "annotations" / "json").mkdir(parents=True)
     (folder / "lists").mkdir()
     names = ("ActiveTuberculosis", "ObsoletePulmonaryTuberculosis", "PulmonaryTuberculosis")
-    kinds = [{"id": k, "name": name, "supercategory": "Tuberculosis"} for k, name in enumerate(names, 1)]
+    categories = [{"id": k, "name": name, "supercategory": "Tuberculosis"} for k, name in enumerate(names, 1)]
     parts: dict[str, tuple[list[dict], list[dict]]] = {"train": ([], []), "val": ([], [])}
     for number, _, (picture, lesions) in drawn:
         if not lesions:
@@ -109,21 +100,22 @@ def tbx11k(folder: Path, drawn: Drawn) -> None:
         images.append({**image, "license": 1, "coco_url": "", "flickr_url": ""})
         picture.save(folder / "imgs" / name, compress_level=1)
         for k, lesion in enumerate(lesions):
-            kind = 2 if lesion.category.startswith("latent") else 1
-            entry = {"id": 10 * number + k, "image_id": number + 1, "category_id": kind, "iscrowd": 0}
+            category = 2 if lesion.category.startswith("latent") else 1
+            entry = {"id": 10 * number + k, "image_id": number + 1, "category_id": category, "iscrowd": 0}
             annotations.append({**entry, "area": int(lesion.mask.sum()), "bbox": lesion.bbox, **size})
     for part, (images, annotations) in parts.items():
-        coco = {"images": images, "annotations": annotations, "categories": kinds}
+        coco = {"images": images, "annotations": annotations, "categories": categories}
         (folder / "annotations" / "json" / f"TBX11K_{part}.json").write_text(json.dumps(coco), encoding="utf-8")
-        listed = "".join(image["file_name"] + "\n" for image in images)
-        (folder / "lists" / f"TBX11K_{part}.txt").write_text(listed, encoding="utf-8")
+        if images:  # the parser refuses an empty list
+            listed = "".join(image["file_name"] + "\n" for image in images)
+            (folder / "lists" / f"TBX11K_{part}.txt").write_text(listed, encoding="utf-8")
 
 
-def kvasir(folder: Path, drawn: Drawn) -> None:
+def write_kvasir(folder: Path, drawn: Drawn) -> None:
     """JPEG with JPEG masks and `kavsir_bboxes.json`."""
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
-    found = {}
+    entries = {}
     for number, _, (picture, lesions) in drawn:
         key = f"cju{number:05d}"
         picture.save(folder / "images" / f"{key}.jpg", quality=95)
@@ -131,20 +123,20 @@ def kvasir(folder: Path, drawn: Drawn) -> None:
         Image.fromarray((mask * 255).astype(np.uint8)).save(folder / "masks" / f"{key}.jpg", quality=90)
         corners = [(x, y, x + w, y + h) for x, y, w, h in (lesion.bbox for lesion in lesions)]
         boxes = [{"label": "polyp", **dict(zip(("xmin", "ymin", "xmax", "ymax"), c, strict=True))} for c in corners]
-        found[key] = {"height": picture.height, "width": picture.width, "bbox": boxes}
-    (folder / "kavsir_bboxes.json").write_text(json.dumps(found), encoding="utf-8")
+        entries[key] = {"height": picture.height, "width": picture.width, "bbox": boxes}
+    (folder / "kavsir_bboxes.json").write_text(json.dumps(entries), encoding="utf-8")
 
 
 FORMATS: dict[str, Callable[[Path, Drawn], None]] = {
-    "phantom_deeplesion": deeplesion,
-    "phantom_kidney_stone": kidney_stone,
-    "phantom_nih_chest": nih_chest,
-    "phantom_tbx11k": tbx11k,
-    "phantom_kvasir": kvasir,
+    "phantom_deeplesion": write_deeplesion,
+    "phantom_kidney_stone": write_kidney_stone,
+    "phantom_nih_chest": write_nih_chest,
+    "phantom_tbx11k": write_tbx11k,
+    "phantom_kvasir": write_kvasir,
 }
 
 
-def _list(numbers: Iterable[float]) -> str:
+def _join(numbers: Iterable[float]) -> str:
     return ", ".join(f"{v:g}" for v in numbers)
 
 

@@ -12,11 +12,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from umed.annotate.base import Stopped
-from umed.data.splits import with_unseen
+from umed.data.prepare import prepare
+from umed.data.splits import apply_unseen
 from umed.errors import InputError
-from umed.metrics_file import update_metrics
-from umed.records import Record, RecordSet, read_records, write_jsonl
-from umed.tasks.prepare import prepare, write_roots
+from umed.records import Record, RecordSet, read_records
+from umed.run_files import update_metrics, write_jsonl, write_roots
 
 
 def annotate(cfg: DictConfig) -> None:
@@ -51,7 +51,7 @@ def prepared(cfg: DictConfig) -> RecordSet:
     if source != own and own.is_file():
         records = _with_reviews(own, source, records)
     # a study of the unseen may be made of records that were split before
-    kept = with_unseen(records, cfg.data.split.get("unseen") or {})
+    kept = apply_unseen(records, cfg.data.split.get("unseen") or {})
     if len(kept) < len(records):
         print(f"data.split.unseen leaves out {len(records) - len(kept)} of {len(records)} records")
     return RecordSet(kept, roots)

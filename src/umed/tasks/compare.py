@@ -12,7 +12,7 @@ from umed.evaluation.prediction_files import read_predictions
 from umed.evaluation.rules.compat import check_variants
 from umed.evaluation.scorer import judge_all
 from umed.evaluation.scoring import build_options
-from umed.records import write_jsonl, write_whole
+from umed.run_files import write_jsonl, write_whole
 
 
 def compare(cfg: DictConfig) -> dict[str, float]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from umed.data.card import WARNING, not_to_share
-from umed.data.export import export as write
+from umed.data.card import WARNING, list_restricted
+from umed.data.export import export as write_export
 from umed.tasks.annotate import prepared
 
 
@@ -13,8 +13,8 @@ def export(cfg: DictConfig) -> None:
     """Write `export/` in the run folder; `data/source=[exported]` reads it."""
     data = prepared(cfg)
     folder = Path(cfg.paths.run_dir) / "export"
-    files = write(data.records, data.roots, folder)
+    files = write_export(data.records, data.roots, folder)
     size = sum(f.stat().st_size for f in files) / 2**20
     print(f"{len(data.records)} records, {len(files)} parquet files, {size:.1f} MiB -> {folder}")
-    if kept := not_to_share(data.records):
-        print(f"{', '.join(kept)}: {WARNING}, see {folder / 'README.md'}")
+    if restricted := list_restricted(data.records):
+        print(f"{', '.join(restricted)}: {WARNING}, see {folder / 'README.md'}")

@@ -10,8 +10,8 @@ from umed.evaluating import evaluate_and_log, print_evaluation
 from umed.evaluation.evaluation_set import EvaluationSet, check_evaluation
 from umed.evaluation.score import read_scores
 from umed.evaluation.tables import print_stages
-from umed.metrics_file import read_metrics
 from umed.records import RecordSet
+from umed.run_files import read_metrics
 from umed.tasks.annotate import annotated
 from umed.training import check_stage, train_stage
 

@@ -9,11 +9,12 @@ from PIL import Image
 
 from umed.boxes import Box
 from umed.errors import InputError
-from umed.figures import SAID
+from umed.figures import PREDICTED
 from umed.models.load import build_policy
 from umed.models.policy import Policy
 from umed.pictures import draw_boxes, open_picture
-from umed.records import Record, write_jsonl
+from umed.records import Record
+from umed.run_files import write_jsonl
 
 
 def predict(cfg: DictConfig) -> None:
@@ -35,7 +36,7 @@ def predict(cfg: DictConfig) -> None:
         line, boxes = answered(policy, picture, path, cfg.task.query, cfg.method.max_new_tokens)
         earlier = sum(p.stem == path.stem for p in list(pictures)[:number])
         target = out / (f"{path.stem}_{earlier + 1}.png" if earlier else f"{path.stem}.png")
-        draw_boxes(picture, boxes, SAID).save(target)
+        draw_boxes(picture, boxes, PREDICTED).save(target)
         lines.append({**line, "annotated": target.name})
         print(f"{path}\n  answer: {line['answer']}\n  boxes:  {line['boxes'] or 'none could be read'}\n  -> {target}")
     write_jsonl(out / "answers.jsonl", lines)

@@ -9,7 +9,7 @@ from umed.errors import InputError, check_number
 from umed.evaluation.render import as_csv, as_latex, as_text
 from umed.evaluation.report import build_report
 from umed.evaluation.report_page import build_page
-from umed.records import write_whole
+from umed.run_files import write_whole
 
 
 def report(cfg: DictConfig) -> None:

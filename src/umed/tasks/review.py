@@ -13,10 +13,9 @@ from rich.table import Table
 from umed.annotate.review import CONFLICTS, report_of, reviewed
 from umed.annotate.review_sheet import drawn_sample, read_sheet, write_sheet
 from umed.errors import InputError, check_choice, check_positive
-from umed.metrics_file import update_metrics
-from umed.records import RecordSet, write_jsonl, write_whole
+from umed.records import RecordSet
+from umed.run_files import update_metrics, write_jsonl, write_roots, write_whole
 from umed.tasks.annotate import prepared
-from umed.tasks.prepare import write_roots
 
 COUNTS = ("reviewed", "accepted", "edited", "rejected", "not_reviewed")
 

@@ -15,8 +15,7 @@ from umed.evaluation.score import flat_metrics
 from umed.evaluation.scorer import judge_all
 from umed.evaluation.scoring import build_benchmarks, build_options
 from umed.evaluation.tables import print_rules
-from umed.metrics_file import METRICS, update_metrics
-from umed.records import write_jsonl
+from umed.run_files import METRICS, update_metrics, write_jsonl
 
 
 def score(cfg: DictConfig) -> dict[str, float]:

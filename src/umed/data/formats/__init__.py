@@ -1,7 +1,7 @@
-"""How annotation files of the user's own pictures are read, one module per format.
+"""Annotation formats of the user's own pictures, one module each.
 
-Each has `pictures(root, annotations, source, ...)`, which lists what the files say and opens no picture; modality,
-group, split and window are then settled by `FolderSource`.
+`list_pictures(root, annotations, ...)` reads the annotation files and opens no picture; `FolderSource` then adds
+modality, group, split and window.
 """
 
 SPLIT_WORDS = {

@@ -1,29 +1,39 @@
-"""Four numbers of a file and the convention in which they are meant."""
+"""Four numbers of a file as a box, in any of the conventions that files use."""
 
 from collections.abc import Sequence
 
 from umed.boxes import Box, BoxError
-from umed.data.sources.files import finite
+from umed.data.files import parse_finite
+from umed.errors import InputError
 
 CONVENTIONS = ("xyxy", "xywh", "voc")
 
 
-def numbers(cells: Sequence[object], count: int = 4) -> tuple[float, ...]:
+def parse_numbers(cells: Sequence[object], count: int = 4) -> tuple[float, ...]:
     """The cells of a text file as finite numbers.
 
     Raises:
         BoxError: `malformed`: too few or too many, or no numbers.
     """
     try:
-        found = finite(map(str, cells))
+        numbers = parse_finite(map(str, cells))
     except ValueError as error:
         raise BoxError("malformed", str(error)) from None
-    if len(found) != count:
-        raise BoxError("malformed", f"{count} numbers are expected, found {len(found)}")
-    return found
+    if len(numbers) != count:
+        raise BoxError("malformed", f"{count} numbers are expected, found {len(numbers)}")
+    return numbers
 
 
-def box_of(cells: Sequence[object], convention: str, width: int, height: int) -> Box:
+def check_size(named: tuple[float, float], width: int, height: int, where: str) -> None:
+    """Raise InputError if the file names another size (0 = none) than that of the stored picture."""
+    named = named[0] or width, named[1] or height
+    if named != (width, height):
+        raise InputError(
+            f"{where} is {width}x{height}, not {named[0]}x{named[1]}: its boxes may be of another size; correct both"
+        )
+
+
+def make_box(cells: Sequence[object], convention: str, width: int, height: int) -> Box:
     """The box of four cells in pixels of the stored picture.
 
     Args:
@@ -32,7 +42,7 @@ def box_of(cells: Sequence[object], convention: str, width: int, height: int) ->
     Raises:
         BoxError: no numbers, or no area inside the picture.
     """
-    a, b, c, d = numbers(cells)
+    a, b, c, d = parse_numbers(cells)
     if convention == "xywh":
         return Box.from_xywh((a, b, c, d), width, height)
     shift = convention == "voc"  # the pixel xmin starts at xmin - 1 and the pixel xmax ends at xmax

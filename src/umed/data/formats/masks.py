@@ -1,10 +1,8 @@
 """Masks: a picture of 0 and 255 (or 0 and 1) beside each picture; every connected region is a box."""
 
 import io
-import os
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +10,12 @@ import numpy as np
 from scipy import ndimage
 
 from umed.boxes import Box, BoxError
-from umed.data.look import Unusable, check_inside
-from umed.data.sources.base import Picture, Region, plain
-from umed.data.sources.files import files_below, printable
+from umed.data.files import Unusable, drop_suffix, list_files, normalize_category, read_inside
+from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
-from umed.pictures import UNREADABLE, stored
+from umed.pictures import UNREADABLE, read_stored
 from umed.records import Dropped
+from umed.run_files import make_printable
 
 PICTURES = "images"
 HINT = "masks/<category>/<name>.png"
@@ -25,43 +23,21 @@ SPECK = 10  # pixels; JPEG leaves smaller specks around an edge
 TOUCHING = np.ones((3, 3), int)  # also at corners
 
 
-@dataclass(frozen=True, slots=True)
-class Mask:
-    """Boxes of the connected regions of a mask, and its size."""
-
-    boxes: tuple[Box, ...]
-    width: int
-    height: int
-
-    def box(self, k: int, width: int, height: int) -> Box:
-        """The k-th box, for a picture of this size.
-
-        Raises:
-            BoxError: `malformed`: the mask is of another size.
-        """
-        if (width, height) != (self.width, self.height):
-            detail = f"a mask of {self.width}x{self.height} for a picture of {width}x{height}"
-            raise BoxError("malformed", detail)
-        return self.boxes[k]
-
-
-def read_mask(root: Path, file: str) -> Mask:
-    """The regions of a mask, from top to bottom.
+def read_regions(root: Path, file: str, category: str) -> list[Region]:
+    """The connected regions of a mask, from top to bottom, as regions of its picture.
 
     Raises:
-        Unusable: it leads out of the root, is no picture, or has other values than 0 and 255 or 0 and 1.
+        Unusable: `malformed`: it leads out of the root, is no picture, or has other values than 0 and 255 or 0 and 1.
     """
-    check_inside(root, file)
-    path = root / file
-    if not path.is_file():
-        raise Unusable("malformed", f"{file} is no file")
     try:
-        with stored(io.BytesIO(path.read_bytes()), path) as picture:
+        with read_stored(io.BytesIO(read_inside(root, file)), root / file) as picture:
             lossy = picture.format == "JPEG"
             gray = picture if picture.mode in ("L", "1", "P") or picture.mode[0] in "IF" else picture.convert("L")
             values = np.asarray(gray)
     except UNREADABLE as error:
         raise Unusable("malformed", f"{file}: {error}") from None
+    except Unusable as error:
+        raise Unusable("malformed", str(error)) from None
     top = values.max()
     if not lossy and 1 < top < 128:
         raise Unusable("malformed", f"{file}: values up to {top}: a mask has 0 and 255, or 0 and 1")
@@ -69,25 +45,19 @@ def read_mask(root: Path, file: str) -> Mask:
     height, width = inside.shape
     labels, count = ndimage.label(inside, TOUCHING)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    boxes = tuple(
+    boxes = [
         Box.from_xyxy((columns.start, rows.start, columns.stop, rows.stop), width, height)
         for (rows, columns), size in zip(ndimage.find_objects(labels), sizes, strict=True)
         if size >= (SPECK if lossy else 1)
-    )
-    return Mask(boxes, width, height)
-
-
-def regions_of(root: Path, file: str, category: str) -> list[Region]:
-    """The regions of a mask as regions of its picture; see `read_mask`."""
-    mask = read_mask(root, file)
+    ]
     return [
-        Region(category, partial(mask.box, k), f"{file} region {k + 1}", {"mask": file, "region": k + 1})
-        for k in range(len(mask.boxes))
+        Region(category, partial(_check_size, box, inside.shape), f"{file} region {k}", {"mask": file, "region": k})
+        for k, box in enumerate(boxes, 1)
     ]
 
 
-def pictures(root: Path, annotations: str, source: str, category: str | None) -> Iterator[Picture | Dropped]:
-    """Every file below `images/` with its masks; black masks say that nothing is to be found.
+def list_pictures(root: Path, annotations: str, source: str, category: str | None) -> Iterator[Picture | Dropped]:
+    """Every file below `images/` with its masks; black masks say that nothing is abnormal.
 
     Args:
         category: of all masks, which then lie as the pictures do; None = each folder in `masks/` is a category.
@@ -95,34 +65,38 @@ def pictures(root: Path, annotations: str, source: str, category: str | None) ->
     Raises:
         InputError: no pictures, no masks, or no category for a mask.
     """
-    found = files_below(root / PICTURES)
+    images = list_files(root / PICTURES)
     masks: dict[str, list[tuple[str, str]]] = defaultdict(list)  # stem of the picture -> category, file
-    for name in files_below(root / annotations):
+    for name in list_files(root / annotations):
         folder, _, rest = name.partition("/")
         if category is None and not rest:
-            raise InputError(f"{root / annotations}: {printable(name)} has no category: set category, or use {HINT}")
-        masks[_stem(name if category else rest)].append((plain(category or folder), f"{annotations}/{name}"))
-    for folder, there in ((PICTURES, found), (annotations, masks)):
-        if not there:
+            where = f"{root / annotations}: {make_printable(name)}"
+            raise InputError(f"{where} has no category: set category, or use {HINT}")
+        mask = normalize_category(category or folder), f"{annotations}/{name}"
+        masks[drop_suffix(name if category else rest)].append(mask)
+    for folder, files in ((PICTURES, images), (annotations, masks)):
+        if not files:
             raise InputError(f"{root / folder}: no file: {PICTURES}/<name>.* and {HINT} are expected")
-    for name in found:
-        yield _picture(root, f"{PICTURES}/{name}", masks.get(_stem(name), []), source)
-    stems = set(map(_stem, found))
-    for stem in masks.keys() - stems:
+    for name in images:
+        yield _list_picture(root, f"{PICTURES}/{name}", masks.get(drop_suffix(name), []), source)
+    for stem in sorted(masks.keys() - set(map(drop_suffix, images))):
         for _, file in masks[stem]:
-            yield Dropped(source, printable(file), "missing_file", f"no picture of this name in {PICTURES}")
+            yield Dropped(source, file, "missing_file", f"no picture of this name in {PICTURES}")
 
 
-def _picture(root: Path, image: str, masks: list[tuple[str, str]], source: str) -> Picture | Dropped:
+def _list_picture(root: Path, image: str, masks: list[tuple[str, str]], source: str) -> Picture | Dropped:
     regions: list[Region] = []
     for category, file in masks:
         try:
-            regions += regions_of(root, file, category)
+            regions += read_regions(root, file, category)
         except Unusable as error:
-            return Dropped(source, printable(image), error.reason, printable(str(error)))
+            return Dropped(source, image, error.reason, str(error))
     without = "no finding" if masks else "no mask"
     return Picture(image, image, "", regions, without=without, is_control=bool(masks) and not regions)
 
 
-def _stem(name: str) -> str:
-    return os.path.splitext(name)[0]
+def _check_size(box: Box, shape: tuple[int, ...], width: int, height: int) -> Box:
+    """The box, if the picture has the size of its mask."""
+    if shape != (height, width):
+        raise BoxError("malformed", f"a mask of {shape[1]}x{shape[0]} for a picture of {width}x{height}")
+    return box

@@ -1,132 +1,121 @@
 """YOLO: `images/` and `labels/` side by side, per split or flat; one line `class xc yc w h` in [0, 1] per box."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import yaml
-
 from umed.boxes import Box, BoxError
+from umed.data.files import Unusable, drop_suffix, list_files, normalize_category, parse_finite, read_inside, read_yaml
 from umed.data.formats import SPLIT_WORDS
-from umed.data.formats.corners import numbers
-from umed.data.look import Unusable, check_inside
-from umed.data.sources.base import Picture, Region, plain
-from umed.data.sources.files import files_below, printable, read_text
+from umed.data.formats.corners import parse_numbers
+from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.records import Dropped
 
 SLACK = 1e-3  # a fraction may be this far outside [0, 1]: exporters round
 
 
-def pictures(root: Path, annotations: str, source: str) -> Iterator[Picture | Dropped]:
-    """Every file below `images/`; an empty or missing label file says that nothing is to be found.
+def list_pictures(root: Path, annotations: str, source: str) -> Iterator[Picture | Dropped]:
+    """Every file below `images/`; an empty or missing label file says that nothing is abnormal.
 
-    Both `train/images/` and `images/train/` are read; the paths in `data.yaml` are not, they rarely lead anywhere.
+    Both `train/images/` and `images/train/` are read; the paths in `data.yaml` are not, they rarely exist.
 
     Raises:
         InputError: no `data.yaml` with `names`, no `images/`; a class without a name; numbers outside [0, 1].
     """
-    names = class_names(root / annotations)
+    categories = read_class_names(root / annotations)
     folders = [folder for folder in (root / "images", *sorted(root.glob("*/images"))) if folder.is_dir()]
     if not folders:
         raise InputError(f"{root}: no folder images and none train/images: YOLO needs images/ and labels/ side by side")
     for folder in folders:
         images, labels = (str(path.relative_to(root)) for path in (folder, folder.with_name("labels")))
-        split = folder.parent.name if folder.parent != root else ""
-        found = files_below(folder)
-        for name in found:
-            first = name.split("/")[0]
-            own = split or (first if first in SPLIT_WORDS and first != name else "")
-            yield _picture(root, f"{images}/{name}", f"{labels}/{_stem(name)}.txt", own, names, source)
-        stems = set(map(_stem, found))
-        for label in files_below(root / labels):
-            if label.endswith(".txt") and _stem(label) not in stems:
-                item = printable(f"{labels}/{label}")
-                yield Dropped(source, item, "missing_file", f"no picture of this name in {images}")
+        files = list_files(folder)
+        for name in files:
+            first = name.split("/")[0] if "/" in name else ""
+            split = folder.parent.name if folder.parent != root else first if first in SPLIT_WORDS else ""
+            label = f"{labels}/{drop_suffix(name)}.txt"
+            yield _list_picture(root, f"{images}/{name}", label, split, categories, source)
+        stems = set(map(drop_suffix, files))
+        for label in list_files(root / labels):
+            if label.endswith(".txt") and drop_suffix(label) not in stems:
+                yield Dropped(source, f"{labels}/{label}", "missing_file", f"no picture of this name in {images}")
 
 
-def class_names(file: Path) -> dict[int, str]:
+def read_class_names(file: Path, counted: bool = False) -> dict[int, str]:
     """Index -> category, from the list or map `names` of a `data.yaml`.
+
+    Args:
+        counted: also check `nc`, the number of names.
 
     Raises:
         InputError: no such file, no YAML, no names.
     """
-    text = read_text(file, "a YAML file with names")
-    try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{file}: not YAML ({str(error)[:200]}): a file with names is expected") from None
-    names = found.get("names") if isinstance(found, dict) else None
+    content = read_yaml(file, "a YAML file with names")
+    names = content.get("names")
     numbered = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(numbered, dict) or not numbered:
         raise InputError(f"{file}: no names: a list of the classes is expected, or a map index -> name")
-    numbered = {int(k) if isinstance(k, str) and k.isascii() and k.isdigit() else k: v for k, v in numbered.items()}
+    if counted and str(content.get("nc", len(numbered))) != str(len(numbered)):
+        raise InputError(f"{file}: nc is not the number of names, which is {len(numbered)}: correct one of them")
+    categories = {}
     for index, name in numbered.items():
-        if type(index) is not int or type(name) is not str:
-            raise InputError(f"{file}: names has an entry that is no index with a name: write names: [cyst, ...]")
-    return {index: plain(name) for index, name in numbered.items()}
+        if type(index) not in (int, str) or not re.fullmatch("[0-9]{1,9}", str(index)) or type(name) is not str:
+            found = f"{type(index).__name__} with {type(name).__name__}"
+            raise InputError(f"{file}: names: an index with a name in quotes is expected, found {found}")
+        categories[int(index)] = normalize_category(name)
+    return categories
 
 
-def _picture(
-    root: Path, image: str, label: str, split: str, names: Mapping[int, str], source: str
+def _list_picture(
+    root: Path, image: str, label: str, split: str, categories: Mapping[int, str], source: str
 ) -> Picture | Dropped:
     try:
-        lines = _lines(root, label)
+        lines = _read_lines(root, label)
     except Unusable as error:
-        return Dropped(source, printable(image), error.reason, printable(str(error)))
+        return Dropped(source, image, "malformed", str(error))
     regions = [
-        _region(root / label, number, line.split(), names) for number, line in enumerate(lines, 1) if line.strip()
+        _parse_line(root / label, number, line.split(), categories)
+        for number, line in enumerate(lines, 1)
+        if line.strip()
     ]
-    return Picture(
-        image=image,
-        name=image,
-        modality="",
-        regions=regions,
-        official_split=split,
-        without="no finding",
-        is_control=not regions,
-    )
+    is_control = not regions
+    return Picture(image, image, "", regions, "", split, without="no finding", is_control=is_control)
 
 
-def _lines(root: Path, label: str) -> list[str]:
-    path = root / label
-    if not os.path.lexists(path):
+def _read_lines(root: Path, label: str) -> list[str]:
+    if not os.path.lexists(root / label):
         return []
-    check_inside(root, label)
-    if not path.is_file():
-        raise Unusable("malformed", f"{label} is no file")
-    try:
-        return path.read_bytes().decode("utf-8-sig", "replace").splitlines()
-    except OSError as error:
-        raise Unusable("malformed", f"{label} cannot be read ({error.strerror})") from None
+    return read_inside(root, label).decode("utf-8-sig", "replace").splitlines()
 
 
-def _region(file: Path, number: int, fields: list[str], names: Mapping[int, str]) -> Region:
-    told, rest = f"{file}:{number}", fields[1:]
+def _parse_line(file: Path, number: int, fields: list[str], categories: Mapping[int, str]) -> Region:
+    """The region of a line.
+
+    Raises:
+        InputError: a class that has no name, or numbers that are no fractions.
+    """
+    where, cells = f"{file}:{number}", fields[1:]
     try:
         index = int(fields[0])
     except ValueError:
-        raise InputError(f"{told}: class {fields[0][:40]}: an index into names of data.yaml is expected") from None
-    if index not in names:
-        raise InputError(f"{told}: class {index} is not in names of data.yaml: correct one of them")
-    try:
-        found = numbers(rest, len(rest))
-    except BoxError:
-        found = ()  # told when the box is asked for
-    outside = [v for v in found if not -SLACK <= v <= 1 + SLACK]
-    if outside:
-        raise InputError(f"{told}: {outside[0]:g} is outside [0, 1]: YOLO needs fractions of the picture, not pixels")
-    return Region(names[index], partial(_box, rest), f"line {number}", " ".join(fields)[:1000])
+        raise InputError(f"{where}: class {fields[0][:40]}: an index into names of data.yaml is expected") from None
+    if index not in categories:
+        raise InputError(f"{where}: class {index} is not in names of data.yaml: correct one of them")
+    with suppress(ValueError):  # cells that are no numbers are reported when the box is made
+        outside = [v for v in parse_finite(cells) if not -SLACK <= v <= 1 + SLACK]
+        if outside:
+            raise InputError(
+                f"{where}: {outside[0]:g} is outside [0, 1]: YOLO needs fractions of the picture, not pixels"
+            )
+    return Region(categories[index], partial(_make_box, cells), f"line {number}", " ".join(fields)[:1000])
 
 
-def _box(fields: list[str], width: int, height: int) -> Box:
-    if len(fields) <= 5:  # five: a box with something more, a polygon has an even number
-        return Box.from_cxcywh(numbers(fields))
-    if len(fields) % 2:
-        raise BoxError("malformed", f"{len(fields)} numbers are neither a box nor a polygon")
-    return Box.from_points(numbers(fields, len(fields)), 1, 1)
-
-
-def _stem(name: str) -> str:
-    return os.path.splitext(name)[0]
+def _make_box(cells: list[str], width: int, height: int) -> Box:
+    if len(cells) <= 5:  # five: a box with something more, a polygon has an even number
+        return Box.from_cxcywh(parse_numbers(cells))
+    if len(cells) % 2:
+        raise BoxError("malformed", f"{len(cells)} numbers are neither a box nor a polygon")
+    return Box.from_points(parse_numbers(cells, len(cells)), 1, 1)

@@ -1,4 +1,4 @@
-"""A source: files on disk in, records out. One file per source says what its pictures are; the rest is done here."""
+"""A source: files on disk in, records out. One file per source lists its pictures; the rest is done here."""
 
 import re
 from abc import ABC, abstractmethod
@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from umed.boxes import Box, BoxError
-from umed.data.look import Look, Unusable, clusters, look
-from umed.data.splits import components
+from umed.data.files import Unusable
+from umed.data.inspect_picture import PictureFacts, cluster_hashes, inspect_picture
+from umed.data.splits import join_linked
 from umed.errors import InputError
+from umed.pictures import Window
 from umed.records import Dropped, Record
+from umed.run_files import is_text
 
 Corners = tuple[float, float, float, float]
 MakeBox = Callable[[int, int], Box]
@@ -22,7 +25,7 @@ Seen = dict[bytes, tuple[str, str]]  # digest of pixels -> source and image of t
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """What would be a record if the same pixels did not lie in `first` (source, image): its group is that one's too."""
+    """A record whose pixels are also those of `first` (source, image), which is kept: both groups share a split."""
 
     record: Record
     first: tuple[str, str]
@@ -45,7 +48,7 @@ class Example:
 
 
 class Source(Protocol):
-    """One data set on disk, or several that belong together."""
+    """One data set on disk, or several that belong together; most derive from `PictureSource`."""
 
     @property
     def roots(self) -> dict[str, Path]:
@@ -59,13 +62,13 @@ class Source(Protocol):
             workers: threads that open pictures.
 
         Raises:
-            InputError: what lies there is no such data set.
+            InputError: the files there are no such data set.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One box as the annotation file tells it; `box(width, height)` makes it, the stored picture's size given.
+    """One box of an annotation file; `box(width, height)` makes it for the size of the stored picture.
 
     `where` names the row or key in the file, `raw` is that row, `window` is `Record.window`.
     """
@@ -74,16 +77,16 @@ class Region:
     box: MakeBox
     where: str
     raw: Any
-    window: tuple[float, float, float] | None = None
+    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture and what its source says of it, before it is opened.
+    """One listed picture, before it is opened.
 
     `image` is relative to the root; `name` is its part of the record's id; `group` "" = the patient of a DICOM file,
-    else the picture itself. Without regions it is dropped as `unlabeled` with the reason `without`; `is_control` then
-    says that it shows nothing abnormal. `window` is that of all regions that have none of their own; `extra` are
+    else the picture itself. Without regions it is dropped as `unlabeled` with the detail `without`, and `is_control`
+    says that nothing abnormal is on it. `window` is that of all regions that have none of their own; `extra` are
     further fields of its records.
     """
 
@@ -95,7 +98,7 @@ class Picture:
     official_split: str = ""
     without: str = "no box"
     is_control: bool = False
-    window: tuple[float, float, float] | None = None
+    window: Window | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -104,25 +107,27 @@ class PictureSource(ABC):
 
     Args:
         root: folder as released.
-        name: of the source in records and metrics.
+        name: of the source in records and metrics; None = the class's own.
     """
 
+    name: str
     near = False  # pictures that look alike (frames of one video) are one group
 
-    def __init__(self, root: str | Path, name: str) -> None:
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name):
+    def __init__(self, root: str | Path, name: str | None = None) -> None:
+        self.name = self.name if name is None else name
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", self.name):
             raise InputError(f"a source is called {name}: use letters, digits, - and _, since files are named after it")
         if not isinstance(root, str | Path) or not str(root):
-            raise InputError(f"data.source.{name}.root is not set: give the folder of the source")
-        self.root, self.name = Path(root), name
+            raise InputError(f"data.source.{self.name}.root is not set: give the folder of the source")
+        self.root = Path(root)
 
     @property
     def roots(self) -> dict[str, Path]:
         return {self.name: self.root}
 
     @abstractmethod
-    def pictures(self) -> Iterator[Picture | Dropped]:
-        """What the annotation files say, in one pass; no picture is opened.
+    def list_pictures(self) -> Iterator[Picture | Dropped]:
+        """The content of the annotation files, in one pass; no picture is opened.
 
         Raises:
             InputError: no such files, or not in the format of the source.
@@ -135,118 +140,110 @@ class PictureSource(ABC):
     def read(self, seen: Seen, workers: int = 1) -> Iterator[Item]:
         if not self.root.is_dir():
             raise InputError(f"{self.name}: no folder {self.root}: set data.source.{self.name}.root")
-        found = self._read(seen, workers)
-        return self._grouped(found) if self.near else (item for item, _ in found)
+        items = self._read(seen, workers)
+        return _group_alike(items) if self.near else (item for item, _ in items)
 
     def _read(self, seen: Seen, workers: int) -> Iterator[tuple[Item, int]]:
         """Items with the perceptual hash of their picture."""
-        for picture, found in self._looked(workers):
+        for picture, inspected in self._inspect(workers):
             if isinstance(picture, Dropped):
                 yield picture, 0
                 continue
-            source, _ = self.root_of(picture)
-            assert found is not None
             try:
-                seen_as = found.result()
+                facts = inspected.result()
             except Unusable as error:
                 yield Dropped(self.name, picture.name, error.reason, str(error)), 0
                 continue
-            items = list(self._records(picture, seen_as, source))
+            source, _ = self.root_of(picture)
+            items = list(self._make_records(picture, facts, source))
             records = [item for item in items if isinstance(item, Record)]
-            first = seen.get(seen_as.pixels)
-            if first:
+            if first := seen.get(facts.pixels):
                 yield Dropped(self.name, picture.name, "duplicate", f"same pixels as {first[1]} of {first[0]}"), 0
-                for record in records:
-                    yield Copy(record, first), seen_as.phash
+                yield from ((Copy(record, first), facts.phash) for record in records)
                 continue
-            if records:  # of a picture that gives none, a twin may
-                seen[seen_as.pixels] = source, picture.image
-            for item in items:
-                yield item, seen_as.phash
+            if records:  # a picture without a record does not make its twin a duplicate
+                seen[facts.pixels] = source, picture.image
+            yield from ((item, facts.phash) for item in items)
 
-    def _looked(self, workers: int) -> Iterator[tuple[Picture | Dropped, Future[Look] | None]]:
-        """The listed pictures in order, a bounded number of them being opened ahead."""
-        waiting: deque[tuple[Picture | Dropped, Future[Look] | None]] = deque()
+    def _inspect(self, workers: int) -> Iterator[tuple[Picture | Dropped, Future[PictureFacts]]]:
+        """The listed items in order, a bounded number of pictures being opened ahead."""
+        waiting: deque[tuple[Picture | Dropped, Future[PictureFacts]]] = deque()
         with ThreadPoolExecutor(workers) as pool:  # decoding and hashing release the interpreter's lock
-            for item in self.pictures():
-                future = None
-                if isinstance(item, Picture):
+            for item in self.list_pictures():
+                inspected: Future[PictureFacts] = Future()  # stays empty for a dropped item
+                if isinstance(item, Picture) and not is_text(item.name):
+                    item = Dropped(self.name, item.name, "malformed", "a name that no text file can hold")
+                elif isinstance(item, Picture):
                     window = item.window or next((region.window for region in item.regions), None)
-                    future = pool.submit(look, self.root_of(item)[1], item.image, window, self.near)
-                waiting.append((item, future))
+                    inspected = pool.submit(inspect_picture, self.root_of(item)[1], item.image, window, self.near)
+                waiting.append((item, inspected))
                 if len(waiting) > 4 * workers:
                     yield waiting.popleft()
             yield from waiting
 
-    def _records(self, picture: Picture, seen_as: Look, source: str) -> Iterator[Record | Dropped]:
+    def _make_records(self, picture: Picture, facts: PictureFacts, source: str) -> Iterator[Record | Dropped]:
+        """One record a category, and what is dropped of the picture."""
         whole = Record(
             id=f"{source}/{picture.name}",
             source=source,
             image=picture.image,
-            width=seen_as.width,
-            height=seen_as.height,
+            width=facts.width,
+            height=facts.height,
             boxes=(),
             category="no finding",
             modality=picture.modality,
-            group=picture.group or seen_as.patient or picture.name,
+            group=picture.group or facts.patient or picture.name,
             official_split=picture.official_split,
-            provenance={"sha256": seen_as.sha256, **_window(picture.window)},
+            provenance={"sha256": facts.sha256, **_note_window(picture.window)},
             **picture.extra,
         )
         if not picture.regions:
             yield Dropped(self.name, picture.name, "unlabeled", picture.without)
             if picture.is_control:
                 yield whole
-        found: dict[str, list[tuple[Box, Region]]] = defaultdict(list)
+        boxed: dict[str, list[tuple[Box, Region]]] = defaultdict(list)
         for region in picture.regions:
-            item = f"{picture.name} {region.where}".strip()
-            if not region.category:
-                yield Dropped(self.name, item, "unlabeled", "a box without a category")
-                continue
             try:
-                box = region.box(seen_as.width, seen_as.height)
-            except BoxError as error:
-                yield Dropped(self.name, item, error.reason, str(error))
-                continue
-            if box in [other for other, _ in found[region.category]]:
-                yield Dropped(self.name, item, "duplicate", f"the same box of {region.category} again")
-                continue
-            found[region.category].append((box, region))
-        for k, (category, boxed) in enumerate(found.items(), 1):
-            yield replace(
-                whole,
-                id=whole.id + (f"#{k}" if len(found) > 1 else ""),
-                boxes=tuple(box for box, _ in boxed),
-                category=category,
-                provenance={
-                    **whole.provenance,
-                    **_window(boxed[0][1].window),
-                    "raw": [region.raw for _, region in boxed],
-                },
-            )
-
-    def _grouped(self, found: Iterator[tuple[Item, int]]) -> Iterator[Item]:
-        """The same with the groups of pictures that look alike made one."""
-        kept: list[tuple[Record | Copy, int]] = []
-        for item, phash in found:
-            if isinstance(item, Dropped):
-                yield item
-            else:
-                kept.append((item, phash))
-        groups = [(item.record if isinstance(item, Copy) else item).group for item, _ in kept]
-        firsts = clusters([phash for _, phash in kept])
-        name = components((groups[i], groups[first]) for i, first in enumerate(firsts))
-        for (item, _), group in zip(kept, groups, strict=True):
-            if isinstance(item, Copy):
-                yield replace(item, record=replace(item.record, group=name[group]))
-            else:
-                yield replace(item, group=name[group])
+                box = _make_box(region, facts, [other for other, _ in boxed.get(region.category, ())])
+                boxed[region.category].append((box, region))
+            except (BoxError, Unusable) as error:
+                yield Dropped(self.name, f"{picture.name} {region.where}".strip(), error.reason, str(error))
+        for k, (category, pairs) in enumerate(boxed.items(), 1):
+            provenance = {**whole.provenance, **_note_window(pairs[0][1].window), "raw": [r.raw for _, r in pairs]}
+            name = whole.id + (f"#{k}" if len(boxed) > 1 else "")
+            boxes = tuple(box for box, _ in pairs)
+            yield replace(whole, id=name, boxes=boxes, category=category, provenance=provenance)
 
 
-def _window(window: tuple[float, float, float] | None) -> dict[str, list[float]]:
+def _make_box(region: Region, facts: PictureFacts, others: Sequence[Box]) -> Box:
+    """The region's box, which must be none of the `others` of its category."""
+    if not is_text(region.category + region.where):
+        raise Unusable("malformed", "a name that no text file can hold")
+    if not region.category:
+        raise Unusable("unlabeled", "a box without a category")
+    box = region.box(facts.width, facts.height)
+    if box in others:
+        raise Unusable("duplicate", f"the same box of {region.category} again")
+    return box
+
+
+def _group_alike(items: Iterator[tuple[Item, int]]) -> Iterator[Item]:
+    """Items with perceptual hashes -> the items, where pictures that look alike share a group."""
+    kept: list[tuple[Record | Copy, int]] = []
+    for item, phash in items:
+        if isinstance(item, Dropped):
+            yield item
+        else:
+            kept.append((item, phash))
+    groups = [(item.record if isinstance(item, Copy) else item).group for item, _ in kept]
+    firsts = cluster_hashes([phash for _, phash in kept])
+    joined = join_linked((groups[i], groups[first]) for i, first in enumerate(firsts))
+    for (item, _), group in zip(kept, groups, strict=True):
+        if isinstance(item, Copy):
+            yield replace(item, record=replace(item.record, group=joined[group]))
+        else:
+            yield replace(item, group=joined[group])
+
+
+def _note_window(window: Window | None) -> dict[str, list[float]]:
     return {"window": list(window)} if window else {}
-
-
-def plain(category: str) -> str:
-    """A category in lower case with single spaces."""
-    return " ".join(category.lower().replace("_", " ").split())

@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 from datasets import ClassLabel, Features
 from pyarrow import ArrowException
 
-from umed.data.look import Look, Unusable, look
+from umed.data.files import Unusable
+from umed.data.formats import SPLIT_WORDS
+from umed.data.inspect_picture import PictureFacts, inspect_picture
 from umed.data.sources.base import Seen
 from umed.data.splits import SPLITS
 from umed.errors import InputError
@@ -27,7 +29,7 @@ COLUMNS = (
     *("query", "diagnosis", "provenance"),
 )
 ROWS = 16  # read at a time
-_NAME = re.compile(r"\w[\w .+-]{0,99}")  # of a source: it becomes a part of file names
+_NAME = re.compile(r"\w[\w .+-]{0,99}")  # of a source, which becomes part of file names
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 BROKEN = (OSError, ValueError, TypeError, KeyError, AttributeError, ArrowException)
 
@@ -51,8 +53,8 @@ class ExportedSource:
             InputError: no export there, or a source whose name could not be that of a file.
         """
         names = set()
-        for path, _ in self._files():
-            for batch in self._batches(path, ["source"]):
+        for path, _ in self._list_shards():
+            for batch in _read_batches(path, ["source"]):
                 names |= {str(row["source"]) for row in batch}
         wrong = sorted(name for name in names if not _NAME.fullmatch(name))
         if wrong:
@@ -66,80 +68,81 @@ class ExportedSource:
             InputError: no export there, or an unpacked picture that was changed.
         """
         roots = self.roots
-        known: dict[str, Look | Dropped] = {}  # by name of the picture: records of several categories share one
+        facts: dict[str, PictureFacts | Dropped] = {}  # by name of the picture: records of several categories share one
         with ThreadPoolExecutor(workers) as pool:
-            for path, split in self._files():
-                names = self._categories(path)
-                for batch in self._batches(path, list(COLUMNS)):
-                    items = [(_record(row, split, names), row["image"]) for row in batch]
-                    new = {r.image: (r, image["bytes"]) for r, image in items if isinstance(r, Record)}
-                    new = {name: item for name, item in new.items() if name not in known}
-                    for name, found in zip(new, pool.map(self._unpacked, new.values()), strict=True):
-                        known[name] = _unless_seen(found, new[name][0], seen)
-                    for (item, _), row in zip(items, batch, strict=True):
-                        if isinstance(item, Record):
-                            yield _checked(item, known[item.image])
-                        else:
-                            yield _dropped(row, item, roots)
+            for path, split in self._list_shards():
+                names = _read_categories(path)
+                for batch in _read_batches(path, list(COLUMNS)):
+                    items = [_parse_row(row, split, names, roots) for row in batch]
+                    new = {
+                        item.image: (item, row["image"]["bytes"])
+                        for item, row in zip(items, batch, strict=True)
+                        if isinstance(item, Record) and item.image not in facts
+                    }
+                    for name, found in zip(new, pool.map(self._unpack, new.values()), strict=True):
+                        facts[name] = _drop_if_seen(found, new[name][0], seen)
+                    yield from (_check_size(r, facts[r.image]) if isinstance(r, Record) else r for r in items)
 
-    def _unpacked(self, item: tuple[Record, bytes]) -> Look | Dropped:
-        """Write the picture unless it is there, and look at it; the error itself would keep all it has seen."""
+    def _unpack(self, item: tuple[Record, bytes]) -> PictureFacts | Dropped:
+        """Write the picture unless it is there, and inspect it."""
         record, content = item
         path = self.unpacked / record.image
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, half = tempfile.mkstemp(".part", dir=path.parent)
+            handle, part = tempfile.mkstemp(".part", dir=path.parent)
             try:
                 with open(handle, "wb") as f:
                     f.write(content)
-                os.chmod(half, 0o644)
-                os.replace(half, path)
+                os.chmod(part, 0o644)
+                os.replace(part, path)
             except BaseException:
-                os.unlink(half)
+                os.unlink(part)
                 raise
         try:
-            found = look(self.unpacked, record.image, record.window)
-        except Unusable as error:
+            facts = inspect_picture(self.unpacked, record.image, record.window)
+        except Unusable as error:  # not returned: its traceback would keep the picture in memory
             return Dropped(record.source, record.id, error.reason, str(error))
-        if found.sha256 != path.stem:
+        if facts.sha256 != path.stem:
             raise InputError(f"{path} is not the picture that was unpacked there: remove it")
-        return found
+        return facts
 
-    def _files(self) -> list[tuple[Path, str]]:
+    def _list_shards(self) -> list[tuple[Path, str]]:
         """The shards in the order of the splits, each with its split."""
-        found = [(path, re.split("[-.]", path.name)[0]) for path in sorted(self.root.glob("data/*.parquet"))]
-        found = [(path, "val" if name == "validation" else name) for path, name in found]  # as `datasets` calls it
-        wrong = [path for path, split in found if split not in SPLITS]
-        if not found or wrong:
-            told = f"{wrong[0].name} names no split" if wrong else "nothing there"
-            raise InputError(f"{self.root}/data: train, val or test[-*].parquet are expected, {told}: set its root")
-        return sorted(found, key=lambda item: SPLITS.index(item[1]))
-
-    def _batches(self, path: Path, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
-        try:
-            with pq.ParquetFile(path) as file:
-                missing = [name for name in columns if name not in file.schema_arrow.names]
-                if missing:
-                    raise InputError(f"{path}: no column {missing[0]}: files that task=export wrote are expected")
-                for number in range(file.num_row_groups):  # over all at once it would keep them all
-                    for batch in file.iter_batches(ROWS, [number], columns):
-                        yield batch.to_pylist()
-        except BROKEN as error:
-            raise InputError(f"{path}: no readable parquet file ({error}): copy the export anew") from None
-
-    def _categories(self, path: Path) -> list[str]:
-        """The names that the numbers of `category` stand for."""
-        try:
-            category = Features.from_arrow_schema(pq.read_schema(path))["category"]
-        except BROKEN as error:
-            raise InputError(f"{path}: no readable parquet file ({error}): copy the export anew") from None
-        if not isinstance(category, ClassLabel) or not category.names:
-            raise InputError(f"{path}: the column category has no names: files that task=export wrote are expected")
-        return [str(name) for name in category.names]
+        words = [(path, re.split("[-.]", path.name)[0]) for path in sorted(self.root.glob("data/*.parquet"))]
+        shards = [(path, SPLIT_WORDS[word]) for path, word in words if word in (*SPLITS, "validation")]
+        wrong = [path for path, word in words if word not in (*SPLITS, "validation")]
+        if not words or wrong:
+            problem = f"{wrong[0].name} names no split" if wrong else "nothing there"
+            raise InputError(f"{self.root}/data: train, val or test[-*].parquet are expected, {problem}: set its root")
+        return sorted(shards, key=lambda shard: SPLITS.index(shard[1]))
 
 
-def _record(row: dict[str, Any], split: str, names: list[str]) -> Record | str:
-    """The record of a row, its picture named by its hash; or why it is none."""
+def _read_batches(path: Path, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
+    try:
+        with pq.ParquetFile(path) as file:
+            missing = [name for name in columns if name not in file.schema_arrow.names]
+            if missing:
+                raise InputError(f"{path}: no column {missing[0]}: files that task=export wrote are expected")
+            for number in range(file.num_row_groups):  # one by one: iterating over all keeps them in memory
+                for batch in file.iter_batches(ROWS, [number], columns):
+                    yield batch.to_pylist()
+    except BROKEN as error:
+        raise InputError(f"{path}: no readable parquet file ({error}): copy the export anew") from None
+
+
+def _read_categories(path: Path) -> list[str]:
+    """The names that the numbers of `category` stand for."""
+    try:
+        category = Features.from_arrow_schema(pq.read_schema(path))["category"]
+    except BROKEN as error:
+        raise InputError(f"{path}: no readable parquet file ({error}): copy the export anew") from None
+    if not isinstance(category, ClassLabel) or not category.names:
+        raise InputError(f"{path}: the column category has no names: files that task=export wrote are expected")
+    return [str(name) for name in category.names]
+
+
+def _parse_row(row: dict[str, Any], split: str, names: list[str], roots: dict[str, Path]) -> Record | Dropped:
+    """The record of a row, its picture named by its hash."""
     try:
         content, stored = row["image"]["bytes"], str(row["image"]["path"])
         if not content:
@@ -152,28 +155,25 @@ def _record(row: dict[str, Any], split: str, names: list[str]) -> Record | str:
         filled = {"category": names[row["category"]], "provenance": json.loads(row["provenance"])}
         return Record.from_json({**row, **filled, "image": image, "split": split})
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        return f"not a record ({error})"
+        source = row["source"] if row["source"] in roots else next(iter(roots))
+        return Dropped(source, str(row["id"]), "malformed", f"not a record ({error})")
 
 
-def _unless_seen(found: Look | Dropped, record: Record, seen: Seen) -> Look | Dropped:
-    if isinstance(found, Dropped):
-        return found
-    if found.pixels in seen:
-        source, image = seen[found.pixels]
+def _drop_if_seen(facts: PictureFacts | Dropped, record: Record, seen: Seen) -> PictureFacts | Dropped:
+    if isinstance(facts, Dropped):
+        return facts
+    if facts.pixels in seen:
+        source, image = seen[facts.pixels]
         return Dropped(record.source, record.id, "duplicate", f"same pixels as {image} of {source}")
-    seen[found.pixels] = record.source, record.image
-    return found
+    seen[facts.pixels] = record.source, record.image
+    return facts
 
 
-def _checked(record: Record, found: Look | Dropped) -> Record | Dropped:
-    if isinstance(found, Dropped):
-        return replace(found, source=record.source, item=record.id)
-    if (found.width, found.height) != (record.width, record.height):
-        told = f"{record.width}x{record.height} in the row, the picture is {found.width}x{found.height}"
-        return Dropped(record.source, record.id, "malformed", told)
+def _check_size(record: Record, facts: PictureFacts | Dropped) -> Record | Dropped:
+    """The record, unless its picture was dropped or has another size."""
+    if isinstance(facts, Dropped):
+        return replace(facts, source=record.source, item=record.id)
+    if (facts.width, facts.height) != (record.width, record.height):
+        problem = f"{record.width}x{record.height} in the row, the picture is {facts.width}x{facts.height}"
+        return Dropped(record.source, record.id, "malformed", problem)
     return record
-
-
-def _dropped(row: dict[str, Any], why: str, roots: dict[str, Path]) -> Dropped:
-    source = row["source"] if row["source"] in roots else next(iter(roots))
-    return Dropped(source, str(row["id"]), "malformed", why)

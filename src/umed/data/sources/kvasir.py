@@ -5,15 +5,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from umed.boxes import Box
-from umed.data.formats.masks import regions_of
-from umed.data.look import Unusable
-from umed.data.sources.base import Item, Picture, PictureSource, Region, Seen, plain
-from umed.data.sources.files import files_below, printable, read_json
+from umed.data.files import Unusable, list_files, normalize_category, read_json
+from umed.data.formats.masks import read_regions
+from umed.data.sources.base import Item, Picture, PictureSource, Region, Seen
 from umed.errors import InputError, check_choice
-from umed.records import Dropped, is_text
+from umed.records import Dropped
+from umed.run_files import are_numbers
 
 log = logging.getLogger(__name__)
 
@@ -25,24 +25,26 @@ class KvasirSource(PictureSource):
     """Pictures with polyps; frames of one video look alike and are one group.
 
     Args:
-        root: folder with `images/`, `masks/` and `kavsir_bboxes.json`, spelt like that.
-        name: of the source in records and metrics; controls belong to `<name>_controls`.
+        root: folder with `images/`, `masks/` and `kavsir_bboxes.json` (its spelling).
+        name: of the source; controls belong to `<name>_controls`.
         boxes: `json` as released, or `masks`: one box around each connected region.
         controls_root: folder of Kvasir v2, whose `normal-*` folders hold the controls.
     """
 
+    name = "kvasir"
     near = True
 
     def __init__(
         self,
         root: str | Path,
-        name: str = "kvasir",
+        name: str | None = None,
         boxes: str = "json",
         controls_root: str | Path | None = None,
     ) -> None:
         super().__init__(root, name)
-        self.boxes = check_choice(f"data.source.{name}.boxes", boxes, "json", "masks")
+        self.boxes = check_choice(f"data.source.{self.name}.boxes", boxes, *self.LISTERS)
         self.controls_root = Path(controls_root) if controls_root else None
+        self.resized = 0  # boxes whose picture is not of the size that the file says
 
     @property
     def roots(self) -> dict[str, Path]:
@@ -50,88 +52,89 @@ class KvasirSource(PictureSource):
         return {self.name: self.root, **controls}
 
     def root_of(self, picture: Picture) -> tuple[str, Path]:
-        if isinstance(picture, _OfV2) and self.controls_root:
+        if isinstance(picture, _ControlPicture) and self.controls_root:
             return f"{self.name}_controls", self.controls_root
         return self.name, self.root
 
-    def pictures(self) -> Iterator[Picture | Dropped]:
+    def list_pictures(self) -> Iterator[Picture | Dropped]:
         """Polyps first: of the same picture in Kvasir v2, the one with a box is kept."""
-        yield from self._boxed() if self.boxes == "json" else self._masked()
+        yield from self.LISTERS[self.boxes](self)
         if self.controls_root:
-            yield from self._controls(self.controls_root)
+            yield from self._list_controls(self.controls_root)
 
-    def _boxed(self) -> Iterator[Picture | Dropped]:
+    def read(self, seen: Seen, workers: int = 1) -> Iterator[Item]:
+        self.resized = 0
+        yield from super().read(seen, workers)
+        if self.resized:
+            log.warning(
+                f"{self.name}: the pictures of {self.resized} boxes have another size than kavsir_bboxes.json says; "
+                "boxes are read as pixels of the stored picture: if this is a resized copy, they are wrong"
+            )
+
+    def _list_boxed(self) -> Iterator[Picture | Dropped]:
         path = self.root / "kavsir_bboxes.json"
-        found = read_json(path, "the boxes of Kvasir-SEG")
-        for key, entry in found.items():
+        entries = read_json(path, "the boxes of Kvasir-SEG")
+        for key, entry in entries.items():
             name = f"{key}.jpg"
             boxes = entry.get("bbox") if isinstance(entry, dict) else None
-            if not is_text(key) or not isinstance(boxes, list):
-                yield Dropped(self.name, printable(name), "malformed", "a name with a list bbox is expected")
+            if not isinstance(boxes, list):
+                yield Dropped(self.name, name, "malformed", "a list bbox is expected")
                 continue
             regions = []
             for number, box in enumerate(boxes, 1):
-                region = self._region(box, f"bbox {number}", (entry.get("width"), entry.get("height")))
-                if region:
+                if region := self._make_region(box, f"bbox {number}", (entry.get("width"), entry.get("height"))):
                     regions.append(region)
                 else:
                     detail = "a label and xmin, ymin, xmax, ymax are expected"
                     yield Dropped(self.name, f"{name} bbox {number}", "malformed", detail)
             if regions or not boxes:
                 yield Picture(f"images/{name}", name, "Endoscopy", regions)
-        for file in files_below(self.root / "images"):
-            if file.removesuffix(".jpg") not in found:
-                yield Dropped(self.name, printable(file), "unlabeled", f"not in {path.name}")
+        for file in list_files(self.root / "images"):
+            if file.removesuffix(".jpg") not in entries:
+                yield Dropped(self.name, file, "unlabeled", f"not in {path.name}")
 
-    def _region(self, box: Any, where: str, said: tuple[Any, Any]) -> Region | None:
-        """None: it is no box."""
+    def _make_region(self, box: Any, where: str, size: tuple[Any, Any]) -> Region | None:
+        """The region of a JSON entry, None if it is no box.
+
+        Args:
+            size: width and height of the picture in the file.
+        """
         if not isinstance(box, dict):
             return None
         label, corners = box.get("label", ""), [box.get(corner) for corner in CORNERS]
-        if not isinstance(label, str) or not is_text(label) or any(type(v) not in (int, float) for v in corners):
+        if not isinstance(label, str) or not are_numbers(corners, 4):
             return None
-        make = partial(self._box, corners, said)
-        return Region(plain(label), make, where, dict(zip(CORNERS, corners, strict=True)))
+        make_box = partial(self._make_box, corners, size)
+        return Region(normalize_category(label), make_box, where, dict(zip(CORNERS, corners, strict=True)))
 
-    def _box(self, corners: Sequence[Any], said: tuple[Any, Any], width: int, height: int) -> Box:
-        self.unlike += None not in said and said != (width, height)
+    def _make_box(self, corners: Sequence[Any], size: tuple[Any, Any], width: int, height: int) -> Box:
+        self.resized += None not in size and size != (width, height)
         return Box.from_xyxy(corners, width, height)
 
-    def read(self, seen: Seen, workers: int = 1) -> Iterator[Item]:
-        self.unlike = 0  # boxes whose picture is not of the size that the file says
-        yield from super().read(seen, workers)
-        if self.unlike:
-            log.warning(
-                f"{self.name}: the pictures of {self.unlike} boxes have another size than kavsir_bboxes.json says; "
-                "boxes are read as pixels of the stored picture: if this is a resized copy, they are wrong"
-            )
-
-    def _masked(self) -> Iterator[Picture | Dropped]:
-        files, masks = files_below(self.root / "images"), files_below(self.root / "masks")
+    def _list_masked(self) -> Iterator[Picture | Dropped]:
+        files, masks = list_files(self.root / "images"), set(list_files(self.root / "masks"))
         if not files or not masks:
             raise InputError(
                 f"{self.name}: no pictures in {self.root}/images or none in {self.root}/masks: unpack both"
             )
-        known = set(masks)
         for file in files:
-            if not is_text(file):
-                yield Dropped(self.name, printable(file), "malformed", "a file name that is not UTF-8")
-                continue
-            if file not in known:
+            if file not in masks:
                 yield Dropped(self.name, file, "unlabeled", "no mask")
                 continue
             try:
-                regions = regions_of(self.root, f"masks/{file}", "polyp")
+                regions = read_regions(self.root, f"masks/{file}", "polyp")
             except Unusable as error:
                 yield Dropped(self.name, file, error.reason, str(error))
                 continue
             yield Picture(f"images/{file}", file, "Endoscopy", regions, without="a black mask")
-        for file in sorted(known - set(files)):
-            yield Dropped(self.name, printable(file), "missing_file", "a mask without a picture")
+        for file in sorted(masks - set(files)):
+            yield Dropped(self.name, file, "missing_file", "a mask without a picture")
 
-    def _controls(self, root: Path) -> Iterator[Picture | Dropped]:
+    LISTERS: ClassVar = {"json": _list_boxed, "masks": _list_masked}  # by the option `boxes`
+
+    def _list_controls(self, root: Path) -> Iterator[Picture | Dropped]:
         by_folder: dict[str, list[str]] = defaultdict(list)
-        for file in files_below(root):
+        for file in list_files(root):
             by_folder[file.partition("/")[0] if "/" in file else ""].append(file)
         if not any(folder.startswith(NORMAL) for folder in by_folder):
             raise InputError(
@@ -139,15 +142,12 @@ class KvasirSource(PictureSource):
             )
         for folder, files in by_folder.items():
             is_normal = folder.startswith(NORMAL)
+            without = folder if is_normal else "no box"
             for file in files:
-                if is_text(file):
-                    without = folder if is_normal else "no box"
-                    yield _OfV2(file, file, "Endoscopy", without=without, is_control=is_normal)
-                else:
-                    yield Dropped(self.name, printable(file), "malformed", "a file name that is not UTF-8")
+                yield _ControlPicture(file, file, "Endoscopy", without=without, is_control=is_normal)
 
 
-class _OfV2(Picture):
+class _ControlPicture(Picture):
     """A picture below `controls_root`."""
 
     __slots__ = ()

@@ -4,17 +4,18 @@ import ast
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from umed.boxes import Box, BoxError
-from umed.data.sources.base import Picture, PictureSource, Region, plain
-from umed.data.sources.files import files_below, printable, read_json, read_rows, read_text
+from umed.data.files import list_files, normalize_category, read_json, read_table, read_text
+from umed.data.sources.base import Picture, PictureSource, Region
 from umed.errors import InputError
-from umed.records import Dropped, is_text
+from umed.records import Dropped
+from umed.run_files import are_numbers, is_text, make_printable
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +35,8 @@ FILES = (  # the first of these of which a file is there; `trainval` holds both 
     ("all_trainval",),
     ("TBX11K_trainval_only_tb",),
 )
-FOLDERS = ("health", "sick", "tb", "extra")
-WITHOUT = {
+PARTS = ("train", "val")
+WITHOUT = {  # folder of `imgs/` -> what its films without a box are
     "health": "healthy",
     "sick": "sick but not tuberculosis",
     "tb": "tuberculosis without a box in the files that were read",
@@ -52,54 +53,51 @@ class Tbx11kSource(PictureSource):
 
     Args:
         root: folder with `imgs/`, `annotations/json/` and `lists/`, or with `data.csv` and `images/`.
-        name: of the source in records and metrics.
     """
 
-    def __init__(self, root: str | Path, name: str = "tbx11k") -> None:
-        super().__init__(root, name)
+    name = "tbx11k"
 
-    def pictures(self) -> Iterator[Picture | Dropped]:
+    def list_pictures(self) -> Iterator[Picture | Dropped]:
         """The films of the annotation files, the others of `imgs/health`, `sick` and `tb`, then those of the test."""
         folder = self.root / "annotations" / "json"
-        there = [[(folder / f"{n}.json").is_file() for n in names] for names in FILES]
-        chosen = next((names for names, found in zip(FILES, there, strict=True) if all(found)), ())
-        chosen = chosen or next((names for names, found in zip(FILES, there, strict=True) if any(found)), ())
-        for name in chosen:
-            if not (folder / f"{name}.json").is_file():
-                log.warning(f"{self.name}: no {folder / name}.json: its films are told as without a box")
-        if not chosen and (self.root / "data.csv").is_file():
-            yield from self._simplified()
-            return
-        if not chosen:
+        paths = [[folder / f"{name}.json" for name in names] for names in FILES]
+        by_use = [names for f in (all, any) for names in paths if f(path.is_file() for path in names)]
+        if by_use:
+            yield from self._list_released(by_use[0])
+        elif (self.root / "data.csv").is_file():
+            yield from self._list_simplified()
+        else:
             raise InputError(
                 f"{self.name}: no {FILES[0][0]}.json or the like in {folder}, and no data.csv: unpack it all"
             )
-        splits = self._splits()
-        listed: set[str] = set()
-        for name in chosen:
-            path = folder / f"{name}.json"
-            if path.is_file():
-                yield from self._listed(path, splits, listed)
-        for sort in FOLDERS:
-            for file in files_below(self.root / "imgs" / sort):
-                if f"{sort}/{file}" not in listed:
-                    yield from self._without(f"{sort}/{file}", splits.get(f"{sort}/{file}", ""))
-        for file in self._withheld():
-            if file not in listed:
-                yield Dropped(self.name, printable(file), "unlabeled", WITHHELD)
 
-    def _listed(self, path: Path, splits: dict[str, str], listed: set[str]) -> Iterator[Picture | Dropped]:
-        """The films of one COCO file; `listed` gets their names."""
+    def _list_released(self, paths: Sequence[Path]) -> Iterator[Picture | Dropped]:
+        splits = self._read_splits()
+        listed: set[str] = set()
+        for path in paths:
+            if path.is_file():
+                yield from self._list_annotated(path, splits, listed)
+            else:
+                log.warning(f"{self.name}: no {path}: its films count as films without a box")
+        for place in WITHOUT:
+            for file in list_files(self.root / "imgs" / place):
+                if f"{place}/{file}" not in listed:
+                    yield self._list_unboxed(f"{place}/{file}", splits.get(f"{place}/{file}", ""))
+        for file in self._list_withheld():
+            if file not in listed:
+                yield Dropped(self.name, file, "unlabeled", WITHHELD)
+
+    def _list_annotated(self, path: Path, splits: dict[str, str], listed: set[str]) -> Iterator[Picture | Dropped]:
+        """The films of one COCO file; their names are added to `listed`."""
         coco = read_json(path, "the COCO file of TBX11K")
         for part in ("images", "annotations", "categories"):
             if not isinstance(coco.get(part), list):
                 raise InputError(f"{path}: no list `{part}`: take the file as released")
-        part = path.stem.rpartition("_")[2]
-        names = {e["id"]: e["name"] for e in coco["categories"] if _is(e, id=int, name=str)}
+        names = {e["id"]: e["name"] for e in coco["categories"] if _has(e, id=int, name=str)}
         images: dict[int, dict[str, Any]] = {}
-        ids = Counter(e["id"] for e in coco["images"] if _is(e, id=int))
+        ids = Counter(e["id"] for e in coco["images"] if _has(e, id=int))
         for position, image in enumerate(coco["images"]):
-            if not _is(image, id=int, file_name=str) or ids[image["id"]] > 1 or not is_text(image["file_name"]):
+            if not _has(image, id=int, file_name=str) or ids[image["id"]] > 1 or not is_text(image["file_name"]):
                 detail = "an id of its own and a file_name are expected"
                 yield Dropped(self.name, f"{path.name} images {position}", "malformed", detail)
             elif image["file_name"] in listed:
@@ -111,113 +109,104 @@ class Tbx11kSource(PictureSource):
         lost = set()
         for position, entry in enumerate(coco["annotations"]):
             item = f"{path.name} annotations {position}"
-            if not _is(entry, image_id=int) or entry["image_id"] not in images:
+            if not _has(entry, image_id=int) or entry["image_id"] not in images:
                 yield Dropped(self.name, item, "malformed", "no image of this image_id")
                 continue
             number, image = entry["image_id"], images[entry["image_id"]]
-            category = names.get(entry["category_id"]) if _is(entry, category_id=int, bbox=list) else None
-            if category is None or not is_text(category):
+            category = names.get(entry["category_id"]) if _has(entry, category_id=int, bbox=list) else None
+            if category is None:
                 yield Dropped(self.name, item, "malformed", f"{image['file_name']}: no bbox, or no such category_id")
                 lost.add(number)
                 continue
-            box = partial(_box, entry["bbox"], image.get("width"), image.get("height"))
+            box = partial(_make_box, entry["bbox"], image.get("width"), image.get("height"))
             raw = {key: entry[key] for key in ("image_id", "category_id", "bbox")}
-            regions[number].append(Region(_category(category), box, item, raw))
+            regions[number].append(Region(_map_category(category), box, item, raw))
+        split_of_file = path.stem.rpartition("_")[2]
         for number, image in images.items():
             file = image["file_name"]
-            split = part if part in ("train", "val") else splits.get(file, "")
+            split = split_of_file if split_of_file in PARTS else splits.get(file, "")
             if regions[number]:
                 yield Picture(f"imgs/{file}", file, "X-ray", regions[number], official_split=split)
             elif number not in lost:
-                yield from self._without(file, split)
+                yield self._list_unboxed(file, split)
 
-    def _without(self, file: str, split: str) -> Iterator[Picture | Dropped]:
-        """A film that has no box, by the folder it lies in."""
-        if not is_text(file):
-            yield Dropped(self.name, printable(file), "malformed", "a file name that is not UTF-8")
-            return
-        sort = file.partition("/")[0]
-        without = WITHHELD if sort == "test" else WITHOUT.get(sort, "no box")
-        yield Picture(f"imgs/{file}", file, "X-ray", official_split=split, without=without, is_control=sort == "health")
+    def _list_unboxed(self, file: str, split: str) -> Picture:
+        """A film without a box, by the folder it lies in."""
+        place = file.partition("/")[0]
+        without = WITHHELD if place == "test" else WITHOUT.get(place, "no box")
+        is_control = place == "health"
+        return Picture(f"imgs/{file}", file, "X-ray", official_split=split, without=without, is_control=is_control)
 
-    def _splits(self) -> dict[str, str]:
+    def _read_splits(self) -> dict[str, str]:
         """File name -> official part, as far as the lists are there; those of all films come second."""
-        found: dict[str, str] = {}
-        for prefix in ("TBX11K", "all"):
-            for part in ("train", "val"):
-                for file in self._list(f"{prefix}_{part}"):
-                    found.setdefault(file, part)
-        return found
+        lists = [(part, self._read_list(f"{prefix}_{part}")) for prefix in ("all", "TBX11K") for part in PARTS[::-1]]
+        return {file: part for part, files in lists for file in files}  # the last one wins
 
-    def _list(self, name: str) -> list[str]:
+    def _read_list(self, name: str) -> list[str]:
         path = self.root / "lists" / f"{name}.txt"
-        return [line.strip() for line in read_text(path, "a list of films").split("\n")] if path.is_file() else []
+        lines = read_text(path, "a list of films").split("\n") if path.is_file() else []
+        return [line.strip() for line in lines if line.strip()]
 
-    def _withheld(self) -> list[str]:
+    def _list_withheld(self) -> list[str]:
         """The films of the official test, each once."""
-        found = [file for file in self._list("TBX11K_test") if file]
         path = self.root / "annotations" / "json" / "all_test.json"
-        if path.is_file():
-            images = read_json(path, "the list of test films").get("images")
-            found += [e["file_name"] for e in images if _is(e, file_name=str)] if isinstance(images, list) else []
-        found += [f"test/{file}" for file in files_below(self.root / "imgs" / "test")]
-        return list(dict.fromkeys(found))
+        images = read_json(path, "the list of test films").get("images") if path.is_file() else None
+        listed = [e["file_name"] for e in images if _has(e, file_name=str)] if isinstance(images, list) else []
+        on_disk = [f"test/{file}" for file in list_files(self.root / "imgs" / "test")]
+        return list(dict.fromkeys([*self._read_list("TBX11K_test"), *listed, *on_disk]))
 
-    def _simplified(self) -> Iterator[Picture | Dropped]:
+    def _list_simplified(self) -> Iterator[Picture | Dropped]:
         """The films of `data.csv`, one row per box."""
-        path = self.root / "data.csv"
-        rows = read_rows(path, "the table of films")
-        header = [cell.strip() for cell in next(rows, (0, []))[1]]
-        missing = [column for column in KAGGLE if column not in header]
-        if missing:
-            raise InputError(f"{path}: no column {', '.join(missing)}: take data.csv as released")
         films: dict[str, Picture] = {}
         regions: dict[str, list[Region]] = defaultdict(list)
-        for line, cells in rows:
-            row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
-            file = row["fname"] if len(cells) == len(header) else ""
-            if not file or not all(map(is_text, row.values())):
-                yield Dropped(self.name, f"data.csv row {line}", "malformed", f"{len(header)} cells are expected")
+        for line, row, problem in read_table(self.root / "data.csv", "the table of films, as released,", KAGGLE):
+            file = row["fname"]
+            if problem or not file or not all(map(is_text, row.values())):
+                detail = problem or "a file name in plain text is expected"
+                yield Dropped(self.name, f"data.csv row {line}", "malformed", detail)
                 continue
             if file not in films:
-                sort = KAGGLE_FOLDERS.get(row["image_type"], "")
-                split = row["source"] if row["source"] in ("train", "val") else ""
-                without = WITHHELD if row["source"] == "test" else WITHOUT.get(sort, "no box")
-                is_control = sort == "health" and row["source"] != "test"
+                place = KAGGLE_FOLDERS.get(row["image_type"], "")
+                is_withheld = row["source"] == "test"
                 films[file] = Picture(
-                    f"images/{file}", file, "X-ray", (), "", split, without=without, is_control=is_control
+                    image=f"images/{file}",
+                    name=file,
+                    modality="X-ray",
+                    official_split=row["source"] if row["source"] in PARTS else "",
+                    without=WITHHELD if is_withheld else WITHOUT.get(place, "no box"),
+                    is_control=place == "health" and not is_withheld,
                 )
             if row["bbox"].lower() not in ("none", ""):
-                box = partial(_box, _literal(row["bbox"]), row["image_width"], row["image_height"])
-                regions[file].append(Region(_category(row["tb_type"]), box, f"row {line}", row))
+                box = partial(_make_box, _parse_bbox(row["bbox"]), row["image_width"], row["image_height"])
+                regions[file].append(Region(_map_category(row["tb_type"]), box, f"row {line}", row))
         yield from (replace(film, regions=regions[file]) for file, film in films.items())
 
 
-def _category(name: str) -> str:
-    return ALIASES.get(re.sub("[^a-z]", "", name.lower()), plain(name))
+def _map_category(name: str) -> str:
+    return ALIASES.get(re.sub("[^a-z]", "", name.lower()), normalize_category(name))
 
 
-def _is(entry: object, **kinds: type) -> bool:
+def _has(entry: object, **types: type) -> bool:
     """Whether it is an object that has these keys, each of its type."""
-    return isinstance(entry, dict) and all(type(entry.get(key)) is kind for key, kind in kinds.items())
+    return isinstance(entry, dict) and all(type(entry.get(key)) is wanted for key, wanted in types.items())
 
 
-def _literal(text: str) -> list[Any]:
-    """The four numbers of a Python dict; it is read, never run."""
+def _parse_bbox(text: str) -> list[Any]:
+    """The four numbers of a Python dict, which is parsed and never run; empty if it is none."""
     try:
-        found = ast.literal_eval(text) if len(text) < 300 else None
+        bbox = ast.literal_eval(text) if len(text) < 300 else None
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        found = None
-    return [found.get(side) for side in SIDES] if isinstance(found, dict) else []
+        return []
+    return [bbox.get(side) for side in SIDES] if isinstance(bbox, dict) else []
 
 
-def _box(bbox: list[Any], said_width: object, said_height: object, width: int, height: int) -> Box:
-    """In the frame that the file names: the picture may be a resized copy."""
-    if [type(v) in (int, float) for v in bbox] != [True] * 4:
-        raise BoxError("malformed", f"four numbers are expected, found {printable(repr(bbox))}")
-    return Box.from_xywh(bbox, _side(said_width) or width, _side(said_height) or height)
+def _make_box(bbox: list[Any], frame_width: object, frame_height: object, width: int, height: int) -> Box:
+    """The box in the frame that the file names: the picture may be a resized copy."""
+    if not are_numbers(bbox, 4):
+        raise BoxError("malformed", f"four numbers are expected, found {make_printable(repr(bbox))}")
+    return Box.from_xywh(bbox, _parse_side(frame_width) or width, _parse_side(frame_height) or height)
 
 
-def _side(said: object) -> int:
+def _parse_side(value: object) -> int:
     """A width or height in pixels, 0 = not known."""
-    return int(str(said)) if re.fullmatch("[0-9]{1,6}", str(said)) else 0
+    return int(str(value)) if re.fullmatch("[0-9]{1,6}", str(value)) else 0

@@ -11,8 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from umed.data.look import Unusable, check_inside
-from umed.data.sources.files import as_text
+from umed.data.files import Unusable, check_inside, decode_text
 from umed.errors import InputError
 from umed.evaluation.question import Question
 from umed.evaluation.scorer import Scorer
@@ -124,7 +123,7 @@ def read_file(path: Path, wanted: str) -> tuple[str, str]:
         raise InputError(f"no file {path}: {wanted} is expected there") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): {wanted} is expected there") from None
-    text = as_text(content)
+    text = decode_text(content)
     if not text.strip():
         raise InputError(f"{path}: empty: {wanted} is expected")
     return text, hashlib.sha256(content).hexdigest()

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from umed.errors import InputError
-from umed.pictures import UNREADABLE, decoded, stored
+from umed.pictures import UNREADABLE, convert_to_rgb, read_stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class HubRows:
         if not content:
             raise InputError(f"{self.hub}, {self.split}, row {number}: it has no picture")
         try:
-            return decoded(stored(io.BytesIO(content), Path(image)), Path(image), None)
+            return convert_to_rgb(read_stored(io.BytesIO(content), Path(image)), None)
         except UNREADABLE as error:
             raise InputError(f"{self.hub}, {self.split}, row {number}: not a readable picture ({error})") from None
 

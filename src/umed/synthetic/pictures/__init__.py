@@ -9,26 +9,26 @@ from collections.abc import Callable
 import numpy as np
 
 from umed.synthetic.pictures.canvas import Drawing, Generator
-from umed.synthetic.pictures.ct import deeplesion, kidney_stone
-from umed.synthetic.pictures.endoscopy import kvasir
-from umed.synthetic.pictures.film import healthy, nih_chest, tbx11k
+from umed.synthetic.pictures.ct import draw_deeplesion, draw_kidney_stone
+from umed.synthetic.pictures.endoscopy import draw_kvasir
+from umed.synthetic.pictures.film import draw_healthy, draw_nih_chest, draw_tbx11k
 
 PARTS: dict[str, tuple[str, Callable[[Generator, Generator], Drawing]]] = {
-    "phantom_deeplesion": ("CT", deeplesion),
-    "phantom_kidney_stone": ("CT", kidney_stone),
-    "phantom_nih_chest": ("X-ray", nih_chest),
-    "phantom_tbx11k": ("X-ray", tbx11k),
-    "phantom_kvasir": ("Endoscopy", kvasir),
+    "phantom_deeplesion": ("CT", draw_deeplesion),
+    "phantom_kidney_stone": ("CT", draw_kidney_stone),
+    "phantom_nih_chest": ("X-ray", draw_nih_chest),
+    "phantom_tbx11k": ("X-ray", draw_tbx11k),
+    "phantom_kvasir": ("Endoscopy", draw_kvasir),
 }
 
-CONTROLS = {"phantom_tbx11k": healthy}  # parts that have pictures without a finding too
+CONTROLS = {"phantom_tbx11k": draw_healthy}  # parts that have pictures without a finding too
 
 
 def draw_control(part: str, seed: int, index: int) -> Drawing:
     """Normal picture `index` of a part, of a patient of its own."""
     number = list(PARTS).index(part)
-    own, rng = (np.random.default_rng([seed, number, k, index]) for k in (3, 4))
-    return CONTROLS[part](own, rng)
+    patient, rng = (np.random.default_rng([seed, number, k, index]) for k in (3, 4))
+    return CONTROLS[part](patient, rng)
 
 
 def draw(part: str, seed: int, index: int) -> tuple[Drawing, int]:
@@ -40,5 +40,5 @@ def draw(part: str, seed: int, index: int) -> tuple[Drawing, int]:
     block, place = divmod(index, 6)
     sizes = np.random.default_rng([seed, number, 0, block]).permutation([1, 2, 3])
     patient = 3 * block + int(np.searchsorted(np.cumsum(sizes), place, side="right"))
-    own = np.random.default_rng([seed, number, 1, patient])
-    return PARTS[part][1](own, np.random.default_rng([seed, number, 2, index])), patient
+    body = np.random.default_rng([seed, number, 1, patient])
+    return PARTS[part][1](body, np.random.default_rng([seed, number, 2, index])), patient

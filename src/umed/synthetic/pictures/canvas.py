@@ -129,12 +129,12 @@ class Canvas:
 Drawing = tuple[Image.Image, list[Lesion]]
 
 
-def picture_size(rng: Generator) -> tuple[int, int]:
+def choose_size(rng: Generator) -> tuple[int, int]:
     """Width and height, 96 to 168 pixels, aspect between 3:4 and 4:3."""
     long, aspect = int(rng.integers(128, 169)), rng.uniform(0.75, 1)
     short = max(96, math.ceil(long * aspect))
     return (long, short) if rng.random() < 0.5 else (short, long)
 
 
-def either_side(rng: Generator) -> int:
+def choose_side(rng: Generator) -> int:
     return 1 if rng.random() < 0.5 else -1

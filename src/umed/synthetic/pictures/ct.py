@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from umed.synthetic.pictures.canvas import Canvas, Drawing, Generator, Lesion, either_side, picture_size
+from umed.synthetic.pictures.canvas import Canvas, Drawing, Generator, Lesion, choose_side, choose_size
 
 
-def _torso(c: Canvas, patient: Generator) -> None:
+def _draw_torso(c: Canvas, patient: Generator) -> None:
     """Body wall, spine and ribs of an axial slice."""
     tissue = patient.uniform(85, 105)
     c.level[:] = 8
@@ -22,9 +22,9 @@ def _torso(c: Canvas, patient: Generator) -> None:
     c.add(c.lines([[(-1.2, 0.97), (1.2, 0.97)]], 0.03), 90)
 
 
-def _abdomen(c: Canvas, patient: Generator, rng: Generator) -> dict[int, tuple[float, float]]:
+def _draw_abdomen(c: Canvas, patient: Generator, rng: Generator) -> dict[int, tuple[float, float]]:
     """Liver, bowel, aorta and kidneys; returns the kidneys' centers by side."""
-    _torso(c, patient)
+    _draw_torso(c, patient)
     bowel = rng.uniform(-1, 1, (4, 2)) * (0.3, 0.25) + (0.4, -0.2)
     for x, y in bowel:
         c.paint(c.ellipse(x, y, rng.uniform(0.1, 0.2), rng.uniform(0.08, 0.16)), rng.choice([40, 75, 120, 150]))
@@ -40,22 +40,22 @@ def _abdomen(c: Canvas, patient: Generator, rng: Generator) -> dict[int, tuple[f
     return kidneys
 
 
-def _thorax(c: Canvas, patient: Generator, rng: Generator) -> None:
+def _draw_thorax(c: Canvas, patient: Generator, rng: Generator) -> None:
     """Lungs with vessels, heart and great vessels."""
-    _torso(c, patient)
+    _draw_torso(c, patient)
     air = patient.uniform(22, 42)
     for side in (-1, 1):
         c.paint(c.ellipse(side * 0.46, 0.02, 0.36, 0.6, side * -0.12), air)
     c.paint(c.ellipse(0.1, -0.2, 0.26, 0.3, 0.4), patient.uniform(110, 130))
     for _ in range(8):
-        side, r = either_side(rng), rng.uniform(0.015, 0.04)
+        side, r = choose_side(rng), rng.uniform(0.015, 0.04)
         c.paint(c.ellipse(side * rng.uniform(0.2, 0.7), rng.uniform(-0.4, 0.4), r, r), rng.uniform(80, 120))
 
 
-def deeplesion(patient: Generator, rng: Generator) -> Drawing:
+def draw_deeplesion(patient: Generator, rng: Generator) -> Drawing:
     """A CT slice with one lesion; the category is the organ in which it sits."""
     category = str(rng.choice(["bone", "kidney", "liver", "lung"]))
-    side, zoom = either_side(rng), rng.uniform(1.15, 1.75)
+    side, zoom = choose_side(rng), rng.uniform(1.15, 1.75)
     place = {
         "bone": (rng.uniform(-0.06, 0.06), 0.52 + rng.uniform(-0.05, 0.08)),
         "kidney": (side * rng.uniform(0.46, 0.6), rng.uniform(0.22, 0.5)),
@@ -69,11 +69,11 @@ def deeplesion(patient: Generator, rng: Generator) -> Drawing:
     room = max(0.0, 1 - 1 / zoom)
     shift = rng.uniform(-0.3, 0.3, 2) / zoom
     center = (float(np.clip(x + shift[0], -room, room)), float(np.clip(y + shift[1], -room, room)))
-    c = Canvas(rng, *picture_size(rng), center=center, zoom=zoom)
+    c = Canvas(rng, *choose_size(rng), center=center, zoom=zoom)
     if category == "lung" or (category == "bone" and rng.random() < 0.5):
-        _thorax(c, patient, rng)
+        _draw_thorax(c, patient, rng)
     else:
-        _abdomen(c, patient, rng)
+        _draw_abdomen(c, patient, rng)
     c.add(c.ellipse(0, 0, 0.9, 0.8), c.clouds(9)[..., None] * 3)
     low, high = {"bone": (0.12, 0.2), "kidney": (0.13, 0.22), "liver": (0.13, 0.3), "lung": (0.12, 0.28)}[category]
     a, b = rng.uniform(low, high, 2)
@@ -91,13 +91,13 @@ def deeplesion(patient: Generator, rng: Generator) -> Drawing:
     return c.finish(rng.uniform(4, 10)), [Lesion(category, alpha > 0.5)]
 
 
-def kidney_stone(patient: Generator, rng: Generator) -> Drawing:
+def draw_kidney_stone(patient: Generator, rng: Generator) -> Drawing:
     """A CT slice with one to three stones in the kidneys."""
-    side, zoom = either_side(rng), rng.uniform(1.1, 2.0)
+    side, zoom = choose_side(rng), rng.uniform(1.1, 2.0)
     room = 1 - 1 / zoom
     center = (side * min(room, rng.uniform(0.1, 0.5)), min(room, rng.uniform(0.1, 0.4)))
-    c = Canvas(rng, *picture_size(rng), center=center, zoom=zoom)
-    kidneys = _abdomen(c, patient, rng)
+    c = Canvas(rng, *choose_size(rng), center=center, zoom=zoom)
+    kidneys = _draw_abdomen(c, patient, rng)
     for _ in range(int(rng.integers(0, 3))):  # calcified vessels and tablets are no stones
         x, y = rng.uniform(-0.5, 0.7), rng.uniform(-0.5, 0.0)
         c.paint(c.ellipse(x, y, 0.025, 0.025), rng.uniform(170, 230))

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from umed.synthetic.pictures.canvas import Array, Canvas, Drawing, Generator, Lesion, either_side, picture_size
+from umed.synthetic.pictures.canvas import Array, Canvas, Drawing, Generator, Lesion, choose_side, choose_size
 
 
-def kvasir(patient: Generator, rng: Generator) -> Drawing:
+def draw_kvasir(patient: Generator, rng: Generator) -> Drawing:
     """An endoscopic view of mucosa with one or two polyps."""
-    c = Canvas(rng, *picture_size(rng), channels=3)
+    c = Canvas(rng, *choose_size(rng), channels=3)
     pink = np.array([patient.uniform(175, 215), patient.uniform(95, 125), patient.uniform(75, 100)])
     c.level[:] = pink
     c.add(np.ones((c.height, c.width)), c.clouds(5)[..., None] * (14, 11, 9))
@@ -20,7 +20,7 @@ def kvasir(patient: Generator, rng: Generator) -> Drawing:
     c.paint(c.ellipse(lumen[0], lumen[1], 0.25, 0.22, soft=18) * 0.85, (70, 28, 22))
     vessels = np.cumsum(rng.uniform(-0.25, 0.25, (4, 6, 2)), 1) + rng.uniform(-0.8, 0.8, (4, 1, 2))
     c.add(c.lines([[(x, y) for x, y in v.tolist()] for v in vessels], 0.015), (-22, -30, -22))
-    lesions = [Lesion("polyp", mask) for mask in _polyps(c, 2 if rng.random() < 0.25 else 1, pink)]
+    lesions = [Lesion("polyp", mask) for mask in _draw_polyps(c, 2 if rng.random() < 0.25 else 1, pink)]
     spots = [(x, y, *rng.uniform(0.012, 0.05, 2), rng.uniform(0, 3)) for x, y in rng.uniform(-0.8, 0.8, (5, 2))]
     c.paint(np.maximum.reduce([c.ellipse(*spot) for spot in spots]), (250, 240, 235))
     for x, y in rng.uniform(-0.8, 0.8, (int(rng.integers(0, 4)), 2)):
@@ -32,10 +32,10 @@ def kvasir(patient: Generator, rng: Generator) -> Drawing:
     return c.finish(rng.uniform(3, 8)), lesions
 
 
-def _polyps(c: Canvas, count: int, pink: Array) -> list[Array]:
+def _draw_polyps(c: Canvas, count: int, pink: Array) -> list[Array]:
     """Domes with light from the upper left and a shadow at the lower right; two lie on opposite sides."""
     r, masks = c.rng, []
-    x, y = r.uniform(-0.5, 0.5, 2) if count == 1 else r.uniform(0.32, 0.5, 2) * (either_side(r), either_side(r))
+    x, y = r.uniform(-0.5, 0.5, 2) if count == 1 else r.uniform(0.32, 0.5, 2) * (choose_side(r), choose_side(r))
     for _ in range(count):
         a, b = r.uniform(0.18, 0.4, 2) * (0.75 if count > 1 else 1)
         c.add(c.ellipse(x + 0.05, y + 0.08, 1.15 * a, 1.15 * b, soft=8), (-35, -30, -26))

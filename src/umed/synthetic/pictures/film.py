@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from umed.synthetic.pictures.canvas import Array, Canvas, Drawing, Generator, Lesion, either_side, picture_size
+from umed.synthetic.pictures.canvas import Array, Canvas, Drawing, Generator, Lesion, choose_side, choose_size
 
 
-def _film(c: Canvas, patient: Generator, rng: Generator, heart: float) -> tuple[dict[int, Array], Array]:
+def _draw_film(c: Canvas, patient: Generator, rng: Generator, heart: float) -> tuple[dict[int, Array], Array]:
     """A chest film; returns the lungs by side of the picture (-1 left, 1 right) and the heart (half width `heart`)."""
     wall, air, center = patient.uniform(105, 130), patient.uniform(48, 72), patient.uniform(160, 180)
     c.level[:] = 15
@@ -40,7 +40,7 @@ def _film(c: Canvas, patient: Generator, rng: Generator, heart: float) -> tuple[
     return lungs, shadow
 
 
-def _effusion(c: Canvas, lungs: dict[int, Array], side: int, seen: Array) -> Array:
+def _draw_effusion(c: Canvas, lungs: dict[int, Array], side: int, seen: Array) -> Array:
     """A bright base with a concave upper border."""
     r = c.rng
     level = r.uniform(0.05, 0.32)
@@ -50,7 +50,7 @@ def _effusion(c: Canvas, lungs: dict[int, Array], side: int, seen: Array) -> Arr
     return alpha
 
 
-def _nodule(c: Canvas, lungs: dict[int, Array], side: int, seen: Array) -> Array:
+def _draw_nodule(c: Canvas, lungs: dict[int, Array], side: int, seen: Array) -> Array:
     """A round spot in the lung."""
     r = c.rng
     a, b = r.uniform(0.13, 0.22) * r.uniform(0.9, 1.1, 2)
@@ -59,7 +59,7 @@ def _nodule(c: Canvas, lungs: dict[int, Array], side: int, seen: Array) -> Array
     return alpha
 
 
-def _atelectasis(c: Canvas, lungs: dict[int, Array], side: int, seen: Array) -> Array:
+def _draw_atelectasis(c: Canvas, lungs: dict[int, Array], side: int, seen: Array) -> Array:
     """A dense band or wedge that points to the hilum."""
     r = c.rng
     y, tilt, thick = r.uniform(-0.35, 0.2), r.uniform(-0.5, 0.5), r.uniform(0.1, 0.18)
@@ -72,7 +72,7 @@ def _atelectasis(c: Canvas, lungs: dict[int, Array], side: int, seen: Array) -> 
     return alpha
 
 
-def _pneumothorax(c: Canvas, lungs: dict[int, Array], side: int, seen: Array) -> Array:
+def _draw_pneumothorax(c: Canvas, lungs: dict[int, Array], side: int, seen: Array) -> Array:
     """A black rim without vessels beside a lung that has shrunk behind a thin line."""
     r = c.rng
     shrink = r.uniform(0.1, 0.24)
@@ -86,49 +86,49 @@ def _pneumothorax(c: Canvas, lungs: dict[int, Array], side: int, seen: Array) ->
 
 
 FINDINGS: dict[str, Callable[[Canvas, dict[int, Array], int, Array], Array]] = {
-    "effusion": _effusion,
-    "nodule": _nodule,
-    "atelectasis": _atelectasis,
-    "pneumothorax": _pneumothorax,
+    "effusion": _draw_effusion,
+    "nodule": _draw_nodule,
+    "atelectasis": _draw_atelectasis,
+    "pneumothorax": _draw_pneumothorax,
 }
 
 
-def _clutter(c: Canvas) -> None:
+def _draw_clutter(c: Canvas) -> None:
     c.tubes(0.35)
     if c.rng.random() < 0.6:
         c.label_block()
 
 
-def nih_chest(patient: Generator, rng: Generator) -> Drawing:
+def draw_nih_chest(patient: Generator, rng: Generator) -> Drawing:
     """A chest film with one finding, or two on one film in five."""
     names = rng.permutation([*FINDINGS, "cardiomegaly"])[: 2 if rng.random() < 0.2 else 1]
-    c = Canvas(rng, *picture_size(rng))
+    c = Canvas(rng, *choose_size(rng))
     heart = rng.uniform(0.44, 0.58) if "cardiomegaly" in names else rng.uniform(0.26, 0.37)
-    lungs, shadow = _film(c, patient, rng, heart)
-    side, lesions = -1 if "cardiomegaly" in names else either_side(rng), []
+    lungs, shadow = _draw_film(c, patient, rng, heart)
+    side, lesions = -1 if "cardiomegaly" in names else choose_side(rng), []
     for name in names:
         if name == "cardiomegaly":
             lesions.append(Lesion(str(name), shadow > 0.5))
             continue
         lesions.append(Lesion(str(name), FINDINGS[name](c, lungs, side, 1 - shadow) > 0.5))
         side = -side
-    _clutter(c)
+    _draw_clutter(c)
     return c.finish(rng.uniform(4, 10)), lesions
 
 
-def healthy(patient: Generator, rng: Generator) -> Drawing:
+def draw_healthy(patient: Generator, rng: Generator) -> Drawing:
     """A chest film without a finding."""
-    c = Canvas(rng, *picture_size(rng))
-    _film(c, patient, rng, rng.uniform(0.26, 0.37))
-    _clutter(c)
+    c = Canvas(rng, *choose_size(rng))
+    _draw_film(c, patient, rng, rng.uniform(0.26, 0.37))
+    _draw_clutter(c)
     return c.finish(rng.uniform(4, 10)), []
 
 
-def tbx11k(patient: Generator, rng: Generator) -> Drawing:
+def draw_tbx11k(patient: Generator, rng: Generator) -> Drawing:
     """A chest film: fluffy patches are active tuberculosis, hard bright spots are latent tuberculosis."""
-    c = Canvas(rng, *picture_size(rng))
-    lungs, _ = _film(c, patient, rng, rng.uniform(0.26, 0.37))
-    active, side, lesions = rng.random() < 0.5, either_side(rng), []
+    c = Canvas(rng, *choose_size(rng))
+    lungs, _ = _draw_film(c, patient, rng, rng.uniform(0.26, 0.37))
+    active, side, lesions = rng.random() < 0.5, choose_side(rng), []
     for _ in range(2 if rng.random() < 0.35 else 1):
         x, y = side * rng.uniform(0.36, 0.52), rng.uniform(-0.45, -0.1)
         a, b = rng.uniform(0.17, 0.32, 2)
@@ -145,5 +145,5 @@ def tbx11k(patient: Generator, rng: Generator) -> Drawing:
             c.add(alpha, rng.uniform(60, 120))
         lesions.append(Lesion("active tuberculosis" if active else "latent tuberculosis", alpha > 0.5))
         side = -side
-    _clutter(c)
+    _draw_clutter(c)
     return c.finish(rng.uniform(4, 10)), lesions

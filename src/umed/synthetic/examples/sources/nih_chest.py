@@ -4,11 +4,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from umed.data.sources.base import Example
+from umed.data.sources.base import Corners, Example
 
+SIDE = 256  # of the stored films
 HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 QUOTED = 'Image Index,Finding Label,"Bbox [x",y,w,h],,,'  # as some copies have it
-RELEASED = (
+RELEASED: tuple[str, Corners] = (
     "00013118_008.png,Atelectasis,225.084745762712,547.019216763771,86.7796610169491,79.1864406779661,,,",
     (225.084745762712, 547.019216763771, 311.8644067796611, 626.2056574417371),
 )
@@ -62,15 +63,20 @@ def write_example(root: Path) -> Example:
     cut.write_bytes(cut.read_bytes()[:200])
     film(root / "images/00000107_001.png", 10)  # the same pixels as 00000032_037.png
     film(root / "images/00000108_001.png", 110)
+    frame: dict[str, list[Corners]] = {  # boxes in pixels of 1024 x 1024, as the list has them
+        "00013118_008.png": [RELEASED[1]],
+        "00000032_037.png#1": [(100.5, 200, 400.5, 600), (500, 200, 600, 300)],
+        "00000032_037.png#2": [(600, 700, 650, 760)],
+        "00000072_000.png": [(10, 20, 40, 60)],
+        "00000100_001.png": [(1000, 900, 1024, 1024)],
+        "00000101_001.png": [(512, 256, 768, 768)],
+        "00000102_001.png": [(1, 2, 4, 6)],
+    }
+    sides = {"00000101_001.png": 512}
     return Example(
         records={
-            "nih_chest/00013118_008.png": [RELEASED[1]],
-            "nih_chest/00000032_037.png#1": [(100.5, 200, 400.5, 600), (500, 200, 600, 300)],
-            "nih_chest/00000032_037.png#2": [(600, 700, 650, 760)],
-            "nih_chest/00000072_000.png": [(10, 20, 40, 60)],
-            "nih_chest/00000100_001.png": [(1000, 900, 1024, 1024)],
-            "nih_chest/00000101_001.png": [(256, 128, 384, 384)],
-            "nih_chest/00000102_001.png": [(1, 2, 4, 6)],
+            f"nih_chest/{name}": [scale_box(box, sides.get(name, SIDE) / 1024) for box in boxes]
+            for name, boxes in frame.items()
         },
         dropped={
             "malformed": 2,
@@ -83,8 +89,13 @@ def write_example(root: Path) -> Example:
     )
 
 
-def film(path: Path, gray: int, mode: str = "L", side: int = 1024) -> Path:
-    """A plain film of one gray; small on disk."""
+def scale_box(box: Corners, factor: float) -> Corners:
+    x0, y0, x1, y1 = (v * factor for v in box)
+    return x0, y0, x1, y1
+
+
+def film(path: Path, gray: int, mode: str = "L", side: int = SIDE) -> Path:
+    """A plain film of one gray."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("L", (side, side), gray).convert(mode).save(path)
     return path

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from items import boxes, lost, records
 from PIL import Image, ImageDraw
 
+from umed.data.sources.base import Item
 from umed.data.sources.kvasir import KvasirSource
 from umed.errors import InputError
 from umed.records import Dropped, Record
-from umed.synthetic.examples import example_of
-from umed.synthetic.examples.sources.kvasir import FIRST, draw_picture
+from umed.synthetic.examples.sources.kvasir import FIRST, draw_picture, write_example
 
 
 def picture(path: Path, seed: int) -> None:
@@ -20,16 +21,8 @@ def picture(path: Path, seed: int) -> None:
     draw_picture(path, 120, 100, [], seed)
 
 
-def read(root: Path, **options: Any) -> list[Record | Dropped]:
+def read(root: Path, **options: Any) -> list[Item]:
     return list(KvasirSource(root, **options).read({}))
-
-
-def boxes(items: list[Record | Dropped]) -> dict[str, list[list[float]]]:
-    return {i.id: i.to_json()["boxes"] for i in items if isinstance(i, Record)}
-
-
-def lost(items: list[Record | Dropped]) -> dict[str, str]:
-    return {i.item: i.reason for i in items if isinstance(i, Dropped)}
 
 
 def polyps(root: Path, **entries: Any) -> None:
@@ -42,7 +35,7 @@ def corners(*numbers: Any, label: Any = "polyp") -> dict[str, Any]:
 
 
 def test_the_example_in_words(tmp_path: Path) -> None:
-    example_of(KvasirSource)(tmp_path)
+    write_example(tmp_path)
     items = read(tmp_path)
     first = next(i for i in items if isinstance(i, Record) and i.image == f"images/{FIRST}.jpg")
     assert (first.width, first.height, first.category, first.modality) == (622, 529, "polyp", "Endoscopy")
@@ -59,19 +52,18 @@ def test_the_example_in_words(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [3, None, [], {"bbox": None}, {"bbox": {"xmin": 1}}, {"bbox": [3]}, {"bbox": [corners(1, 2, 3)]}]
-    + [{"bbox": [corners(1, 2, wrong, 4)]} for wrong in ("9", None, True, [9], 10**400, float("inf"))]
-    + [{"bbox": [corners(1, 2, 3, 4, label=label)]} for label in (None, 3, "\ud800", "a\0")],
-)
-def test_a_wrong_entry_is_malformed(tmp_path: Path, entry: Any) -> None:
-    for seed, key in enumerate(("good", "wrong")):
+def test_a_wrong_entry_is_malformed(tmp_path: Path) -> None:
+    entries: list[Any] = [3, None, [], {"bbox": None}, {"bbox": {"xmin": 1}}, {"bbox": [3]}]
+    entries += [{"bbox": [corners(1, 2, 3)]}]
+    entries += [{"bbox": [corners(1, 2, wrong, 4)]} for wrong in ("9", None, True, [9], 10**400, float("inf"))]
+    entries += [{"bbox": [corners(1, 2, 3, 4, label=label)]} for label in (None, 3, "\ud800", "a\0")]
+    wrong = {f"wrong{number}": entry for number, entry in enumerate(entries)}
+    for seed, key in enumerate(("good", *wrong)):
         picture(tmp_path / f"images/{key}.jpg", seed)
-    polyps(tmp_path, good={"bbox": [corners(1, 2, 30, 40)]}, wrong=entry)
+    polyps(tmp_path, good={"bbox": [corners(1, 2, 30, 40)]}, **wrong)
     items = read(tmp_path)
-    assert boxes(items) == {"kvasir/good.jpg": [[1, 2, 30, 40]]}
-    assert list(lost(items).values()) == ["malformed"] and next(iter(lost(items))).startswith("wrong.jpg")
+    assert boxes(items) == {"good.jpg": [(1, 2, 30, 40)]}
+    assert {item.partition(".")[0]: reason for item, reason in lost(items).items()} == dict.fromkeys(wrong, "malformed")
 
 
 def test_keys_that_are_no_names(tmp_path: Path) -> None:
@@ -82,7 +74,7 @@ def test_keys_that_are_no_names(tmp_path: Path) -> None:
         tmp_path / "root", **{"a": box, "../../secret": box, "\ud800": box, "b\0": box, "": box, "none": {"bbox": []}}
     )
     items = read(tmp_path / "root")
-    assert boxes(items) == {"kvasir/a.jpg": [[1, 2, 30, 40]]}
+    assert boxes(items) == {"a.jpg": [(1, 2, 30, 40)]}
     assert Counter(lost(items).values()) == {"malformed": 3, "missing_file": 2}
     assert lost(items)["../../secret.jpg"] == "malformed"
     for item in items:
@@ -90,16 +82,16 @@ def test_keys_that_are_no_names(tmp_path: Path) -> None:
 
 
 def test_boxes_of_the_masks(tmp_path: Path) -> None:
-    example_of(KvasirSource)(tmp_path)
+    write_example(tmp_path)
     (tmp_path / "images/copy.jpg").unlink()
     Image.new("L", (240, 200)).save(tmp_path / "masks/alone.jpg")
     Image.new("L", (99, 88), 255).save(tmp_path / "masks/broken.jpg")
     picture(tmp_path / "images/black.jpg", 77)
     Image.new("L", (120, 100)).save(tmp_path / "masks/black.jpg")
     items = read(tmp_path, boxes="masks")
-    found = boxes(items)
-    assert found.keys() == {f"kvasir/{FIRST}.jpg", "kvasir/two.jpg"}
-    [first], two = found[f"kvasir/{FIRST}.jpg"], found["kvasir/two.jpg"]
+    found = {name: r.to_json()["boxes"] for name, r in records(items).items()}
+    assert found.keys() == {f"{FIRST}.jpg", "two.jpg"}
+    [first], two = found[f"{FIRST}.jpg"], found["two.jpg"]
     assert first == pytest.approx([38, 5, 430, 338], abs=2), "JPEG moves an edge by a pixel"
     assert two == [pytest.approx([10, 20, 60, 80], abs=2), pytest.approx([100, 110, 180, 190], abs=2)]
     assert lost(items) == {
@@ -119,13 +111,13 @@ def test_specks_of_jpeg_are_no_polyps(tmp_path: Path) -> None:
     ImageDraw.Draw(mask).rectangle((100, 80, 101, 81), fill=255)
     (tmp_path / "masks").mkdir()
     mask.save(tmp_path / "masks/a.jpg", quality=100)
-    [box] = boxes(read(tmp_path, boxes="masks"))["kvasir/a.jpg"]
+    [box] = records(read(tmp_path, boxes="masks"))["a.jpg"].to_json()["boxes"]
     assert box == pytest.approx([20, 20, 60, 50], abs=1)
 
 
 def test_controls_of_kvasir_v2(tmp_path: Path) -> None:
     seg, v2 = tmp_path / "seg", tmp_path / "v2"
-    example_of(KvasirSource)(seg)
+    write_example(seg)
     picture(v2 / "normal-cecum/n1.jpg", 21)
     picture(v2 / "normal-z-line/n2.jpg", 22)
     (v2 / "normal-z-line/copy.jpg").write_bytes((seg / f"images/{FIRST}.jpg").read_bytes())
@@ -171,7 +163,7 @@ def test_wrong_options_and_places(tmp_path: Path) -> None:
         read(tmp_path)
     with pytest.raises(InputError, match="no pictures in .*images or none in .*masks"):
         read(tmp_path, boxes="masks")
-    example_of(KvasirSource)(tmp_path / "seg")
+    write_example(tmp_path / "seg")
     (tmp_path / "v2").mkdir()
     with pytest.raises(InputError, match=r"no pictures in .*v2/normal-\*: set .*controls_root to Kvasir v2"):
         read(tmp_path / "seg", controls_root=str(tmp_path / "v2"))

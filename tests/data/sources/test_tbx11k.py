@@ -4,24 +4,23 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+from items import boxes, draw, lost
+from items import records as records_of
 
+from umed.data.sources.base import Item
 from umed.data.sources.tbx11k import Tbx11kSource
 from umed.errors import InputError
 from umed.records import Dropped, Record
-from umed.synthetic.examples import example_of
+from umed.synthetic.examples.sources.tbx11k import write_example
 
 NAMES = {1: "ActiveTuberculosis", 2: "ObsoletePulmonaryTuberculosis", 3: "PulmonaryTuberculosis"}
 BBOX = [1, 2, 3, 4]
+TRAIN = "annotations/json/TBX11K_train.json"
 
 
-def film(root: Path, name: str, seed: int = 0) -> None:
-    (root / name).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng([seed, *name.encode()]).integers(0, 256, (16, 16), np.uint8)).save(
-        root / name
-    )
+def film(root: Path, name: str) -> None:
+    draw(root / name, sum(name.encode()), (16, 16))
 
 
 def coco(root: Path, name: str, files: list[str], boxes: list[dict[str, Any]], **names: str) -> None:
@@ -40,16 +39,22 @@ def box(image: int = 1, category: int = 1, bbox: Any = BBOX) -> dict[str, Any]:
     return {"image_id": image, "category_id": category, "bbox": bbox}
 
 
-def read(root: Path) -> list[Record | Dropped]:
+def read(root: Path) -> list[Item]:
     return list(Tbx11kSource(root).read({}))
 
 
 def records(root: Path) -> dict[str, Record]:
-    return {i.id.removeprefix("tbx11k/"): i for i in read(root) if isinstance(i, Record)}
+    return records_of(read(root))
+
+
+def change(root: Path, part: str, entries: Any) -> None:
+    """Replace a part of the training file."""
+    content = json.loads((root / TRAIN).read_text())
+    (root / TRAIN).write_text(json.dumps({**content, part: entries}))
 
 
 def test_the_example_in_words(tmp_path: Path) -> None:
-    example_of(Tbx11kSource)(tmp_path)
+    write_example(tmp_path)
     found = records(tmp_path)
     assert {k: r.category for k, r in found.items() if r.boxes} == {
         "tb/tb0005.png": "active tuberculosis",
@@ -76,22 +81,21 @@ def test_the_example_in_words(tmp_path: Path) -> None:
     assert told["extra/e0001.png", "unlabeled"] == "of another data set"
 
 
-@pytest.mark.parametrize(
-    ("present", "used"),
-    [
-        (["TBX11K_train", "TBX11K_trainval", "all_train"], ["TBX11K_trainval"]),
-        (["TBX11K_train", "TBX11K_val", "TBX11K_trainval"], ["TBX11K_train", "TBX11K_val"]),
-        (["TBX11K_trainval", "all_val"], ["TBX11K_trainval"]),
-        (["all_val", "all_trainval"], ["all_trainval"]),
-        (["TBX11K_val"], ["TBX11K_val"]),
-        (["all_trainval", "TBX11K_trainval_only_tb"], ["all_trainval"]),
-        (["TBX11K_trainval_only_tb", "all_test"], ["TBX11K_trainval_only_tb"]),
-    ],
-)
-def test_which_files_are_read(tmp_path: Path, present: list[str], used: list[str]) -> None:
-    for k, name in enumerate(present):
-        coco(tmp_path, name, [f"extra/{k}.png"], [box()])
-    assert list(records(tmp_path)) == [f"extra/{present.index(name)}.png" for name in used]
+def test_which_files_are_read(tmp_path: Path) -> None:
+    cases = {
+        ("TBX11K_train", "TBX11K_trainval", "all_train"): ["TBX11K_trainval"],
+        ("TBX11K_train", "TBX11K_val", "TBX11K_trainval"): ["TBX11K_train", "TBX11K_val"],
+        ("TBX11K_trainval", "all_val"): ["TBX11K_trainval"],
+        ("all_val", "all_trainval"): ["all_trainval"],
+        ("TBX11K_val",): ["TBX11K_val"],
+        ("all_trainval", "TBX11K_trainval_only_tb"): ["all_trainval"],
+        ("TBX11K_trainval_only_tb", "all_test"): ["TBX11K_trainval_only_tb"],
+    }
+    for number, (present, used) in enumerate(cases.items()):
+        root = tmp_path / str(number)
+        for k, name in enumerate(present):
+            coco(root, name, [f"extra/{k}.png"], [box()])
+        assert list(records(root)) == [f"extra/{present.index(name)}.png" for name in used]
 
 
 def test_the_split_of_a_joint_file_comes_from_the_lists(tmp_path: Path) -> None:
@@ -116,30 +120,15 @@ def test_withheld_films_are_named_once(tmp_path: Path) -> None:
     assert found == ["test/l.png", "test/m.png", "test/j.png", "test/on_disk.png"]
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        box(image=99),
-        box(image="1"),  # type: ignore[arg-type]
-        box(image=[]),  # type: ignore[arg-type]
-        box(category=9),
-        box(category=None),  # type: ignore[arg-type]
-        box(bbox=[1, 2, 3]),
-        box(bbox=[1, 2, 3, "4"]),
-        box(bbox=[1, 2, 3, None]),
-        box(bbox=[1, 2, float("inf"), 4]),
-        box(bbox=[1, 2, 10**400, 4]),
-        box(bbox=[1, 2, True, 4]),
-        box(bbox="1 2 3 4"),
-        box(bbox={"x": 1}),
-        {},
-    ],
-)
-def test_a_wrong_annotation_is_malformed(tmp_path: Path, wrong: dict[str, Any]) -> None:
-    coco(tmp_path, "TBX11K_train", ["tb/a.png"], [box(), wrong])
-    kept, lost = sorted(read(tmp_path), key=lambda item: isinstance(item, Dropped))
-    assert isinstance(kept, Record) and kept.to_json()["boxes"] == [[1, 2, 4, 6]]
-    assert isinstance(lost, Dropped) and lost.reason == "malformed" and "annotations 1" in lost.item
+def test_a_wrong_annotation_is_malformed(tmp_path: Path) -> None:
+    wrong: list[Any] = [box(image) for image in (99, "1", [])] + [box(category=9), box(category=None)]  # type: ignore[arg-type]
+    wrong += [box(bbox=[1, 2, 3])] + [box(bbox=[1, 2, odd, 4]) for odd in ("4", None, float("inf"), 10**400, True)]
+    wrong += [box(bbox="1 2 3 4"), box(bbox={"x": 1}), {}]
+    coco(tmp_path, "TBX11K_train", ["tb/a.png"], [box(), *wrong])
+    items = read(tmp_path)
+    assert boxes(items) == {"tb/a.png": [(1, 2, 4, 6)]}
+    told = {item.rpartition(" ")[2]: reason for item, reason in lost(items).items()}
+    assert told == {str(position): "malformed" for position in range(1, len(wrong) + 1)}
 
 
 def test_a_healthy_film_with_a_wrong_annotation_is_no_control(tmp_path: Path) -> None:
@@ -149,38 +138,29 @@ def test_a_healthy_film_with_a_wrong_annotation_is_no_control(tmp_path: Path) ->
 
 def test_a_box_of_two_images_is_of_neither(tmp_path: Path) -> None:
     coco(tmp_path, "TBX11K_train", ["tb/a.png", "tb/b.png", "tb/c.png"], [box(1), box(3)])
-    path = tmp_path / "annotations/json/TBX11K_train.json"
-    content = json.loads(path.read_text())
-    content["images"][1]["id"] = 1
-    path.write_text(json.dumps(content))
+    images = json.loads((tmp_path / TRAIN).read_text())["images"]
+    images[1]["id"] = 1
+    change(tmp_path, "images", images)
     items = read(tmp_path)
-    assert [r.image for r in items if isinstance(r, Record)] == ["imgs/tb/c.png"]
-    assert {d.reason for d in items if isinstance(d, Dropped)} == {"malformed", "unlabeled"}
+    assert list(records_of(items)) == ["tb/c.png"] and set(lost(items).values()) == {"malformed", "unlabeled"}
 
 
-@pytest.mark.parametrize(
-    "image", [3, {}, {"id": "1", "file_name": "a.png"}, {"id": 2}, {"id": 7, "file_name": "\ud800"}]
-)
-def test_a_wrong_image_is_malformed(tmp_path: Path, image: Any) -> None:
+def test_a_wrong_image_is_malformed(tmp_path: Path) -> None:
     coco(tmp_path, "TBX11K_train", ["tb/a.png"], [box()])
-    path = tmp_path / "annotations/json/TBX11K_train.json"
-    content = json.loads(path.read_text())
-    content["images"].append(image)
-    path.write_text(json.dumps(content))
-    assert [(d.item, d.reason) for d in read(tmp_path) if isinstance(d, Dropped)] == [
-        ("TBX11K_train.json images 1", "malformed")
-    ]
-    assert list(records(tmp_path)) == ["tb/a.png"]
+    images = json.loads((tmp_path / TRAIN).read_text())["images"]
+    wrong = [3, {}, {"id": "1", "file_name": "a.png"}, {"id": 2}, {"id": 7, "file_name": "\ud800"}]
+    change(tmp_path, "images", images + wrong)
+    items = read(tmp_path)
+    assert lost(items) == {f"TBX11K_train.json images {k}": "malformed" for k in range(1, 1 + len(wrong))}
+    assert list(records_of(items)) == ["tb/a.png"]
 
 
-@pytest.mark.parametrize(("width", "wanted"), [(32, [0.5, 2, 2, 6]), (None, [1, 2, 4, 6]), ("wide", [1, 2, 4, 6])])
-def test_boxes_are_in_the_frame_of_the_file(tmp_path: Path, width: Any, wanted: list[float]) -> None:
+def test_boxes_are_in_the_frame_of_the_file(tmp_path: Path) -> None:
     coco(tmp_path, "TBX11K_train", ["tb/a.png"], [box()])
-    path = tmp_path / "annotations/json/TBX11K_train.json"
-    content = json.loads(path.read_text())
-    content["images"][0]["width"] = width
-    path.write_text(json.dumps(content))
-    assert records(tmp_path)["tb/a.png"].to_json()["boxes"] == [wanted]
+    [image] = json.loads((tmp_path / TRAIN).read_text())["images"]
+    for width, wanted in ((32, (0.5, 2, 2, 6)), (None, (1, 2, 4, 6)), ("wide", (1, 2, 4, 6))):
+        change(tmp_path, "images", [{**image, "width": width}])
+        assert boxes(read(tmp_path)) == {"tb/a.png": [wanted]}
 
 
 def test_categories_go_by_their_name(tmp_path: Path) -> None:

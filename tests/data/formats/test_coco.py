@@ -1,0 +1,185 @@
+"""COCO: boxes in pixels of the file, and every defect told with its entry."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from items import draw as picture
+from items import lost, records
+
+from umed.data.sources.base import Item
+from umed.data.sources.folder import FolderSource
+from umed.errors import InputError
+from umed.records import Dropped, Record
+
+
+def annotation(number: int, bbox: list[float], image: int = 1, category: int = 5, **more: Any) -> dict[str, Any]:
+    return {"id": number, "image_id": image, "category_id": category, "bbox": bbox, **more}
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> dict[str, Any]:
+    """One picture of 40x20, one box; category ids neither start at 0 nor are dense."""
+    picture(tmp_path / "a/one.png")
+    return {
+        "images": [{"id": 1, "file_name": "a/one.png"}],
+        "annotations": [annotation(10, [4, 5, 8, 10])],
+        "categories": [{"id": 5, "name": " Lung_Tumor "}, {"id": 9, "name": "Cyst"}],
+    }
+
+
+def read(root: Path, coco: Any, **options: Any) -> list[Item]:
+    (root / "annotations.json").write_text(json.dumps(coco), encoding="utf-8")
+    return list(FolderSource(str(root), **options).read({}))
+
+
+def test_a_box_becomes_a_record_in_pixels_of_the_file(tmp_path: Path, coco: dict[str, Any]) -> None:
+    [record] = read(tmp_path, coco, modality="CT", name="mine")
+    assert isinstance(record, Record)
+    assert record.to_json() == {
+        **record.to_json(),
+        "id": "mine/a/one.png",
+        "source": "mine",
+        "image": "a/one.png",
+        "width": 40,
+        "height": 20,
+        "boxes": [[4, 5, 12, 15]],
+        "category": "lung tumor",
+        "modality": "CT",
+        "group": "a/one.png",
+    }
+    assert record.provenance == {
+        "sha256": hashlib.sha256((tmp_path / "a/one.png").read_bytes()).hexdigest(),
+        "raw": [{"id": 10, "image_id": 1, "category_id": 5, "bbox": [4, 5, 8, 10]}],
+    }
+
+
+def test_one_record_per_category_with_all_its_boxes(tmp_path: Path, coco: dict[str, Any]) -> None:
+    coco["annotations"] += [annotation(11, [1, 1, 2, 2], category=9), annotation(12, [20, 1, 5, 5])]
+    tumor, cyst = read(tmp_path, coco)
+    assert isinstance(tumor, Record) and isinstance(cyst, Record)
+    assert (tumor.id, cyst.id) == ("folder/a/one.png#1", "folder/a/one.png#2")
+    assert (len(tumor.boxes), len(cyst.boxes)) == (2, 1)
+    assert (tumor.category, cyst.category) == ("lung tumor", "cyst")
+    assert [raw["id"] for raw in tumor.provenance["raw"]] == [10, 12] and tumor.group == cyst.group
+
+
+def test_what_gives_no_record_is_told(tmp_path: Path, coco: dict[str, Any]) -> None:
+    picture(tmp_path / "a/copy.png")
+    picture(tmp_path / "a/cut.png", seed=2, size=(200, 200))
+    (tmp_path / "a/cut.png").write_bytes((tmp_path / "a/cut.png").read_bytes()[:5000])
+    (tmp_path / "a/text.png").write_text("no picture")
+    picture(tmp_path / "a/healthy.png", seed=3)
+    for number, name in enumerate(["copy", "cut", "text", "gone", "healthy"], 2):
+        coco["images"].append({"id": number, "file_name": f"a/{name}.png"})
+    coco["annotations"] += [
+        *(annotation(10 * number, [1, 1, 3, 3], image=number) for number in (2, 3, 4, 5)),
+        annotation(21, [1, 1, 3, 3], iscrowd=1),
+        annotation(22, [5, 5, 0, 3]),
+        annotation(28, [5, 5, -2, 3]),
+        annotation(23, [40, 5, 1, 3]),
+        annotation(24, [float("nan"), 5, 1, 3]),
+        annotation(25, [0.5, 5, -(10**400), 3]),
+        annotation(26, [-(10**400), 5, 1, 3]),
+        annotation(27, [0, 5, 10**400, 3]),
+    ]
+    items = read(tmp_path, coco)
+    assert {i.item: i.reason for i in items if isinstance(i, Dropped)} == {
+        "a/copy.png": "duplicate",
+        "a/healthy.png": "unlabeled",
+        "a/cut.png": "unreadable",
+        "a/text.png": "unreadable",
+        "a/gone.png": "missing_file",
+        "a/one.png annotation 21": "malformed",
+        "a/one.png annotation 22": "out_of_frame",
+        "a/one.png annotation 23": "out_of_frame",
+        "a/one.png annotation 28": "out_of_frame",
+        **{f"a/one.png annotation {number}": "malformed" for number in (24, 25, 26, 27)},
+    }
+    assert [i.id for i in items if isinstance(i, Record)] == ["folder/a/one.png"], "no box is not said to be normal"
+
+
+def test_a_pixel_over_the_border_is_clipped_more_is_refused(tmp_path: Path, coco: dict[str, Any]) -> None:
+    coco["annotations"] = [annotation(1, [-1, -0.5, 42, 21.5])]
+    [record] = read(tmp_path, coco)
+    assert isinstance(record, Record)
+    assert record.to_json()["boxes"] == [[0, 0, 40, 20]]
+    for bbox in ([-1.1, 0, 5, 5], [0, -2, 5, 5], [30, 0, 11.1, 5], [0, 10, 5, 11.5], [400, 400, 10, 10]):
+        coco["annotations"] = [annotation(77, bbox)]
+        with pytest.raises(InputError, match=r"annotation id 77: .*beyond its picture of 40x20"):
+            read(tmp_path, coco)
+
+
+def test_a_size_that_is_not_the_files_is_refused(tmp_path: Path, coco: dict[str, Any]) -> None:
+    coco["images"][0] |= {"width": 80, "height": 40}
+    with pytest.raises(InputError, match=r"a/one\.png is 40x20, not 80x40"):
+        read(tmp_path, coco)
+    coco["images"][0] |= {"width": 0, "height": 0}  # as some exporters write it
+    assert len(read(tmp_path, coco)) == 1
+
+
+def test_a_category_without_a_name_labels_nothing(tmp_path: Path, coco: dict[str, Any]) -> None:
+    for name in ("", " ", "_", " __ "):
+        coco["categories"][0]["name"] = name
+        coco["annotations"] = [annotation(10, [4, 5, 8, 10]), annotation(11, [1, 1, 2, 2], category=9)]
+        items = read(tmp_path, coco)
+        assert lost(items) == {"a/one.png annotation 10": "unlabeled"}
+        assert [r.category for r in records(items).values()] == ["cyst"]
+        del coco["annotations"][1]
+        assert [type(i) for i in read(tmp_path, coco)] == [Dropped]
+
+
+def test_a_name_that_no_file_can_have_is_missing(tmp_path: Path, coco: dict[str, Any]) -> None:
+    for name in ("a" * 300 + ".png", "a/" * 3000 + "one.png", "a/one.png/x"):
+        coco["images"][0]["file_name"] = name
+        assert lost(read(tmp_path, coco)) == {name: "missing_file"}
+
+
+WRONG = {
+    **{part: (..., None, {}, "x", [3]) for part in ("images", "annotations", "categories")},
+    "images.id": (..., True, 1.0),
+    "images.file_name": (3, "a\0.png", "\ud800.png", "\udcff.png"),
+    "images.width": ("60", {}),
+    "images.height": ([20], True),
+    "images.group": (["p1"], "\ud800"),
+    "images.modality": ({},),
+    "images.0": (None,),
+    "annotations.bbox": (
+        *("1 2 3 4", [1, 2, 3], [1, 2, 3, "4"], [1, 2, 3, None], [1, 2, 3, []], [1, 2, {}, 4], {"x": 1}),
+    ),
+    "annotations.image_id": (8, []),
+    "annotations.category_id": (8, ...),
+    "categories.name": (None, "\ud800"),
+}
+
+
+def test_what_is_no_coco_names_the_file_and_the_entry(tmp_path: Path, coco: dict[str, Any]) -> None:
+    """One value of the file is another one each time; `...` removes it."""
+    for path, values in WRONG.items():
+        part, _, key = path.partition(".")
+        for value in values:
+            wrong = json.loads(json.dumps(coco))
+            holder = wrong if not key else wrong[part] if key == "0" else wrong[part][0]
+            place = 0 if key == "0" else key or part
+            if value is ...:
+                del holder[place]
+            else:
+                holder[place] = value
+            with pytest.raises(InputError, match=r"annotations\.json: .*(images|annotations?|categories)") as caught:
+                read(tmp_path, wrong)
+            assert "\n" not in str(caught.value), (path, value)
+    coco["images"][0]["height"] = True
+    with pytest.raises(InputError, match=r"images\[0\]: height is True: int or float is expected, not bool"):
+        read(tmp_path, coco)
+    coco["images"] = [{"id": 1, "file_name": "a/one.png"}, {"id": 1, "file_name": "a/two.png"}]
+    with pytest.raises(InputError, match=r"images\[1\]: id 1 occurs twice"):
+        read(tmp_path, coco)
+
+
+def test_no_json_is_refused(tmp_path: Path) -> None:
+    for text in ("", "[1, 2]", "{", "\xff", "[" * 100_000, "9" * 5000):
+        (tmp_path / "annotations.json").write_text(text, encoding="latin-1")
+        with pytest.raises(InputError, match=r"annotations\.json: "):
+            list(FolderSource(str(tmp_path)).read({}))

@@ -1,0 +1,100 @@
+"""PASCAL VOC: corners, places of pictures, and every defect told."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from items import boxes, lost, write
+from items import draw as picture
+
+from umed.data.sources.base import Item
+from umed.data.sources.folder import FolderSource
+from umed.errors import InputError
+from umed.records import Record
+
+
+def read(root: Path, **options: Any) -> list[Item]:
+    return list(FolderSource(root, format="voc", **options).read({}))
+
+
+def voc_xml(filename: str = "a.png", size: str | None = "40x20", *objects: str) -> str:
+    width, _, height = (size or "").partition("x")
+    sized = f"<size><width>{width}</width><height>{height}</height><depth>1</depth></size>" if size else ""
+    return f"<annotation><folder>VOC</folder><filename>{filename}</filename>{sized}{''.join(objects)}</annotation>"
+
+
+def voc_object(box: str = "5 6 14 15", name: str = "Lung_Tumor", more: str = "") -> str:
+    corners = zip(("xmin", "ymin", "xmax", "ymax"), box.split(), strict=False)
+    inside = "".join(f"<{tag}>{value}</{tag}>" for tag, value in corners)
+    return f"<object><name>{name}</name>{more}<bndbox>{inside}</bndbox></object>"
+
+
+def test_corners_are_one_based_and_inside(tmp_path: Path) -> None:
+    picture(tmp_path / "JPEGImages/a.png")
+    hard = voc_object("1 1 40 20", "cyst", "<difficult>1</difficult>")
+    write(tmp_path / "Annotations/a.xml", voc_xml("a.png", "40x20", voc_object(), hard))
+    items = read(tmp_path)
+    assert boxes(items) == {"JPEGImages/a.png#1": [(4, 5, 14, 15)], "JPEGImages/a.png#2": [(0, 0, 40, 20)]}
+    [tumor, cyst] = items
+    assert isinstance(tumor, Record) and isinstance(cyst, Record) and tumor.category == "lung tumor"
+    assert cyst.provenance["raw"] == [
+        {"file": "Annotations/a.xml", "name": "cyst", "difficult": "1", "bndbox": ["1", "1", "40", "20"]}
+    ]
+    write(tmp_path / "Annotations/a.xml", voc_xml("a.png", None, voc_object("0 0 40 20"), voc_object()))
+    assert boxes(read(tmp_path, box="xyxy")) == {"JPEGImages/a.png": [(0, 0, 40, 20), (5, 6, 14, 15)]}
+
+
+def test_the_picture_is_found(tmp_path: Path) -> None:
+    for place, filename in {"x/a.png": "x/a.png", "ann/a.png": "a.png", "JPEGImages/a.png": "a.png"}.items():
+        picture(tmp_path / place)
+        write(tmp_path / "ann/a.xml", voc_xml(filename, "40x20", voc_object()))
+        assert boxes(read(tmp_path, annotations="ann")) == {place: [(4, 5, 14, 15)]}
+
+
+def test_defects(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "secret.xml"
+    outside.write_text(voc_xml("a.png", "40x20", voc_object()))
+    for seed, name in enumerate(("a", "normal", "lonely")):
+        picture(tmp_path / f"JPEGImages/{name}.png", seed)
+    wrong = [voc_object(b) for b in ("nan 1 2 3", "1 2 3", "x 1 2 3", "9 9 5 12", "50 1 60 9")]
+    folder = tmp_path / "Annotations"
+    write(folder / "a.xml", voc_xml("a.png", "40x20", voc_object(), *wrong, voc_object(name=" ")))
+    write(folder / "normal.xml", voc_xml("normal.png"))
+    write(folder / "gone.xml", voc_xml("gone.png", None, voc_object()))
+    write(folder / "climbs.xml", voc_xml("../../etc/passwd", None, voc_object()))
+    write(folder / "absolute.xml", voc_xml(str(tmp_path / "JPEGImages/a.png"), None, voc_object()))
+    write(folder / "nameless.xml", voc_xml(" ", None, voc_object()))
+    write(folder / "size.xml", voc_xml("a.png", "wide", voc_object()))
+    write(folder / "cut.xml", voc_xml("a.png", None, voc_object())[:-20])
+    write(folder / "empty.xml", "")
+    write(folder / "coded.xml", '<?xml version="1.0" encoding="klingon"?>' + voc_xml())
+    bomb = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>' + voc_xml("&b;")
+    write(folder / "bomb.xml", bomb)
+    write(folder / "reads.xml", '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>' + voc_xml("&a;"))
+    (folder / "link.xml").symlink_to(outside)
+    items = read(tmp_path)
+    assert boxes([i for i in items if isinstance(i, Record) and i.boxes]) == {"JPEGImages/a.png": [(4, 5, 14, 15)]}
+    assert [i.image for i in items if isinstance(i, Record) and not i.boxes] == ["JPEGImages/normal.png"]
+    names = ("nameless", "size", "cut", "empty", "coded", "bomb", "reads", "link")
+    assert lost(items) == {
+        **{f"JPEGImages/a.png object {number}": "malformed" for number in (2, 3, 4)},
+        **{f"JPEGImages/a.png object {number}": "out_of_frame" for number in (5, 6)},
+        "JPEGImages/a.png object 7": "unlabeled",
+        "JPEGImages/normal.png": "unlabeled",
+        "JPEGImages/lonely.png": "unlabeled",
+        "JPEGImages/gone.png": "missing_file",
+        "JPEGImages/../../etc/passwd": "malformed",
+        str(tmp_path / "JPEGImages/a.png"): "malformed",
+        **{f"Annotations/{name}.xml": "malformed" for name in names},
+    }
+
+
+def test_of_another_size_or_without_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Annotations: no XML file"):
+        read(tmp_path)
+    picture(tmp_path / "JPEGImages/a.png")
+    write(tmp_path / "Annotations/a.xml", voc_xml("a.png", "80x40", voc_object()))
+    with pytest.raises(InputError, match=r"a\.xml: the picture is 40x20, not 80x40"):
+        read(tmp_path)
+    write(tmp_path / "Annotations/a.xml", voc_xml("a.png", "0x0", voc_object()))
+    assert len(read(tmp_path)) == 1
