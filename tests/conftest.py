@@ -70,8 +70,10 @@ def backbone(family: str) -> str:
 def tiny_folder(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random tiny model; patches of 14 px in the Qwen families, so an image token is 28 px there."""
     folder = tmp_path_factory.mktemp(family)
+    from umed.synthetic.tiny_models import write_tiny_of
+
     corpus = [*QUERIES, *CATEGORIES, "A stone is seen at . There is a cyst at . No lung nodule ."]
-    family_of(family).write_tiny(folder, corpus)
+    write_tiny_of(family)(folder, corpus)
     return folder
 
 

@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from umed.boxes import Box
-from umed.pictures import draw_boxes
+from umed.pictures import PREDICTED, TRUE, draw_boxes
 
-TRUE, SAID = "#2ecc40", "#ff851b"  # green, orange
 LONG, WINDOW = 30, 10  # iterations of a line that is smoothed, and over how many
 HEAT = (255, 0, 255)  # magenta: no box has it, and hardly a picture
 _JSON = re.compile(r"\[\s*\{.*?(\}\s*\]|$)", re.DOTALL)
@@ -28,7 +27,7 @@ def synthetic(sources: Iterable[str]) -> str:
 
 def draw_answer(image: Image.Image, true: Sequence[Box], said: Sequence[Box] | None) -> Image.Image:
     """The picture with its true boxes in green and the said ones in orange."""
-    return draw_boxes(draw_boxes(image, true, TRUE, width=3), said or (), SAID)
+    return draw_boxes(draw_boxes(image, true, TRUE, width=3), said or (), PREDICTED)
 
 
 def heat_overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:

@@ -5,7 +5,7 @@ A module that names its `FAMILIES` runs for those, always; one with `LOOKS` for 
 
 import pytest
 
-from umed.synthetic import parity
+from umed.synthetic.tiny_models import backbone_of, family_names
 
 DEFAULT = ("qwen3_vl",)
 
@@ -16,6 +16,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         always, looks = own or DEFAULT, getattr(metafunc.module, "LOOKS", False)
         params = [
             pytest.param(n, marks=[] if n in always else [pytest.mark.slow])
-            for n in own or [n for n in parity.names() if not (looks and parity.family(n).no_attention)]
+            for n in own or [n for n in family_names() if not (looks and backbone_of(n).no_attention)]
         ]
         metafunc.parametrize("family", params, indirect=True, scope="session")

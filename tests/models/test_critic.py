@@ -33,7 +33,7 @@ def awake(pi: Policy) -> Policy:
 
 def test_zero_at_first_and_then_of_the_picture(policy: Make, make_prompts: Prompts, critic: Callable) -> None:
     pi, (a, b) = policy(adapter=LORA, critic=critic), make_prompts(2, (56, 56))
-    b = replace(a, inputs=a.inputs | {"pixel_values": b.inputs["pixel_values"]}, seen=None)
+    b = replace(a, inputs=a.inputs | {"pixel_values": b.inputs["pixel_values"]}, features=None)
     assert (pi.score([a], IDS[:1], MASK[:1]).values_BT == 0).all()
     awake(pi)
     one, other = (pi.score([p], IDS[:1], MASK[:1]).values_BT for p in (a, b))
@@ -77,7 +77,7 @@ def test_it_survives_its_folder(policy: Make, make_prompts: Prompts, tmp_path: P
     save_adapter(pi, tmp_path, {})
     again = policy(init_from=str(tmp_path), critic=critic)
     for p in prompts:
-        p.seen = None
+        p.features = None
     before, after = (x.eval().score(prompts, IDS, MASK).values_BT for x in (pi, again))
     torch.testing.assert_close(after, before, atol=0, rtol=0)
     trained = {n for n, p in again.named_parameters() if p.requires_grad}

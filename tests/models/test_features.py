@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from umed.chat import Prompt
-from umed.models import reader as reading
+from umed.models import reader
 from umed.models.policy import Policy
 
-LOOKS = True
+IMAGE_TOKENS = True
 LORA = {"r": 4, "lora_alpha": 8}
 Make = Callable[..., Policy]
 Prompts = Callable[..., list[Prompt]]
@@ -18,8 +18,8 @@ Prompts = Callable[..., list[Prompt]]
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with every picture that is encoded by itself."""
-    counted, encode = [], reading.encode
-    monkeypatch.setattr(reading, "encode", lambda model, inputs: counted.append(1) or encode(model, inputs))
+    counted, compute = [], reader.compute_features
+    monkeypatch.setattr(reader, "compute_features", lambda model, inputs: counted.append(1) or compute(model, inputs))
     return counted
 
 
@@ -44,7 +44,7 @@ def test_the_same_as_looking_each_time(policy: Make, make_prompts: Prompts, monk
     pi, prompts = policy(adapter=LORA), make_prompts(3)
     answers = pi.sample(prompts, 2, 5, generator=torch.Generator().manual_seed(0))
     kept = pi.score(prompts, answers.ids_BT, answers.mask_BT).logp_BT
-    monkeypatch.setattr(reading, "is_frozen", lambda *_: False)
+    monkeypatch.setattr(reader, "is_frozen", lambda *_: False)
     fresh = pi.score(prompts, answers.ids_BT, answers.mask_BT).logp_BT
     torch.testing.assert_close(kept, fresh, atol=1e-5, rtol=0)
 

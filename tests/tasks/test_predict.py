@@ -58,7 +58,7 @@ def test_no_box_is_no_zero(asked, picture, processor, tmp_path, monkeypatch, cap
 
 
 def test_wrong_input_is_told_before_the_model_is_loaded(asked, picture, tmp_path, monkeypatch):
-    monkeypatch.setattr("umed.tasks.predict.build_policy", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("umed.models.load.build_policy", lambda *_: pytest.fail("loaded"))
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(InputError, match="images=\\["):
         predict(asked())

@@ -9,15 +9,12 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftModel
-from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from umed.chat import Prompt
 from umed.errors import InputError, positive
-from umed.models.attention import Recorder
-from umed.models.contexts import plain
+from umed.models.contexts import base_model
 from umed.models.features import is_frozen
 from umed.models.reader import Reader
 from umed.models.value_head import ValueHead
@@ -55,6 +52,8 @@ class AdapterCritic(SharedCritic):
     """
 
     def __init__(self, model: Any, reader: Reader, r: int = 8, lora_alpha: int = 16) -> None:
+        from peft import LoraConfig, PeftModel  # a second, which other critics do not need
+
         super().__init__(model, reader)
         positive("critic.r", r)
         if not isinstance(model, PeftModel):
@@ -104,12 +103,12 @@ class SeparateCritic(SharedCritic):
     def __init__(self, model: Any, reader: Reader) -> None:
         super().__init__(model, reader)
         self.model = deepcopy(model)
-        core = plain(self.model)
+        core = base_model(self.model)
         trained = {n for n, p in self.model.named_parameters() if p.requires_grad}
         for name in reader.backbone.tower:
             getattr(core.model, name).requires_grad_(False)
         self._saved = trained  # the tower too where the policy trains its own: a later policy has another one
-        self._reader = [Reader(core, reader.processor, reader.backbone, reader.eyes)]
+        self._reader = [Reader(core, reader.processor, reader.backbone, reader.features_owner)]
 
     def forward(self, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor, state_BTH: Tensor) -> Tensor:
         return self.head(_states(self._reader[0], prompts, ids_BT, mask_BT))
@@ -127,13 +126,14 @@ class SeparateCritic(SharedCritic):
 
 
 def _states(reader: Reader, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    none = ids_BT[:, :0]
-    return reader.read(prompts, ids_BT, mask_BT, Recorder(none, none, ()), none)[:, :-1]
+    return reader.read(prompts, ids_BT, mask_BT)[:, :-1]
 
 
 @contextmanager
 def speaking_as(model: Any, adapter: str) -> Iterator[None]:
     """Another adapter in place for a while; which weights are trained stays as it is."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     layers = [m for m in model.modules() if isinstance(m, BaseTunerLayer)]
     trained = [(p, p.requires_grad) for p in model.parameters()]
     before = [layer.active_adapters for layer in layers]

@@ -90,10 +90,10 @@ def test_a_tokens_pixels_are_its_cell(processor: Gemma3Processor, padding: Gemma
     x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
     ramps = Image.fromarray((255 * np.stack([x, y, 0 * x + 1], -1)).round().astype(np.uint8))
     for taker in (processor, padding):
-        look = taker.look(ramps)
-        colors = (look.inputs["pixel_values"][0] / 2 + 0.5).reshape(3, 4, 14, 4, 14).mean((2, 4))
+        picture = taker.encode_picture(ramps)
+        colors = (picture.inputs["pixel_values"][0] / 2 + 0.5).reshape(3, 4, 14, 4, 14).mean((2, 4))
         inside = colors[2] > 0.99  # a border is black in blue too
-        across, down = (torch.from_numpy((v[1:] + v[:-1]) / 2) for v in look.view.grids[0].lines)
+        across, down = (torch.from_numpy((v[1:] + v[:-1]) / 2) for v in picture.view.grids[0].lines)
         assert int(inside.sum()) == (16 if taker is processor else 8)
         assert (colors[0] - across).abs()[inside].max() < 0.01
         assert (colors[1] - down[:, None]).abs()[inside].max() < 0.01
@@ -104,7 +104,7 @@ def test_a_tokens_pixels_are_its_cell(processor: Gemma3Processor, padding: Gemma
 def test_the_weights_of_the_whole_picture_are_its_share_of_the_square(
     processor: Gemma3Processor, padding: Gemma3Processor, width: int, height: int, pad: bool
 ) -> None:
-    view = (padding if pad else processor).look(Image.new("RGB", (width, height))).view
+    view = (padding if pad else processor).encode_picture(Image.new("RGB", (width, height))).view
     share = width * height / max(width, height) ** 2 if pad else 1
     assert float(view.patch_weights([Box(0, 0, 1, 1)]).sum()) == pytest.approx(16 * share, rel=1e-4)
 
@@ -132,7 +132,7 @@ def test_boxes_come_back_within_one_step(
     processor: Gemma3Processor, padding: Gemma3Processor, boxes: list[Box], width: int, height: int, pad: bool
 ) -> None:
     taker = padding if pad else processor
-    view = taker.look(Image.new("RGB", (width, height))).view
+    view = taker.encode_picture(Image.new("RGB", (width, height))).view
     back = taker.read_boxes(f"A stone at {taker.write_boxes(boxes, 'stone', view)}.", view)
     assert back is not None and len(back) == len(boxes)
     x0, y0, x1, y1 = view.frame
@@ -148,7 +148,7 @@ def test_the_text_is_y_first_in_thousandths_of_what_the_model_was_given(
     processor: Gemma3Processor, padding: Gemma3Processor, pad: bool, rows: tuple[int, int]
 ) -> None:
     taker = padding if pad else processor
-    view = taker.look(Image.new("RGB", (100, 50))).view
+    view = taker.encode_picture(Image.new("RGB", (100, 50))).view
     said = taker.write_boxes([Box(0.1, 0.2, 0.3, 0.8)], "stone", view)
     assert said == f'[{{"box_2d":[{rows[0]},100,{rows[1]},300],"label":"stone"}}]'
     (found,) = taker.read_boxes(said, view) or ()
@@ -173,7 +173,7 @@ def test_the_text_is_y_first_in_thousandths_of_what_the_model_was_given(
     ],
 )
 def test_what_is_read_of_an_answer(processor: Gemma3Processor, text: str, corners: Sequence[float] | None) -> None:
-    found = processor.read_boxes(text, processor.look(Image.new("RGB", (90, 60))).view)
+    found = processor.read_boxes(text, processor.encode_picture(Image.new("RGB", (90, 60))).view)
     assert found == (corners and [Box(*map(float, corners))])
 
 

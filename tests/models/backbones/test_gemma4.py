@@ -21,9 +21,12 @@ from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.backbones import gemma4
 from umed.models.family import FamilyProcessor
-from umed.models.features import encode
+from umed.models.features import compute_features
 from umed.models.policy import Policy
-from umed.synthetic import parity as parity_checks
+from umed.synthetic.parity import CHECKS, TinyModel
+from umed.synthetic.parity.geometry import uncovered
+from umed.synthetic.parity.tiny_model import CORPUS
+from umed.synthetic.tiny_models.gemma4 import write_tiny
 
 FAMILIES = ("gemma4",)
 Prompts = Callable[..., list[Prompt]]
@@ -92,11 +95,11 @@ def test_view_and_tokens_of_known_sizes(
 def test_tokens_stay_within_the_budget_and_tile_the_picture(
     processor: FamilyProcessor, width: int, height: int
 ) -> None:
-    view = processor.look(Image.new("RGB", (width, height))).view
+    view = processor.encode_picture(Image.new("RGB", (width, height))).view
     (grid,) = view.grids
     assert 1 <= view.tokens <= 70
     assert (view.seen_height, view.seen_width) == (14 * grid.rows, 14 * grid.columns)
-    assert parity_checks.uncovered(view) == 0
+    assert uncovered(view) == 0
     ideal = math.sqrt(70 * 14 * 14 / (width * height)) / 14
     if min(width, height) * ideal >= 1:
         assert (grid.rows, grid.columns) == (math.floor(height * ideal), math.floor(width * ideal))
@@ -110,7 +113,7 @@ def test_a_token_looks_where_the_view_says_it_does(
     model = policy().eval().core.model
     gray = np.full((size[1], size[0], 3), 90, dtype=np.uint8)
     for x, y in ((0.13, 0.13), (0.62, 0.38), (0.88, 0.88)):
-        view = processor.look(Image.fromarray(gray)).view
+        view = processor.encode_picture(Image.fromarray(gray)).view
         (xs, ys), (grid,) = view.grids[0].lines, view.grids
         column, row = int(x * grid.columns), int(y * grid.rows)
         cell = Box(*map(float, (xs[column], ys[row], xs[column + 1], ys[row + 1])))
@@ -119,7 +122,7 @@ def test_a_token_looks_where_the_view_says_it_does(
         bright[y0:y1, x0:x1] = 255
         features = []
         for pixels in (gray, bright):
-            (of_one,) = encode(model, processor.look(Image.fromarray(pixels)).inputs).pooler_output
+            (of_one,) = compute_features(model, processor.encode_picture(Image.fromarray(pixels)).inputs).pooler_output
             features.append(of_one)
         assert len(features[0]) == view.tokens
         assert int((features[0] - features[1]).norm(dim=-1).argmax()) == row * grid.columns + column
@@ -167,7 +170,7 @@ def test_the_settings_of_a_checkpoint_with_one_processor_file_are_read(tiny_fold
         (tmp_path / name).write_bytes((tiny_folder / name).read_bytes())
     own = json.loads((tiny_folder / "preprocessor_config.json").read_text())
     (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": own | {"max_soft_tokens": 140}}))
-    assert gemma4.Gemma4Processor(str(tmp_path)).look(noise(112, 112)).view.tokens == 11 * 11
+    assert gemma4.Gemma4Processor(str(tmp_path)).encode_picture(noise(112, 112)).view.tokens == 11 * 11
 
 
 def test_an_answer_ends_with_its_turn_and_never_names_a_picture_or_thinks(processor: FamilyProcessor) -> None:
@@ -188,7 +191,7 @@ def test_boxes_are_thousandths_of_the_picture_rows_first(
 ) -> None:
     boxes = [Box(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in corners if a != c and b != d]
     boxes.sort(key=lambda b: (b.y0, b.x0))
-    view = processor.look(Image.new("RGB", (width, height))).view
+    view = processor.encode_picture(Image.new("RGB", (width, height))).view
     said = processor.write_boxes(boxes, "stone", view)
     assert all(list(item) == ["box_2d", "label"] for item in json.loads(said))
     found = processor.read_boxes(f"A stone is seen at {said}.", view) or []
@@ -216,7 +219,7 @@ def test_boxes_are_thousandths_of_the_picture_rows_first(
     ],
 )
 def test_what_is_no_box_is_none(processor: FamilyProcessor, said: str) -> None:
-    view = processor.look(Image.new("RGB", (100, 50))).view
+    view = processor.encode_picture(Image.new("RGB", (100, 50))).view
     assert processor.read_boxes(said, view) is None
     fenced = '```json\n[{"box_2d":[0,0,500,1000],"label":"stone"}]\n```'
     assert processor.read_boxes(said.replace("{", "(") + fenced, view) == [Box(0, 0, 1, 0.5)]
@@ -246,16 +249,11 @@ def test_the_budget_is_one_of_the_familys_and_can_be_lowered(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RELEASED)
-def test_each_released_language_model_is_read_as_plain_transformers_reads_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
-) -> None:
-    def write(folder: str | Path, corpus: Any) -> None:
-        gemma4.write_tiny(folder, corpus, **RELEASED[name])
-
-    monkeypatch.setattr(gemma4, "BACKBONE", replace(gemma4.BACKBONE, write_tiny=write))
-    tiny = parity_checks.Tiny("gemma4", tmp_path)
+def test_each_released_language_model_is_read_as_plain_transformers_reads_it(tmp_path: Path, name: str) -> None:
+    write_tiny(tmp_path, CORPUS, **RELEASED[name])
+    tiny = TinyModel("gemma4", tmp_path)
     for check in ("log-probs", "attention", "adapter"):
-        function, limit = parity_checks.CHECKS[check]
+        function, limit = CHECKS[check]
         assert function(tiny) <= limit, check
 
 
@@ -269,7 +267,7 @@ def test_the_tiny_model_shows_a_mistake(policy: Callable[..., Policy], make_prom
         if mistake == "cap":
             pi.backbone = replace(pi.backbone, caps_logits=False)
         elif mistake == "types":
-            pi.reader.backbone = replace(pi.backbone, row_inputs=())
+            pi.reader.backbone = replace(pi.backbone, extra_inputs=())
         else:
             pi.core.config.get_text_config().sliding_window = 1000
         wrong = pi.score(prompts, ids, mask).logp_BT

@@ -16,7 +16,7 @@ from umed.boxes import Box, iou_union
 from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
-from umed.synthetic import parity
+from umed.synthetic.parity.geometry import uncovered
 
 FAMILIES = ("idefics3", "smolvlm")
 Prompts = Callable[..., list[Prompt]]
@@ -101,12 +101,13 @@ def test_a_token_looks_where_the_view_says_it_does(
 ) -> None:
     """The mean color of a token's pixels tells the middle of its cell, also where a tile ends in half a patch."""
     tile, patch, scale = shape
-    look = released(processor, tiny_folder, tmp_path / "model", *shape, edge=edge * tile).look(ramps(*size))
+    ours = released(processor, tiny_folder, tmp_path / "model", *shape, edge=edge * tile)
+    picture = ours.encode_picture(ramps(*size))
     side, token = RELEASED[shape], patch * scale
-    pixels = look.inputs["pixel_values"][0, :, :, : side * token, : side * token] / 2 + 0.5
+    pixels = picture.inputs["pixel_values"][0, :, :, : side * token, : side * token] / 2 + 0.5
     seen = pixels.reshape(-1, 3, side, token, side, token).mean((3, 5))
-    assert len(look.view.grids) == len(seen) == (1 if edge == 1 else 5 if size[0] > 200 else 3)
-    for grid, colors in zip(look.view.grids, seen, strict=True):
+    assert len(picture.view.grids) == len(seen) == (1 if edge == 1 else 5 if size[0] > 200 else 3)
+    for grid, colors in zip(picture.view.grids, seen, strict=True):
         across, down = ((lines[1:] + lines[:-1]) / 2 for lines in (torch.from_numpy(v) for v in grid.lines))
         assert (colors[0] - across).abs().max() < 0.006
         assert (colors[1] - down[:, None]).abs().max() < 0.006
@@ -114,16 +115,17 @@ def test_a_token_looks_where_the_view_says_it_does(
 
 def test_a_tiles_last_pixels_are_in_no_cell(processor: FamilyProcessor, tiny_folder: Path, tmp_path: Path) -> None:
     """Tiles of 384 px with patches of 14: 6 px to the right and below are not seen."""
-    look = released(processor, tiny_folder, tmp_path / "model", 384, 14, 3, edge=768).look(Image.new("RGB", (768, 768)))
+    ours = released(processor, tiny_folder, tmp_path / "model", 384, 14, 3, edge=768)
+    picture = ours.encode_picture(Image.new("RGB", (768, 768)))
     strip = Box(379 / 768, 0, 384 / 768, 1)
-    weights = look.view.patch_weights([strip])
+    weights = picture.view.patch_weights([strip])
     assert (weights[: 4 * 81] == 0).all() and (weights[4 * 81 :] > 0).any()  # the whole picture shows it
 
 
 @pytest.mark.parametrize("size", [(56, 56), (112, 112), (140, 112), (113, 37), (2, 900)])
 def test_each_pixel_lies_in_one_cell_of_each_scale(processor: FamilyProcessor, size: tuple[int, int]) -> None:
-    view = processor.look(Image.new("RGB", size)).view
-    assert parity.uncovered(view, border=False) == 0
+    view = processor.encode_picture(Image.new("RGB", size)).view
+    assert uncovered(view, border=False) == 0
     torch.testing.assert_close(view.patch_weights([Box(0, 0, 1, 1)]), torch.ones(view.tokens))
 
 

@@ -114,7 +114,7 @@ def test_the_checkpoint_says_how_a_picture_becomes_square(
     tiny_folder: Path, tmp_path: Path, processor: FamilyProcessor, settings: dict, fit: str | None, frame: tuple
 ) -> None:
     folder = copied(tiny_folder, tmp_path, "preprocessor_config.json", settings)
-    assert type(processor)(str(folder), fit=fit).look(Image.new("RGB", (100, 50))).view.frame == frame
+    assert type(processor)(str(folder), fit=fit).encode_picture(Image.new("RGB", (100, 50))).view.frame == frame
 
 
 def test_pixels_behind_the_last_patch_are_in_no_cell(
@@ -125,10 +125,10 @@ def test_pixels_behind_the_last_patch_are_in_no_cell(
     folder = copied(
         tiny_folder, tmp_path, "config.json", {"vision_config": {**config["vision_config"], "image_size": 60}}
     )
-    look = type(processor)(str(folder), fit="squash").look(Image.new("RGB", (100, 50)))
-    assert look.inputs["pixel_values"].shape[-2:] == (60, 60)
-    assert look.view.grids[0].lines[0][-1] == pytest.approx(56 / 60)
-    assert (look.view.patch_weights([Box(0.95, 0, 1, 1)]) == 0).all()
+    picture = type(processor)(str(folder), fit="squash").encode_picture(Image.new("RGB", (100, 50)))
+    assert picture.inputs["pixel_values"].shape[-2:] == (60, 60)
+    assert picture.view.grids[0].lines[0][-1] == pytest.approx(56 / 60)
+    assert (picture.view.patch_weights([Box(0.95, 0, 1, 1)]) == 0).all()
 
 
 def test_an_unknown_fit_is_refused(tiny_folder: Path, processor: FamilyProcessor) -> None:

@@ -104,7 +104,7 @@ def test_a_token_looks_where_the_view_says_it_does(
 
 @pytest.mark.parametrize("size", [(112, 112), (140, 112), (391, 320), (300, 100), (97, 301), (31, 57)])
 def test_the_high_resolution_hides_half_a_token_at_most(processor: FamilyProcessor, size: tuple[int, int]) -> None:
-    view = processor.look(Image.new("RGB", size)).view
+    view = processor.encode_picture(Image.new("RGB", size)).view
     coarse, fine = view.grids
     assert (coarse.x0, coarse.y0, coarse.x1, coarse.y1) == view.frame == (0, 0, 1, 1)
     assert max(fine.x0, fine.y0) <= 0 or min(fine.x0, fine.y0) <= 0  # one side is never padded
@@ -149,7 +149,7 @@ def test_a_smaller_picture_is_a_setting_and_the_advice_names_one_that_helps(
 
 def test_boxes_are_fractions_of_the_whole_image(processor: FamilyProcessor) -> None:
     for size in ((56, 56), (300, 77), (60, 100)):
-        view = processor.look(Image.new("RGB", size)).view
+        view = processor.encode_picture(Image.new("RGB", size)).view
         said = processor.write_boxes([Box(0, 0, 0.5, 1)], "stone", view)
         assert said == "[0.00, 0.00, 0.50, 1.00]"
         assert processor.read_boxes(said, view) == [Box(0, 0, 0.5, 1)]

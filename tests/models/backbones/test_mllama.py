@@ -13,11 +13,12 @@ from umed.boxes import Box
 from umed.chat import Prompt
 from umed.errors import InputError
 from umed.methods.sampler import Sampler
-from umed.models.backbones import mllama
+from umed.models.backbones.mllama import MllamaProcessor as Ours
 from umed.models.family import FamilyProcessor
 from umed.models.load import load_policy
 from umed.models.policy import Policy
 from umed.synthetic import tiny
+from umed.synthetic.tiny_models import mllama
 
 FAMILIES = ("mllama",)
 Prompts = Callable[..., list[Prompt]]
@@ -59,7 +60,7 @@ def test_the_answer_sees_the_tiles_of_its_own_picture(
 
     def without(*args):
         prefix = read(*args)
-        prefix.rows = {}
+        prefix.inputs = {}
         return prefix
 
     pi.reader.read_prompts = without
@@ -93,7 +94,7 @@ def test_tiles_of_known_sizes(
 
 
 def test_boxes_are_thousandths_of_the_picture(processor: FamilyProcessor) -> None:
-    view = processor.look(Image.new("RGB", (300, 77))).view
+    view = processor.encode_picture(Image.new("RGB", (300, 77))).view
     said = processor.write_boxes([Box(0, 0.25, 0.5, 1)], "stone", view)
     assert said == '[{"bbox_2d":[0,250,500,1000],"label":"stone"}]'
     assert processor.read_boxes(said, view) == [Box(0, 0.25, 0.5, 1)]
@@ -113,7 +114,7 @@ def test_the_released_head_has_no_row_for_the_picture(
     monkeypatch.setattr(tiny, "build_tokenizer", image_last)
     monkeypatch.setattr(tiny, "text_settings", lambda t, **k: {**settings(t, **k), "vocab_size": len(t) - 1})
     mllama.write_tiny(tmp_path, ["What is wrong ?"])
-    processor = mllama.MllamaProcessor(str(tmp_path))
+    processor = Ours(str(tmp_path))
     pi = load_policy(str(tmp_path), processor, "umed.models.backbones.mllama")
     assert pi.core.lm_head.out_features == processor.image_id
     prompts = [processor.prompt(Image.new("RGB", size), make_prompts(1)[0].record) for size in ((56, 56), (200, 60))]

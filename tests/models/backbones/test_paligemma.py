@@ -19,12 +19,13 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from umed.boxes import Box, iou_union
 from umed.chat import Prompt
 from umed.errors import InputError
-from umed.models.attention import Recorder, recording, sdpa_with_evidence
+from umed.models.attention import AttentionRecorder, sdpa_with_evidence
 from umed.models.backbones import paligemma
 from umed.models.backbones.loc_codec import TOKENS, LocCodec
 from umed.models.family import FamilyProcessor
 from umed.models.load import load_policy
 from umed.models.policy import Policy
+from umed.synthetic.tiny_models.paligemma import write
 
 FAMILIES = ("paligemma",)
 BACKBONE = "umed.models.backbones.paligemma"
@@ -46,13 +47,13 @@ def test_each_released_size_is_one_grid(
     processor: FamilyProcessor, tiny_folder: Path, tmp_path: Path, picture: int, side: int
 ) -> None:
     taker = type(processor)(str(resized(tiny_folder, tmp_path / "released", picture)))
-    look = taker.look(Image.new("RGB", (391, 320)))
-    assert (look.view.seen_width, look.view.seen_height) == (picture, picture)
-    assert look.inputs["pixel_values"].shape == (1, 3, picture, picture)
-    (grid,) = look.view.grids
+    encoded = taker.encode_picture(Image.new("RGB", (391, 320)))
+    assert (encoded.view.seen_width, encoded.view.seen_height) == (picture, picture)
+    assert encoded.inputs["pixel_values"].shape == (1, 3, picture, picture)
+    (grid,) = encoded.view.grids
     assert (grid.rows, grid.columns) == (side, side)
-    assert look.tokens == "<image>" * side**2
-    assert float(look.view.patch_weights([Box(0, 0, 1, 1)]).sum()) == pytest.approx(side**2)
+    assert encoded.text == "<image>" * side**2
+    assert float(encoded.view.patch_weights([Box(0, 0, 1, 1)]).sum()) == pytest.approx(side**2)
 
 
 @pytest.mark.parametrize("size", [(56, 56), (140, 112), (60, 100), (2, 900), (900, 1)])
@@ -175,7 +176,7 @@ def worst(policy: Policy, prompts: list[Prompt], tokens: int) -> float:
 def test_paligemma_1_has_another_language_model(tmp_path: Path, make_prompts: Callable[..., list[Prompt]]) -> None:
     """Neither capped nor sliding; the prompts' ids are those of the other tiny model."""
     queries = [p.record.query for p in make_prompts(4)]
-    paligemma.write_tiny(tmp_path, [*queries, "A stone is seen at ."], "gemma")
+    write(tmp_path, [*queries, "A stone is seen at ."], model_type="gemma")
     processor = paligemma.PaliGemmaProcessor(str(tmp_path))
     sizes = ((56, 56), (140, 112))
     prompts = [
@@ -211,8 +212,8 @@ def test_capped_scores_against_plain_numpy(masked: bool) -> None:
     module = nn.Module()
     module.num_key_value_groups, module.is_causal, module.head_dim = 2, True, 8
     rows, columns = torch.tensor([[4, 2], [3, -1]]), torch.tensor([[0, 1], [1, 2]])
-    recorder = Recorder(rows, columns, [module])
-    with recording(recorder):
+    recorder = AttentionRecorder(rows, [module])
+    with recorder.record(columns):
         mask = torch.from_numpy(seen) if masked else None
         out, _ = sdpa_with_evidence(module, *map(torch.from_numpy, (q, k, v)), mask, scaling=8**-0.5, softcap=1.5)
     np.testing.assert_allclose(out.numpy(), (share @ v.repeat(2, 1)).swapaxes(1, 2), atol=1e-5)

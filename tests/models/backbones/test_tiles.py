@@ -15,9 +15,10 @@ from umed.boxes import Box
 from umed.chat import ImageView, Prompt
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
-from umed.models.features import encode
+from umed.models.features import compute_features
 from umed.models.policy import Policy
-from umed.synthetic import parity
+from umed.synthetic.parity.geometry import uncovered
+from umed.synthetic.tiny_models import backbone_of, write_tiny_of
 
 pytestmark = pytest.mark.slow  # each family has a file of its own that runs always
 FAMILIES = ("idefics3", "llava_next", "gemma3")
@@ -58,7 +59,9 @@ def test_a_token_looks_where_the_view_says_it_does(
         bright[y0:y1, x0:x1] = 255
         prompts = [processor.prompt(Image.fromarray(p), record) for p in (gray, bright)]
         rows = ("input_ids", "attention_mask", "token_type_ids")
-        seen = [encode(model, {k: v for k, v in p.inputs.items() if k not in rows}).pooler_output for p in prompts]
+        seen = [
+            compute_features(model, {k: v for k, v in p.inputs.items() if k not in rows}).pooler_output for p in prompts
+        ]
         flat = [torch.cat(list(s)) if isinstance(s, list | tuple) else s.flatten(0, 1) for s in seen]
         change = (flat[0] - flat[1]).norm(dim=-1)
         weights, view = prompts[0].view.patch_weights([box]), prompts[0].view
@@ -75,8 +78,8 @@ def test_a_token_looks_where_the_view_says_it_does(
 def test_every_pixel_of_a_scale_lies_in_one_cell(width: int, height: int) -> None:
     for name in FAMILIES:
         view = views(name)(width, height)
-        border = parity.family(name).hidden_border
-        assert parity.uncovered(view, border) == 0
+        border = backbone_of(name).hidden_border
+        assert uncovered(view, border) == 0
         whole = view.patch_weights([Box(0, 0, 1, 1)])
         for scale in {g.scale for g in view.grids}:
             cells = sum(g.rows * g.columns for g in view.grids if g.scale == scale)
@@ -93,9 +96,9 @@ def views(name: str) -> Callable[[int, int], ImageView]:
         from tempfile import mkdtemp
 
         folder = Path(mkdtemp())
-        parity.family(name).write_tiny(folder, ["a"])
-        made = parity.family(name).processor_class(str(folder))
-        _VIEWS[name] = lambda w, h: made.look(Image.new("RGB", (w, h), (9, 9, 9))).view
+        write_tiny_of(name)(folder, ["a"])
+        made = backbone_of(name).processor_class(str(folder))
+        _VIEWS[name] = lambda w, h: made.encode_picture(Image.new("RGB", (w, h), (9, 9, 9))).view
     return _VIEWS[name]
 
 
@@ -119,9 +122,9 @@ def test_the_heat_of_tiles_lies_where_they_look() -> None:
 
 
 def test_medgemmas_boxes_refer_to_the_padded_square(tmp_path: Path) -> None:
-    parity.family("gemma3").write_tiny(tmp_path, ["a"])
-    padding = parity.family("gemma3").processor_class(str(tmp_path), pad=True)
-    view = padding.look(Image.new("RGB", (100, 50))).view
+    write_tiny_of("gemma3")(tmp_path, ["a"])
+    padding = backbone_of("gemma3").processor_class(str(tmp_path), pad=True)
+    view = padding.encode_picture(Image.new("RGB", (100, 50))).view
     assert view.frame == (0, -0.5, 1, 1.5)
     said = padding.write_boxes([Box(0, 0, 0.5, 1)], "stone", view)
     assert said == '[{"box_2d":[250,0,750,500],"label":"stone"}]'
