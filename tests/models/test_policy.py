@@ -17,7 +17,7 @@ from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
 from umed.models.policy import Policy, generating
-from umed.synthetic.parity.tiny_model import plain_inputs
+from umed.synthetic.parity.tiny_model import plain_inputs, plain_logp
 
 T = 8
 
@@ -36,14 +36,8 @@ def plain_model(policy: Policy) -> PreTrainedModel:
 @torch.no_grad()
 def full_logp(policy: Policy, prompts: list[Prompt], answers: list[list[int]]) -> list[Tensor]:
     """log pi of each answer from one plain full forward pass over prompt and answer, no cache."""
-    model, found = plain_model(policy), []
-    for prompt, answer in zip(prompts, answers, strict=True):
-        logits = (
-            model(**plain_inputs(policy.backbone, prompt, answer)).logits[0, -len(answer) - 1 : -1] / policy.temperature
-        )
-        logits[..., list(policy.processor.suppressed_ids)] = -torch.inf
-        found.append(logits.log_softmax(-1).gather(1, torch.tensor(answer)[:, None])[:, 0])
-    return found
+    model = plain_model(policy)
+    return [plain_logp(model, policy, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
 
 
 def bias_towards(policy: Policy, ids: list[int]) -> None:

@@ -12,11 +12,10 @@ from PIL import Image
 from transformers import AutoConfig
 from transformers import Idefics3Processor as Theirs
 
-from umed.boxes import Box, iou_union
+from umed.boxes import Box
 from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
-from umed.synthetic.parity.geometry import uncovered
 
 FAMILIES = ("idefics3", "smolvlm")
 Prompts = Callable[..., list[Prompt]]
@@ -122,13 +121,6 @@ def test_a_tiles_last_pixels_are_in_no_cell(processor: FamilyProcessor, tiny_fol
     assert (weights[: 4 * 81] == 0).all() and (weights[4 * 81 :] > 0).any()  # the whole picture shows it
 
 
-@pytest.mark.parametrize("size", [(56, 56), (112, 112), (140, 112), (113, 37), (2, 900)])
-def test_each_pixel_lies_in_one_cell_of_each_scale(processor: FamilyProcessor, size: tuple[int, int]) -> None:
-    view = processor.encode_picture(Image.new("RGB", size)).view
-    assert uncovered(view, border=False) == 0
-    torch.testing.assert_close(view.patch_weights([Box(0, 0, 1, 1)]), torch.ones(view.tokens))
-
-
 def test_a_smaller_picture_is_a_setting_and_the_advice_names_one_that_helps(
     processor: FamilyProcessor, tiny_folder: Path, make_prompts: Prompts
 ) -> None:
@@ -145,16 +137,6 @@ def test_a_smaller_picture_is_a_setting_and_the_advice_names_one_that_helps(
         family(str(tiny_folder), longest_edge=224, max_prompt_tokens=text + 3).prompt(image, record)
     with pytest.raises(InputError, match=r"model\.processor\.longest_edge=-1: at least 1"):
         family(str(tiny_folder), longest_edge=-1)
-
-
-def test_an_answer_names_boxes_of_the_whole_image(processor: FamilyProcessor, make_prompts: Prompts) -> None:
-    prompt = make_prompts(2, (140, 112), boxes=2)[1]
-    text = processor.decode(prompt.answer.tolist())
-    assert text == (
-        'A cyst is seen at [{"bbox_2d":[250,250,750,500],"label":"cyst"},{"bbox_2d":[100,600,400,900],"label":"cyst"}].'
-    )
-    assert iou_union(processor.read_boxes(text, prompt.view) or [], prompt.record.boxes) == pytest.approx(1)
-    assert prompt.answer[-1] == processor.tokenizer.convert_tokens_to_ids("<end_of_utterance>")
 
 
 def test_nothing_of_a_picture_is_ever_said(processor: FamilyProcessor) -> None:

@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import MllamaProcessor
 
 from umed.boxes import Box
 from umed.chat import Prompt
@@ -22,20 +20,6 @@ from umed.synthetic.tiny_models import mllama
 
 FAMILIES = ("mllama",)
 Prompts = Callable[..., list[Prompt]]
-
-
-@pytest.mark.parametrize("size", [(56, 56), (200, 60), (60, 200)])
-def test_the_prompt_and_its_mask_are_those_of_the_familys_processor(
-    processor: FamilyProcessor, make_prompts: Prompts, size: tuple[int, int]
-) -> None:
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
-    prompt = processor.prompt(image, make_prompts(1)[0].record)
-    theirs = MllamaProcessor(processor.image_processor, processor.tokenizer)
-    out = theirs(images=image, text=processor.text(prompt.record.query), return_tensors="pt", add_special_tokens=False)
-    assert out["input_ids"][0].tolist() == prompt.inputs["input_ids"].tolist()
-    assert torch.equal(out["cross_attention_mask"][0], prompt.inputs["cross_attention_mask"])
-    for name in ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask"):
-        torch.testing.assert_close(out[name], prompt.inputs[name])
 
 
 def test_the_attention_reward_is_refused_in_one_line_and_the_rest_works(
@@ -91,13 +75,6 @@ def test_tiles_of_known_sizes(
     seen = prompt.inputs["cross_attention_mask"].sum(-1)[:, 0]
     first = prompt.inputs["input_ids"].tolist().index(processor.image_id)
     assert (seen[:first] == 0).all() and (seen[first:] == tiles).all()
-
-
-def test_boxes_are_thousandths_of_the_picture(processor: FamilyProcessor) -> None:
-    view = processor.encode_picture(Image.new("RGB", (300, 77))).view
-    said = processor.write_boxes([Box(0, 0.25, 0.5, 1)], "stone", view)
-    assert said == '[{"bbox_2d":[0,250,500,1000],"label":"stone"}]'
-    assert processor.read_boxes(said, view) == [Box(0, 0.25, 0.5, 1)]
 
 
 def test_the_released_head_has_no_row_for_the_picture(

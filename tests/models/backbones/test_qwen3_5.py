@@ -5,14 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, ProcessorMixin, Qwen3VLProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from umed.boxes import Box
 from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
@@ -46,35 +44,6 @@ def test_view_and_tokens_of_known_sizes(processor: FamilyProcessor, tiny_folder:
         assert uncovered(picture.view) == 0
 
 
-class Theirs(Qwen3VLProcessor):
-    """The family's processor of transformers without the half for video, which needs torchvision."""
-
-    def __init__(self, image_processor: Any, tokenizer: Any) -> None:
-        self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
-        self.image_token_id, self.video_token_id = map(
-            tokenizer.convert_tokens_to_ids, (self.image_token, self.video_token)
-        )
-        ProcessorMixin.__init__(self, image_processor, tokenizer)
-
-    @classmethod
-    def get_attributes(cls) -> list[str]:
-        return ["image_processor", "tokenizer"]
-
-
-@pytest.mark.parametrize("size", [(56, 56), (140, 112), (60, 100)])
-def test_the_prompt_is_that_of_the_familys_processor(
-    processor: FamilyProcessor, make_prompts: Prompts, size: tuple[int, int]
-) -> None:
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
-    prompt = processor.prompt(image, make_prompts(1)[0].record)
-    text = processor.text(prompt.record.query)
-    out = Theirs(processor.image_processor, processor.tokenizer)(images=image, text=text, return_tensors="pt")
-    for name in ("input_ids", "mm_token_type_ids"):
-        assert out[name][0].tolist() == prompt.inputs[name].tolist()
-    for name in ("pixel_values", "image_grid_thw"):
-        assert torch.equal(out[name], prompt.inputs[name])
-
-
 CLOSED, OPENED = "<think>\n\n</think>\n\n", "<think>\n"
 
 
@@ -89,14 +58,6 @@ def test_an_answer_begins_behind_the_thought(
         f"{{% if enable_thinking is defined and enable_thinking is {told} %}}{then}{{% else %}}{otherwise}{{% endif %}}"
     )
     assert type(processor)(str(tmp_path)).text("Where ?") == f"<|image_pad|>Where ?\n{CLOSED}"
-
-
-def test_boxes_are_thousandths_of_the_picture(processor: FamilyProcessor) -> None:
-    for size in ((140, 112), (60, 100)):
-        view = processor.encode_picture(Image.new("RGB", size)).view
-        said = processor.write_boxes([Box(0, 0.25, 0.5, 1)], "stone", view)
-        assert said == '[{"bbox_2d":[0,250,500,1000],"label":"stone"}]'
-        assert processor.read_boxes(said, view) == [Box(0, 0.25, 0.5, 1)]
 
 
 def test_only_full_attention_has_maps(policy: Make) -> None:
