@@ -13,9 +13,10 @@ os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELI
 
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -118,14 +119,32 @@ def make_prompts(processor: FamilyProcessor) -> Callable[..., list[Prompt]]:
     return build
 
 
+@pytest.fixture(scope="session")
+def loaded_policies() -> dict[str, tuple[Policy, torch.Tensor]]:
+    """Policies as they were loaded, with the state of torch's generator then; nobody changes them."""
+    return {}
+
+
 @pytest.fixture
-def policy(tiny_folder: Path, processor: FamilyProcessor, backbone: str) -> Callable[..., Policy]:
+def policy(
+    tiny_folder: Path, processor: FamilyProcessor, backbone: str, loaded_policies: dict[str, Any]
+) -> Callable[..., Policy]:
     """`policy(**arguments of load_policy)`: a new one each time; random weights, wide enough that mistakes show."""
 
     def build(path: Path | None = None, **kwargs: object) -> Policy:
+        import torch
+
         from umed.models.load import load_policy
 
-        return load_policy(str(path or tiny_folder), processor, backbone, **kwargs)
+        key = repr((tiny_folder, sorted(kwargs.items())))
+        if path or "init_from" in kwargs or " at 0x" in key:  # a folder that a test changes, or no key of its own
+            return load_policy(str(path or tiny_folder), processor, backbone, **kwargs)
+        if key not in loaded_policies:
+            loaded = load_policy(str(tiny_folder), processor, backbone, **kwargs)
+            loaded_policies[key] = loaded, torch.get_rng_state()
+        loaded, state = loaded_policies[key]
+        torch.set_rng_state(state)
+        return deepcopy(loaded, {id(processor): processor})
 
     return build
 
