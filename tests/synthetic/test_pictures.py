@@ -2,7 +2,9 @@
 
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +25,11 @@ CATEGORIES = {
 }
 
 
+@cache
+def draw_once(part: str, number: int) -> Any:
+    return draw(part, 5, number)
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve pictures a part."""
@@ -33,7 +40,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_pictures_are_sound(part: str) -> None:
-    drawn = [draw(part, 5, i) for i in range(36)]
+    drawn = [draw_once(part, i) for i in range(36)]
     seen: set[str] = set()
     for (picture, lesions), _ in drawn:
         width, height = picture.size
@@ -56,7 +63,7 @@ def test_the_abnormality_shows(part: str) -> None:
     """Inside and around differ by more than the noise in nearly every picture."""
     clear = 0
     for i in range(24):
-        (picture, lesions), _ = draw(part, 5, i)
+        (picture, lesions), _ = draw_once(part, i)
         level = np.asarray(picture, np.float32)
         level = level if level.ndim == 2 else level.mean(2)
         inside = lesions[0].mask
@@ -69,20 +76,25 @@ def test_the_abnormality_shows(part: str) -> None:
 
 
 def test_a_picture_depends_on_seed_part_and_number_only(tmp_path: Path, root: Path) -> None:
-    list(PhantomSource(str(tmp_path / "more"), num_images=14, seed=3).read({}))
-    list(PhantomSource(str(tmp_path / "other"), num_images=12, seed=4).read({}))
+    """Also in a smaller set; another seed draws other pictures."""
+    list(PhantomSource(str(tmp_path / "fewer"), num_images=6, seed=3).read({}))
+    list(PhantomSource(str(tmp_path / "other"), num_images=6, seed=4).read({}))
     for part in PARTS:
         pictures = [p.relative_to(root) for p in (root / part).rglob("*") if p.suffix in (".png", ".jpg")]
         expected = {"phantom_kvasir": 24, "phantom_tbx11k": 15}  # endoscopy has masks, a film set has healthy ones
         assert len(pictures) == expected.get(part, 12)
         here = {name: (root / name).read_bytes() for name in pictures}
-        assert here == {name: (tmp_path / "more" / name).read_bytes() for name in pictures}
-        other = {p.read_bytes() for p in (tmp_path / "other" / part).rglob("*") if p.suffix in (".png", ".jpg")}
-        assert len(other) == len(pictures) and other.isdisjoint(here.values())
+        fewer, other = (
+            {p.relative_to(tmp_path / of): p.read_bytes() for p in (tmp_path / of / part).rglob("*")
+             if p.suffix in (".png", ".jpg")}
+            for of in ("fewer", "other")
+        )  # fmt: skip
+        assert len(fewer) == len(other) >= 6 and fewer.items() <= here.items()
+        assert set(other.values()).isdisjoint(here.values())
 
 
 def test_groups_have_one_to_three_pictures() -> None:
-    sizes = Counter(draw("phantom_kvasir", 5, i)[1] for i in range(24))
+    sizes = Counter(draw_once("phantom_kvasir", i)[1] for i in range(24))
     assert sorted(sizes.values()) == [1] * 4 + [2] * 4 + [3] * 4
 
 
@@ -139,7 +151,7 @@ def test_a_group_is_a_patient(root: Path, part: str) -> None:
 
 
 def test_a_film_may_have_two_findings() -> None:
-    films = [{lesion.category for lesion in draw("phantom_nih_chest", 5, i)[0][1]} for i in range(100)]
+    films = [{lesion.category for lesion in draw_once("phantom_nih_chest", i)[0][1]} for i in range(100)]
     assert 10 <= sum(len(found) == 2 for found in films) <= 32
 
 
