@@ -85,7 +85,7 @@ def sdpa_with_evidence(
     """SDPA; the active recorder also keeps the softmax rows of equation (6), in fp32 and differentiable."""
     recorder, softcap = _active.get(), kwargs.get("softcap")
     if recorder is not None and any(module is m for m in recorder.modules):
-        recorder.maps.append(_rows(recorder, query, key, attention_mask, scaling, softcap))
+        recorder.maps.append(_attention_rows(recorder, query, key, attention_mask, scaling, softcap))
     if softcap is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     mask = _additive_mask(module, query, key, attention_mask)  # SDPA cannot cap scores
@@ -102,7 +102,7 @@ def _additive_mask(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor |
     return torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, torch.finfo(query.dtype).min)
 
 
-def _rows(
+def _attention_rows(
     recorder: AttentionRecorder,
     query: Tensor,
     key: Tensor,
@@ -112,7 +112,7 @@ def _rows(
 ) -> Tensor:
     rows, columns = recorder.queries_BN, recorder.columns_BP
     batch, heads, length, size = query.shape
-    index = torch.where(rows < 0, length - 1, rows)  # a stand-in that is no padding: its softmax is finite
+    index = torch.where(rows < 0, length - 1, rows)  # the last row instead: it is no padding, so its softmax is finite
     picked = query.gather(2, index[:, None, :, None].expand(-1, heads, -1, size))
     keys = repeat_kv(key, heads // key.shape[1])
     scores = (picked.float() @ keys.float().transpose(-1, -2)) * (scaling if scaling is not None else size**-0.5)

@@ -32,7 +32,7 @@ class Prefix:
     last_B: Tensor
     next_B: Tensor  # rotary position of the first answer token
     columns_BI: Tensor  # prompt columns of the image tokens, -1 = none
-    axes: int  # of the rotary positions: 3 where they are multimodal, else 1
+    axes: int  # of the rotary positions: 3 if they are multimodal, else 1
     inputs: dict[str, Tensor]  # those that each answer token repeats from its prompt, (B, 1, ...) each
 
     def take(self, rows: Tensor) -> "Prefix":

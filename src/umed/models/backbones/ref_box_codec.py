@@ -38,7 +38,7 @@ class RefBoxCodec(BoxCodec):
         return SCALE, SCALE
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        return [m.span() for found in _LIST.finditer(text) for m in _FOUR.finditer(text, *found.span())]
+        return [m.span() for boxes in _LIST.finditer(text) for m in _FOUR.finditer(text, *boxes.span())]
 
     def without_boxes(self, answer: str) -> str:
         """Also without tags; what a `<ref>` without a box names stays."""
