@@ -43,19 +43,9 @@ class TinyModel:
         if pixels is None:
             pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
         category = CATEGORIES[number % len(CATEGORIES)]
-        record = Record(
-            id=f"synthetic/{number}",
-            source="synthetic",
-            image=f"{number}.png",
-            width=width,
-            height=height,
-            boxes=(Box(0.25, 0.25, 0.75, 0.5),),
-            category=category,
-            modality="CT",
-            group=str(number),
-            query=CORPUS[number % 2],
-            diagnosis=f"A {category} is seen at <region>.",
-        )
+        boxes, texts = (Box(0.25, 0.25, 0.75, 0.5),), (CORPUS[number % 2], f"A {category} is seen at <region>.")
+        where = f"synthetic/{number}", "synthetic", f"{number}.png", width, height
+        record = Record(*where, boxes, category, "CT", str(number), query=texts[0], diagnosis=texts[1])
         return self.processor.prompt(Image.fromarray(pixels), record)
 
     def load(self, **options: Any) -> Policy:

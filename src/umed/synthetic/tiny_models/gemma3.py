@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration
@@ -28,15 +29,9 @@ def write_tiny(folder: str | Path, corpus: Iterable[str]) -> None:
     }
     vision = tiny.tower_settings(patch=7) | {"model_type": "siglip_vision_model", "vision_use_head": False}
     ids = tokenizer.get_vocab()
-    config = Gemma3Config(
-        text_config=text,
-        vision_config=vision,
-        mm_tokens_per_image=16,
-        boi_token_index=ids[BEGIN],
-        eoi_token_index=ids[END],
-        image_token_index=ids[IMAGE],
-        initializer_range=text["initializer_range"],
-    )
+    indices = {"boi_token_index": ids[BEGIN], "eoi_token_index": ids[END], "image_token_index": ids[IMAGE]}
+    whole: dict[str, Any] = {"mm_tokens_per_image": 16, "initializer_range": text["initializer_range"], **indices}
+    config = Gemma3Config(text_config=text, vision_config=vision, **whole)
     model = tiny.new_model(Gemma3ForConditionalGeneration, config)
     torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight, std=32**-0.5)  # zero when new
     size = {"height": tiny.SIDE, "width": tiny.SIDE}

@@ -27,38 +27,21 @@ def write_tiny(folder: str | Path, corpus: Iterable[str], **options: Any) -> Non
     tokenizer = tiny.build_tokenizer(
         [*corpus, "model"], SPECIAL, template, pad="<pad>", eos="<eos>", bos="<bos>", **names
     )
+    proportional = tiny.ROPE | {"rope_type": "proportional", "partial_rotary_factor": 0.5}
     text = tiny.text_settings(tokenizer, layers=4) | {
-        "layer_types": ["sliding_attention", "full_attention"] * 2,
-        "sliding_window": 16,  # shorter than the prompt
-        "global_head_dim": 32,
-        "num_kv_shared_layers": 2,
-        "use_double_wide_mlp": True,
-        "hidden_size_per_layer_input": 8,
-        "vocab_size_per_layer_input": len(tokenizer),
-        "use_bidirectional_attention": "vision",
-        "final_logit_softcapping": 30.0,
-        "rope_parameters": {
-            "sliding_attention": tiny.ROPE,
-            "full_attention": tiny.ROPE | {"rope_type": "proportional", "partial_rotary_factor": 0.5},
-        },
-    }
-    vision = tiny.tower_settings(patch=7) | {
-        "num_key_value_heads": 4,
-        "head_dim": 8,
-        "pooling_kernel_size": 2,
-        "position_embedding_size": 160,
-    }
+        "layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": 16,  # shorter than the prompt
+        "num_kv_shared_layers": 2, "use_double_wide_mlp": True, "global_head_dim": 32,
+        "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": len(tokenizer),
+        "use_bidirectional_attention": "vision", "final_logit_softcapping": 30.0,
+        "rope_parameters": {"sliding_attention": tiny.ROPE, "full_attention": proportional},
+    }  # fmt: skip
+    heads = {"num_key_value_heads": 4, "head_dim": 8, "pooling_kernel_size": 2, "position_embedding_size": 160}
+    vision = tiny.tower_settings(patch=7) | heads
     del vision["image_size"]
     vocabulary = tokenizer.get_vocab()
     ids: dict[str, Any] = {f"{name}_token_id": vocabulary[token] for name, token in MARKERS.items()}
-    config = Gemma4Config(
-        text_config=text | options,
-        vision_config=vision,
-        audio_config=None,
-        eoa_token_index=vocabulary["<audio|>"],
-        initializer_range=text["initializer_range"],
-        **ids,
-    )
+    ids |= {"eoa_token_index": vocabulary["<audio|>"], "initializer_range": text["initializer_range"]}
+    config = Gemma4Config(text_config=text | options, vision_config=vision, audio_config=None, **ids)
     model = tiny.new_model(Gemma4ForConditionalGeneration, config)
     torch.nn.init.normal_(model.model.vision_tower.patch_embedder.position_embedding_table)  # all the same when new
     for layer in model.model.language_model.layers:  # nothing else keeps the scores small

@@ -13,22 +13,14 @@ from umed.synthetic import tiny
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>", *TAGS)
 
+NAMES = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
+         "video_token": "<video>"}  # fmt: skip
+
 
 def write_tiny(folder: str | Path, corpus: Iterable[str]) -> None:
-    tokenizer = tiny.build_tokenizer(
-        corpus,
-        SPECIAL,
-        tiny.chat_template("<IMG_CONTEXT>\n"),
-        start_image_token="<img>",
-        end_image_token="</img>",
-        context_image_token="<IMG_CONTEXT>",
-        video_token="<video>",
-    )
-    text = tiny.text_settings(tokenizer) | {
-        "model_type": "qwen2",
-        "tie_word_embeddings": True,
-        "rope_parameters": tiny.ROPE,
-    }
+    tokenizer = tiny.build_tokenizer(corpus, SPECIAL, tiny.chat_template("<IMG_CONTEXT>\n"), **NAMES)
+    qwen2 = {"model_type": "qwen2", "tie_word_embeddings": True, "rope_parameters": tiny.ROPE}
+    text = tiny.text_settings(tokenizer) | qwen2
     del text["head_dim"]
     spread = text["initializer_range"]
     whole: dict[str, Any] = {

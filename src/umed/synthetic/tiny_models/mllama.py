@@ -17,19 +17,13 @@ def write_tiny(folder: str | Path, corpus: Iterable[str]) -> None:
     tokenizer = tiny.build_tokenizer(
         corpus, SPECIAL, template, pad="<|pad|>", eos="<|end_of_text|>", bos="<|begin_of_text|>"
     )
-    text = tiny.text_settings(tokenizer, layers=3) | {
-        "cross_attention_layers": [1],
-        "rope_parameters": tiny.ROPE,
-        "tie_word_embeddings": False,
-    }
+    own = {"cross_attention_layers": [1], "rope_parameters": tiny.ROPE, "tie_word_embeddings": False}
+    text = tiny.text_settings(tokenizer, layers=3) | own
     del text["head_dim"]
     vision = tiny.tower_settings() | {
-        "num_global_layers": 1,
-        "attention_heads": 4,
-        "vision_output_dim": 64,
-        "intermediate_layers_indices": [0],
+        "num_global_layers": 1, "attention_heads": 4, "vision_output_dim": 64, "intermediate_layers_indices": [0],
         "max_num_tiles": 4,
-    }
+    }  # fmt: skip
     del vision["num_attention_heads"]
     config = MllamaConfig(text_config=text, vision_config=vision, image_token_index=tokenizer.get_vocab()["<|image|>"])
     model = tiny.new_model(MllamaForConditionalGeneration, config)

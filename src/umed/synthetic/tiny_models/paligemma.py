@@ -15,15 +15,8 @@ SPECIAL = ("<pad>", "<bos>", "<eos>", "<image>")
 
 def write_tiny(folder: str | Path, corpus: Iterable[str]) -> None:
     """PaliGemma 2, with caps that bite at random weights too."""
-    write(
-        folder,
-        corpus,
-        model_type="gemma2",
-        query_pre_attn_scalar=16,
-        sliding_window=512,
-        attn_logit_softcapping=2.0,
-        final_logit_softcapping=20.0,
-    )
+    caps = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 20.0}
+    write(folder, corpus, model_type="gemma2", query_pre_attn_scalar=16, sliding_window=512, **caps)
 
 
 def write(folder: str | Path, corpus: Iterable[str], **text: Any) -> None:
@@ -36,11 +29,9 @@ def write(folder: str | Path, corpus: Iterable[str], **text: Any) -> None:
     vision = tiny.tower_settings(hidden=64) | {"model_type": "siglip_vision_model", "vision_use_head": False}
     whole: dict[str, Any] = {
         "image_token_index": tokenizer.convert_tokens_to_ids("<image>"),
-        "vocab_size": len(tokenizer),
-        "projection_dim": 64,
-        "hidden_size": 64,
+        "vocab_size": len(tokenizer), "projection_dim": 64, "hidden_size": 64,
         "initializer_range": settings["initializer_range"],
-    }
+    }  # fmt: skip
     config = PaliGemmaConfig(
         text_config=settings,
         vision_config=vision,
