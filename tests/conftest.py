@@ -13,6 +13,7 @@ os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELI
 
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,8 +71,10 @@ def backbone(family: str) -> str:
 def tiny_folder(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random tiny model; patches of 14 px in the Qwen families, so an image token is 28 px there."""
     folder = tmp_path_factory.mktemp(family)
+    from umed.synthetic.tiny_models import write_tiny_of
+
     corpus = [*QUERIES, *CATEGORIES, "A stone is seen at . There is a cyst at . No lung nodule ."]
-    family_of(family).write_tiny(folder, corpus)
+    write_tiny_of(family)(folder, corpus)
     return folder
 
 
@@ -117,13 +120,31 @@ def make_prompts(processor: FamilyProcessor) -> Callable[..., list[Prompt]]:
 
 
 @pytest.fixture(scope="session")
-def policy(tiny_folder: Path, processor: FamilyProcessor, backbone: str) -> Callable[..., Policy]:
+def loaded_policies() -> dict[str, tuple[Policy, torch.Tensor]]:
+    """Policies as they were loaded, with the state of torch's generator then; nobody changes them."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def policy(
+    tiny_folder: Path, processor: FamilyProcessor, backbone: str, loaded_policies: dict[str, Any]
+) -> Callable[..., Policy]:
     """`policy(**arguments of load_policy)`: a new one each time; random weights, wide enough that mistakes show."""
 
     def build(path: Path | None = None, **kwargs: object) -> Policy:
+        import torch
+
         from umed.models.load import load_policy
 
-        return load_policy(str(path or tiny_folder), processor, backbone, **kwargs)
+        key = repr((tiny_folder, sorted(kwargs.items())))
+        if path or "init_from" in kwargs or " at 0x" in key:  # a folder that a test changes, or no key of its own
+            return load_policy(str(path or tiny_folder), processor, backbone, **kwargs)
+        if key not in loaded_policies:
+            loaded = load_policy(str(tiny_folder), processor, backbone, **kwargs)
+            loaded_policies[key] = loaded, torch.get_rng_state()
+        loaded, state = loaded_policies[key]
+        torch.set_rng_state(state)
+        return deepcopy(loaded, {id(processor): processor})
 
     return build
 

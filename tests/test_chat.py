@@ -1,5 +1,6 @@
 """What the model saw, and the region in its words."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given
@@ -62,3 +63,11 @@ def test_the_region_is_said_where_it_stands() -> None:
     assert say_region("No abnormality.", "[1,2]") == "No abnormality."
     assert without_region("A stone at <region>, small.") == "A stone at, small."
     assert tidy("  a   stone , seen \n here . ") == "a stone, seen here."
+
+
+def test_the_heat_of_tiles_lies_where_they_are() -> None:
+    tiles = ImageView(112, 112, 112, 112, (*Grid.tiles(2, 2, side=2), Grid(2, 2, scale=1)))
+    weights = tiles.patch_weights([Box(0.5, 0, 1, 0.5)]).numpy()
+    heat = tiles.heat(weights)
+    assert heat[:32, 32:].min() > 0 and np.delete(heat, np.s_[:32], 0).max() == 0
+    assert heat.sum() == pytest.approx(weights.sum())

@@ -4,23 +4,21 @@ import importlib.util
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
-from umed.models import features as sight
-from umed.models import logprobs, policy
-from umed.models import reader as reading
+from umed.models import features, logprobs, policy, reader
+from umed.models.attention import AttentionRecorder
 from umed.models.family import FamilyProcessor
-from umed.synthetic import parity
+from umed.synthetic.parity import CHECKS, TinyModel
 
 Patch = pytest.MonkeyPatch
 
 
-def visible_padding(patch: Patch, tiny: parity.Tiny) -> None:
+def visible_padding(patch: Patch, tiny: TinyModel) -> None:
     collate = FamilyProcessor.collate
 
     def mutated(self, prompts):
@@ -30,7 +28,7 @@ def visible_padding(patch: Patch, tiny: parity.Tiny) -> None:
     patch.setattr(FamilyProcessor, "collate", mutated)
 
 
-def swapped_pictures(patch: Patch, tiny: parity.Tiny) -> None:
+def swapped_pictures(patch: Patch, tiny: TinyModel) -> None:
     collate = FamilyProcessor.collate
 
     def mutated(self, prompts):
@@ -38,49 +36,48 @@ def swapped_pictures(patch: Patch, tiny: parity.Tiny) -> None:
         return batch | {"pixel_values": turned["pixel_values"]}
 
     patch.setattr(FamilyProcessor, "collate", mutated)
-    patch.setattr(reading, "is_frozen", lambda *_: False)  # pictures are looked at each time
+    patch.setattr(reader, "is_frozen", lambda *_: False)  # pictures are looked at each time
 
 
-def swapped_features(patch: Patch, tiny: parity.Tiny) -> None:
-    joined = sight.joined
-    patch.setattr(reading, "joined", lambda each: joined(each[::-1]))
-    patch.setattr(tiny, "policy", partial(tiny.policy, frozen=list(tiny.backbone.tower)))  # features are kept
+def swapped_features(patch: Patch, tiny: TinyModel) -> None:
+    concatenate = features.concatenate_features
+    patch.setattr(reader, "concatenate_features", lambda each: concatenate(each[::-1]))
 
 
-def no_token_types(patch: Patch, tiny: parity.Tiny) -> None:
+def no_token_types(patch: Patch, tiny: TinyModel) -> None:
     positions = tiny.backbone.positions
 
     def mutated(model, batch):
         return positions(model, batch | {"mm_token_type_ids": torch.zeros_like(batch["mm_token_type_ids"])})
 
-    changed = replace(tiny.backbone, positions=mutated)
-    patch.setattr(importlib.import_module(f"umed.models.backbones.{tiny.name}"), "BACKBONE", changed)
+    patch.setattr(tiny.policy.reader, "backbone", replace(tiny.backbone, positions=mutated))
 
 
-def temperature_not_scored(patch: Patch, tiny: parity.Tiny) -> None:
+def temperature_not_scored(patch: Patch, tiny: TinyModel) -> None:
     distribution = logprobs.distribution
     patch.setattr(logprobs, "distribution", lambda logits, temperature, *rest: distribution(logits, 1.0, *rest))
 
 
-def dropout_on(patch: Patch, tiny: parity.Tiny) -> None:
+def dropout_on(patch: Patch, tiny: TinyModel) -> None:
     patch.setattr(policy, "generating", lambda module: nullcontext())
 
 
-def repeat_for_interleave(patch: Patch, tiny: parity.Tiny) -> None:
+def repeat_for_interleave(patch: Patch, tiny: TinyModel) -> None:
     def mutated(cache, queries, num_candidates, device):
         cache.reorder_cache(torch.arange(queries).repeat(num_candidates))
 
-    patch.setattr(reading, "expand", mutated)
+    patch.setattr(reader, "expand", mutated)
 
 
-def attention_a_row_late(patch: Patch, tiny: parity.Tiny) -> None:
-    read = reading.Reader.read
-    patch.setattr(
-        reading.Reader, "read", lambda self, p, i, m, r, rows: read(self, p, i, m, r, rows - (rows > 0).long())
-    )
+def attention_a_row_late(patch: Patch, tiny: TinyModel) -> None:
+    class Late(AttentionRecorder):
+        def __init__(self, rows, *args):
+            super().__init__(rows - (rows > 0).long(), *args)
+
+    patch.setattr(policy, "AttentionRecorder", Late)
 
 
-MUTATIONS: list[tuple[Callable[[Patch, parity.Tiny], None], str]] = [
+MUTATIONS: list[tuple[Callable[[Patch, TinyModel], None], str]] = [
     (visible_padding, "log-probs"),
     (swapped_pictures, "log-probs"),
     (swapped_features, "log-probs"),
@@ -93,17 +90,17 @@ MUTATIONS: list[tuple[Callable[[Patch, parity.Tiny], None], str]] = [
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
-    return parity.Tiny("qwen2_5_vl", tmp_path_factory.mktemp("mutated"))
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    return TinyModel("qwen2_5_vl", tmp_path_factory.mktemp("mutated"))
 
 
 @pytest.mark.parametrize(("mutate", "check"), MUTATIONS, ids=[m.__name__ for m, _ in MUTATIONS])
 def test_a_bug_put_back_is_found(
-    tiny: parity.Tiny, monkeypatch: Patch, mutate: Callable[[Patch, parity.Tiny], None], check: str
+    tiny: TinyModel, monkeypatch: Patch, mutate: Callable[[Patch, TinyModel], None], check: str
 ) -> None:
-    function, limit = parity.CHECKS[check]
+    function, limit = CHECKS[check]
     for prompt in tiny.prompts:
-        prompt.seen = None
+        prompt.features = None
     with monkeypatch.context() as patch:
         mutate(patch, tiny)
         assert not function(tiny) <= 10 * limit

@@ -1,6 +1,6 @@
 """`Box`: a region as fractions of the ORIGINAL image, with a constructor for every outside convention.
 
-Everything beyond a parser or a codec handles `Box` only, so a box cannot be read in one convention and compared in
+Everything except parsers and codecs handles `Box` only, so a box cannot be read in one convention and compared in
 another.
 """
 
@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 
 class BoxError(ValueError):
-    """Four numbers that are no box; `reason` is the word of `dropped.jsonl`: `malformed` or `out_of_frame`."""
+    """Four numbers that are no box; `reason` is that of `dropped.jsonl`: `malformed` or `out_of_frame`."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -65,7 +64,7 @@ class Box:
 
     @classmethod
     def from_cxcywh(cls, cxcywh: Sequence[float]) -> Self:
-        """From centre and size as fractions of the image (YOLO)."""
+        """From center and size as fractions of the image (YOLO)."""
         x, y, w, h = _four(cxcywh)
         return cls.from_xyxy((x - w / 2, y - h / 2, x + w / 2, y + h / 2), 1, 1)
 
@@ -143,28 +142,30 @@ def pair_iou(a: Box, b: Box) -> float:
     return both / (a.area + b.area - both)
 
 
-def iou_union(said: Sequence[Box], true: Sequence[Box]) -> float:
-    """Equation (5) on the two SETS (reading R12 `union`): a duplicate gains nothing."""
-    either = union_area([*said, *true])
-    return union_area(_overlaps(said, true)) / either if either else 0.0
+def iou_union(predicted: Sequence[Box], true: Sequence[Box]) -> float:
+    """Equation (5) on the two SETS (reading R12 `union`): duplicates do not change it."""
+    either = union_area([*predicted, *true])
+    return union_area(_overlaps(predicted, true)) / either if either else 0.0
 
 
-def iou_matched(said: Sequence[Box], true: Sequence[Box]) -> float:
-    """Optimal one-to-one matching: sum of IoU over max(number said, number true) (R12 `matched`)."""
-    if not said or not true:
+def iou_matched(predicted: Sequence[Box], true: Sequence[Box]) -> float:
+    """Optimal one-to-one matching: sum of IoU over max(number predicted, number true) (R12 `matched`)."""
+    from scipy.optimize import linear_sum_assignment  # half a second, which only this match needs
+
+    if not predicted or not true:
         return 0.0
-    table = np.array([[pair_iou(s, t) for t in true] for s in said])
+    table = np.array([[pair_iou(s, t) for t in true] for s in predicted])
     return float(table[linear_sum_assignment(table, maximize=True)].sum() / max(table.shape))
 
 
-def iou_best(said: Sequence[Box], true: Sequence[Box]) -> float:
-    """The best pair (R12 `best`); many boxes game it, so it is for comparison only."""
-    return max((pair_iou(s, t) for s in said for t in true), default=0.0)
+def iou_best(predicted: Sequence[Box], true: Sequence[Box]) -> float:
+    """The best pair (R12 `best`); it grows with the number of boxes, so it is for comparison only."""
+    return max((pair_iou(s, t) for s in predicted for t in true), default=0.0)
 
 
-def iou_first(said: Sequence[Box], true: Sequence[Box]) -> float:
-    """The first said box against its best true box (R12 `first`)."""
-    return iou_best(said[:1], true)
+def iou_first(predicted: Sequence[Box], true: Sequence[Box]) -> float:
+    """The first predicted box against its best true box (R12 `first`)."""
+    return iou_best(predicted[:1], true)
 
 
 MATCHES = {"union": iou_union, "matched": iou_matched, "best": iou_best, "first": iou_first}

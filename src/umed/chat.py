@@ -1,4 +1,4 @@
-"""What a query and its answer look like to a model: `Prompt`, `ImageView`, and the `Processor` every family gives.
+"""A query and its answer as a model takes them: `Prompt`, `ImageView`, and the `Processor` that every family has.
 
 A `Processor` is light and picklable and holds no weights: the data side calls `prompt`, the model side `collate`, so
 the two never meet.
@@ -26,7 +26,7 @@ class Grid:
 
     Args:
         x0, y0, x1, y1: the rectangle in fractions of the original image; beyond [0, 1] where the model saw padding.
-        newline: each row ends in one more token that stands for no place.
+        newline: each row ends in one more token, which covers no part of the image.
         scale: the tiles of one magnification share a number; a thumbnail has another.
     """
 
@@ -39,6 +39,19 @@ class Grid:
     newline: bool = False
     scale: int = 0
 
+    @classmethod
+    def tiles(cls, rows: int, columns: int, side: int, share: float = 1.0) -> tuple["Grid", ...]:
+        """Grids of `side` x `side` tokens for rows x columns equal tiles of the image, in raster order.
+
+        Args:
+            share: of a tile's width and height that its tokens cover, from its left and top.
+        """
+        return tuple(
+            cls(side, side, c / columns, r / rows, (c + share) / columns, (r + share) / rows)
+            for r in range(rows)
+            for c in range(columns)
+        )
+
     @property
     def tokens(self) -> int:
         return self.rows * (self.columns + self.newline)
@@ -50,13 +63,13 @@ class Grid:
         return xs, self.y0 + (self.y1 - self.y0) * np.arange(self.rows + 1) / self.rows
 
     def cells(self, tokens_P: np.ndarray) -> np.ndarray:
-        """What the tokens carry as (rows, columns), without those that stand for no place."""
+        """Values of the tokens as (rows, columns), without the newline tokens."""
         return tokens_P.reshape(self.rows, -1)[:, : self.columns]
 
 
 @dataclass(frozen=True, slots=True)
 class ImageView:
-    """The size and the token grids that the model really saw of an image of `width` x `height` pixels.
+    """The size and the token grids in which the model saw an image of `width` x `height` pixels.
 
     Args:
         grids: in the order of the image tokens.
@@ -73,20 +86,20 @@ class ImageView:
 
     @property
     def tokens(self) -> int:
-        """P, how many image tokens there are."""
+        """P, the number of image tokens."""
         return sum(g.tokens for g in self.grids)
 
     def patch_weights(self, boxes: Sequence[Box]) -> Tensor:
         """`PatchMap`: share of each image token's cell inside the boxes' union, in the order of the tokens.
 
         Returns:
-            (P,) float32 in [0, 1]: w_j of equation (12); 0 for a token that stands for no place.
+            (P,) float32 in [0, 1]: w_j of equation (12); 0 for a newline token.
         """
         shares = [np.pad(coverage(boxes, *g.lines), ((0, 0), (0, g.newline))).ravel() for g in self.grids]
         return torch.from_numpy(np.concatenate([np.zeros(0), *shares])).float()
 
     def heat(self, weights_P: np.ndarray) -> np.ndarray:
-        """What image tokens carry, as a picture of the original image: one grid as it is, several summed over 64 x 64.
+        """Values of image tokens over the original image: one grid as it is, several summed on 64 x 64 cells.
 
         Args:
             weights_P: (P,) or longer (padding is cut).
@@ -103,14 +116,21 @@ class ImageView:
 
 
 def _overlap(fine: np.ndarray, lines: np.ndarray) -> np.ndarray:
-    """Share of each cell between `lines` that falls into each fine one, (fine, cells)."""
+    """Share of each cell between `lines` that lies in each fine cell, (fine, cells)."""
     low, high = np.maximum(fine[:-1, None], lines[:-1]), np.minimum(fine[1:, None], lines[1:])
     return np.clip(high - low, 0, None) / np.diff(lines)
 
 
 @dataclass(slots=True)
 class Prompt:
-    """One encoded query: the model's own tensors for one image and one text, and the gold answer if there is one."""
+    """One encoded query: the model's input tensors for one image and one text, and the gold answer if there is one.
+
+    Args:
+        answer: tokens of the gold answer with its end; empty = none.
+        gold: the gold answer as plain text.
+        others: the other categories of the record's source, for judges.
+        features: of the picture, with the owner of the model that computed them, see models/features.py.
+    """
 
     record: Record
     view: ImageView
@@ -118,11 +138,11 @@ class Prompt:
     answer: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     gold: str = ""
     others: tuple[str, ...] = ()
-    seen: Any = None  # the picture's features, see models/sight.py
+    features: Any = None
 
     @property
     def region(self) -> Tensor:
-        """w_j of the gold boxes, (P,): never of the said boxes (reading R3)."""
+        """w_j of the gold boxes, (P,), never of predicted ones (reading R3)."""
         return self.view.patch_weights(self.record.boxes)
 
 
@@ -147,7 +167,7 @@ class Processor(Protocol):
 
 
 def say_region(diagnosis: str, region: str) -> str:
-    """The diagnosis with the region in a model's own words; a text without the marker names no region."""
+    """The diagnosis with the region in a family's words; one without the marker names no region."""
     return diagnosis.replace(REGION, region)
 
 

@@ -14,12 +14,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from umed.boxes import Box
-from umed.pictures import draw_boxes
+from umed.pictures import PREDICTED, TRUE, draw_boxes
 
 if TYPE_CHECKING:
     import pandas as pd  # its import takes long
 
-TRUE, PREDICTED = "#2ecc40", "#ff851b"  # green, orange
 LONG, WINDOW = 30, 10  # a line of at least 30 iterations is smoothed over 10
 HEAT = (255, 0, 255)  # magenta: used by no box and rare in pictures
 _JSON = re.compile(r"\[\s*\{.*?(\}\s*\]|$)", re.DOTALL)

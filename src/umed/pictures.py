@@ -20,6 +20,7 @@ warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 READABLE_SIDE = 320  # pixels; smaller pictures are enlarged before anything is drawn on them
 Color = str | tuple[int, int, int]
 Window = tuple[float, float, float]  # low, high, offset: see `Record.window`
+TRUE, PREDICTED = "#2ecc40", "#ff851b"  # colors of boxes: green, orange
 
 
 def open_picture(path: Path, window: Window | None = None) -> Image.Image:

@@ -7,11 +7,11 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from umed.chat import Prompt
-from umed.models.attention import Recorder
+from umed.models.attention import AttentionRecorder
 from umed.models.policy import Policy
-from umed.synthetic.parity import one_row
+from umed.synthetic.parity.tiny_model import plain_inputs
 
-LOOKS = True
+IMAGE_TOKENS = True
 IDS = torch.randint(10, 200, (6, 5), generator=torch.Generator().manual_seed(0))
 MASK = torch.arange(5) < torch.tensor([5, 3, 5, 4, 2, 5])[:, None]
 # rows of the answer pass: token t is read in at row t + 1
@@ -30,7 +30,7 @@ def eager_maps(policy: Policy, prompts: list[Prompt], layers: list[int], heads: 
     model.load_state_dict(policy.core.state_dict())
     found = []
     for prompt, ids, mask in zip(prompts, IDS, MASK, strict=True):
-        inputs = one_row(policy.backbone, prompt, ids[mask].tolist())
+        inputs = plain_inputs(policy.backbone, prompt, ids[mask].tolist())
         maps = model.eval()(**inputs, output_attentions=True).attentions
         mean = torch.stack([maps[attending(policy).index(i)][0, heads] for i in layers]).mean((0, 1))
         images = prompt.inputs["input_ids"] == policy.processor.image_id
@@ -116,6 +116,7 @@ def test_every_layer_must_report(policy: Callable[..., Policy], make_prompts: Ca
 
 def test_a_recorder_that_heard_half_of_the_layers_refuses() -> None:
     modules = [torch.nn.Identity(), torch.nn.Identity()]
-    recorder = Recorder(ROWS, ROWS, modules, kept=[torch.zeros(6, 2, 2)])
+    recorder = AttentionRecorder(ROWS, modules)
+    recorder.maps = [torch.zeros(6, 2, 2)]
     with pytest.raises(RuntimeError, match="1 of 2"):
         recorder.pooled()

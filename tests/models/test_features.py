@@ -6,20 +6,20 @@ import pytest
 import torch
 
 from umed.chat import Prompt
-from umed.models import reader as reading
+from umed.models import reader
 from umed.models.policy import Policy
 
-LOOKS = True
+IMAGE_TOKENS = True
 LORA = {"r": 4, "lora_alpha": 8}
 Make = Callable[..., Policy]
 Prompts = Callable[..., list[Prompt]]
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def encodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with every picture that is encoded by itself."""
-    counted, encode = [], reading.encode
-    monkeypatch.setattr(reading, "encode", lambda model, inputs: counted.append(1) or encode(model, inputs))
+    counted, compute = [], reader.compute_features
+    monkeypatch.setattr(reader, "compute_features", lambda model, inputs: counted.append(1) or compute(model, inputs))
     return counted
 
 
@@ -31,53 +31,53 @@ def through_the_tower(pi: Policy) -> list[int]:
     return passes
 
 
-def test_once_a_query_for_all_answers_and_all_passes(policy: Make, make_prompts: Prompts, looks: list[int]) -> None:
+def test_once_a_query_for_all_answers_and_all_passes(policy: Make, make_prompts: Prompts, encodings: list[int]) -> None:
     pi, prompts = policy(adapter=LORA), make_prompts(3)
     passes = through_the_tower(pi)
     answers = pi.sample(prompts, 4, 5, generator=torch.Generator().manual_seed(0))
     for _ in range(3):  # old, new and reference log-probs, and values
         pi.score(prompts, answers.ids_BT, answers.mask_BT)
-    assert len(looks) == 3 and len(passes) == 3
+    assert len(encodings) == 3 and len(passes) == 3
 
 
-def test_the_same_as_looking_each_time(policy: Make, make_prompts: Prompts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_as_encoding_each_time(policy: Make, make_prompts: Prompts, monkeypatch: pytest.MonkeyPatch) -> None:
     pi, prompts = policy(adapter=LORA), make_prompts(3)
     answers = pi.sample(prompts, 2, 5, generator=torch.Generator().manual_seed(0))
     kept = pi.score(prompts, answers.ids_BT, answers.mask_BT).logp_BT
-    monkeypatch.setattr(reading, "is_frozen", lambda *_: False)
+    monkeypatch.setattr(reader, "is_frozen", lambda *_: False)
     fresh = pi.score(prompts, answers.ids_BT, answers.mask_BT).logp_BT
     torch.testing.assert_close(kept, fresh, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("options", [{}, {"adapter": {"r": 4, "target_modules": "all-linear"}}], ids=["full", "lora"])
-def test_a_trained_tower_looks_each_time_and_learns(
-    policy: Make, make_prompts: Prompts, looks: list[int], options: dict
+def test_a_trained_tower_encodes_each_time_and_learns(
+    policy: Make, make_prompts: Prompts, encodings: list[int], options: dict
 ) -> None:
     pi, prompts = policy(**options), make_prompts(2)
     passes = through_the_tower(pi)
     ids, mask = torch.full((2, 3), 20), torch.ones(2, 3, dtype=torch.bool)
     for _ in range(2):
         pi.score(prompts, ids, mask).logp_BT.sum().backward()
-    assert not looks and len(passes) == 2
+    assert not encodings and len(passes) == 2
     tower = getattr(pi.core.model, pi.backbone.tower[0])
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in tower.parameters())
 
 
-def test_features_of_another_model_are_not_taken(policy: Make, make_prompts: Prompts, looks: list[int]) -> None:
+def test_features_of_another_model_are_not_taken(policy: Make, make_prompts: Prompts, encodings: list[int]) -> None:
     prompts = make_prompts(2)
     ids, mask = torch.full((2, 3), 20), torch.ones(2, 3, dtype=torch.bool)
     one, two = policy(adapter=LORA), policy(adapter=LORA)
     for pi in (one, two, two):
         pi.score(prompts, ids, mask)
-    assert len(looks) == 4
+    assert len(encodings) == 4
 
 
-def test_a_frozen_tower_looks_in_eval_mode_whatever_the_rest_does(
-    policy: Make, make_prompts: Prompts, looks: list[int]
+def test_a_frozen_tower_encodes_in_eval_mode_whatever_the_rest_does(
+    policy: Make, make_prompts: Prompts, encodings: list[int]
 ) -> None:
     """And at the picture of a prompt that occurs twice only once."""
     pi, (one, two), modes = policy(adapter=LORA).train(), make_prompts(2), []
     tower = getattr(pi.core.model, pi.backbone.tower[0])
     tower.register_forward_hook(lambda module, *_: modes.append(module.training))
     pi.score([one, two, one], torch.full((3, 3), 20), torch.ones(3, 3, dtype=torch.bool))
-    assert modes == [False, False] and len(looks) == 2 and tower.training
+    assert modes == [False, False] and len(encodings) == 2 and tower.training

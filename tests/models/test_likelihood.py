@@ -11,7 +11,7 @@ from umed.errors import InputError
 from umed.models.family import FamilyProcessor
 from umed.models.likelihood import class_probabilities
 from umed.models.policy import Policy
-from umed.synthetic.parity import one_row
+from umed.synthetic.parity.tiny_model import plain_inputs
 
 LABELS = {"s": "A stone", "c": "cyst", "n": "No lung nodule is seen in this picture", "l": "A"}
 
@@ -19,7 +19,7 @@ LABELS = {"s": "A stone", "c": "cyst", "n": "No lung nodule is seen in this pict
 def alone(policy: Policy, prompt: Prompt, text: str) -> float:
     """Mean log-probability of a text's tokens, its prompt and itself in one row, nothing shared and nothing padded."""
     ids = policy.processor.encode(text)
-    logits = policy.model(**one_row(policy.backbone, prompt, ids)).logits[0, -len(ids) - 1 : -1]
+    logits = policy.model(**plain_inputs(policy.backbone, prompt, ids)).logits[0, -len(ids) - 1 : -1]
     return float(logits.log_softmax(-1).gather(-1, torch.tensor(ids)[:, None]).mean())
 
 

@@ -12,7 +12,7 @@ from umed.errors import InputError
 from umed.models.family import FamilyProcessor
 from umed.models.load import load_policy, save_adapter
 from umed.models.policy import Policy
-from umed.synthetic.tiny import build
+from umed.synthetic.tiny_models.qwen3_vl import build
 
 FAMILIES = ("qwen3_vl",)
 
@@ -92,9 +92,7 @@ def test_dropout_of_the_adapter_is_the_stored_one_or_the_one_asked_for(
 def test_an_adapter_of_another_model_is_refused(
     trained: tuple[Policy, Path], processor: FamilyProcessor, backbone: str, tmp_path: Path
 ) -> None:
-    build(
-        tmp_path / "other", ["another corpus"], family=backbone.rpartition(".")[2], hidden=64, layers=1, vision_layers=2
-    )
+    build(tmp_path / "other", ["another corpus"], hidden=64, layers=1, vision_layers=2)
     with pytest.raises(InputError, match=r"another model.*num_hidden_layers 2 there, 1 here"):
         load_policy(str(tmp_path / "other"), processor, backbone, init_from=str(trained[1]))
 
@@ -157,7 +155,7 @@ def test_every_weight_trained_comes_back_as_a_model(
     prompts = make_prompts(1)
     assert torch.equal(pi.score(prompts, IDS, MASK).logp_BT, again.score(prompts, IDS, MASK).logp_BT)
     assert all(p.requires_grad for p in again.model.parameters())
-    build(tmp_path / "other", ["other words"], family=pi.processor.model_type, hidden=64, layers=1, vision_layers=2)
+    build(tmp_path / "other", ["other words"], hidden=64, layers=1, vision_layers=2)
     other = type(processor)(str(tmp_path / "other"))
     with pytest.raises(InputError, match="another one than"):
         load_policy(str(tmp_path / "other"), other, backbone, init_from=str(tmp_path / "run"))
@@ -188,7 +186,7 @@ def test_an_adapter_that_cannot_fit_is_refused_without_a_note(
     trained: tuple[Policy, Path], processor: FamilyProcessor, family: str, backbone: str, tmp_path: Path
 ) -> None:
     (trained[1] / "adapter" / "umed.json").unlink()
-    build(tmp_path / "wide", ["a"], family=family, hidden=128, layers=1, vision_layers=2)
+    build(tmp_path / "wide", ["a"], hidden=128, layers=1, vision_layers=2)
     with pytest.raises(InputError, match="does not fit"):
         load_policy(str(tmp_path / "wide"), processor, backbone, init_from=str(trained[1]))
 

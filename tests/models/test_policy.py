@@ -17,7 +17,7 @@ from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
 from umed.models.policy import Policy, generating
-from umed.synthetic.parity import one_row
+from umed.synthetic.parity.tiny_model import plain_inputs, plain_logp
 
 T = 8
 
@@ -36,12 +36,8 @@ def plain_model(policy: Policy) -> PreTrainedModel:
 @torch.no_grad()
 def full_logp(policy: Policy, prompts: list[Prompt], answers: list[list[int]]) -> list[Tensor]:
     """log pi of each answer from one plain full forward pass over prompt and answer, no cache."""
-    model, found = plain_model(policy), []
-    for prompt, answer in zip(prompts, answers, strict=True):
-        logits = model(**one_row(policy.backbone, prompt, answer)).logits[0, -len(answer) - 1 : -1] / policy.temperature
-        logits[..., list(policy.processor.suppressed_ids)] = -torch.inf
-        found.append(logits.log_softmax(-1).gather(1, torch.tensor(answer)[:, None])[:, 0])
-    return found
+    model = plain_model(policy)
+    return [plain_logp(model, policy, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
 
 
 def bias_towards(policy: Policy, ids: list[int]) -> None:
@@ -87,7 +83,7 @@ def test_greedy_is_transformers_greedy(
     ours = pi.sample(prompts, 1, T, greedy=True)
     model = plain_model(pi)
     for row, mask, prompt in zip(ours.ids_BT, ours.mask_BT, prompts, strict=True):
-        inputs = one_row(pi.backbone, prompt, [])
+        inputs = plain_inputs(pi.backbone, prompt, [])
         theirs = model.generate(
             **inputs, max_new_tokens=T, do_sample=False, suppress_tokens=list(processor.suppressed_ids)
         )[0, inputs["input_ids"].shape[1] :]
@@ -170,7 +166,9 @@ def test_another_picture_gives_another_answer(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
 ) -> None:
     pi, (a, b) = policy(), make_prompts(2, (56, 56))
-    b = replace(a, inputs={**a.inputs, "pixel_values": b.inputs["pixel_values"]}, seen=None)  # one text, two pictures
+    b = replace(
+        a, inputs={**a.inputs, "pixel_values": b.inputs["pixel_values"]}, features=None
+    )  # one text, two pictures
     answers = pi.sample([a, b], 2, T, generator=rng())
     right, swapped = (pi.score(pair, answers.ids_BT, answers.mask_BT).logp_BT for pair in ([a, b], [b, a]))
     assert (right - swapped).abs().max() > 0.01
@@ -256,7 +254,7 @@ def test_value_is_zero_at_first_then_sees_the_picture_and_never_pulls_the_policy
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
 ) -> None:
     pi, (a, b) = policy(), make_prompts(2, (56, 56))
-    b = replace(a, inputs={**a.inputs, "pixel_values": b.inputs["pixel_values"]}, seen=None)
+    b = replace(a, inputs={**a.inputs, "pixel_values": b.inputs["pixel_values"]}, features=None)
     ids, mask = torch.randint(10, 200, (1, 5), generator=rng()), torch.ones(1, 5, dtype=torch.bool)
     assert (pi.score([a], ids, mask).values_BT == 0).all()
 
@@ -299,7 +297,7 @@ def test_entropy_is_of_the_sampled_distribution(
 ) -> None:
     pi, prompts = policy(temperature=0.7), make_prompts(1)
     ids = torch.randint(10, 200, (1, 1), generator=rng())
-    logits = plain_model(pi)(**one_row(pi.backbone, prompts[0], [])).logits[0, -1] / 0.7
+    logits = plain_model(pi)(**plain_inputs(pi.backbone, prompts[0], [])).logits[0, -1] / 0.7
     logits[list(pi.processor.suppressed_ids)] = -torch.inf
     expected = torch.distributions.Categorical(logits=logits).entropy()
     found = pi.score(prompts, ids, torch.ones(1, 1, dtype=torch.bool)).entropy_BT[0, 0]

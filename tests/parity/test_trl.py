@@ -15,12 +15,12 @@ from umed.methods.credit.group import GroupCredit, group_advantage
 from umed.methods.kl import Kl
 from umed.methods.objective import ClippedObjective, total_weight
 from umed.methods.sampler import Sampler
-from umed.models.backbone import with_answer
+from umed.models.batch import append_answers
 from umed.models.contexts import generating
 from umed.models.load import save_adapter
 from umed.models.policy import Policy
 from umed.rollout import Rollout
-from umed.synthetic import parity
+from umed.synthetic.parity import TinyModel
 
 trl = pytest.importorskip("trl", reason="pip install 'umed[bench]'")
 pytestmark = [
@@ -39,14 +39,14 @@ Gradients = dict[str, Tensor]
 
 
 @pytest.fixture(scope="module", params=PROCESSORS)
-def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
-    return parity.Tiny(request.param, tmp_path_factory.mktemp("trl"))
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    return TinyModel(request.param, tmp_path_factory.mktemp("trl"))
 
 
 @pytest.fixture(scope="module")
-def rollout(tiny: parity.Tiny) -> Rollout:
+def rollout(tiny: TinyModel) -> Rollout:
     """Two pictures of different size, three answers each of unequal length; old log-probs that make clipping bite."""
-    policy = tiny.policy(temperature=TEMPERATURE)
+    policy = tiny.load(temperature=TEMPERATURE)
     made = Sampler(G, T)(policy, tiny.prompts, frozenset(), torch.Generator().manual_seed(0))
     mask = made.mask_BT & (torch.arange(made.mask_BT.shape[1]) < torch.tensor(LENGTHS)[:, None])
     assert len(mask.sum(1).unique()) > 2
@@ -56,9 +56,9 @@ def rollout(tiny: parity.Tiny) -> Rollout:
     return made.updated(logp_BT=stale, ref_logp_BT=reference)
 
 
-def our_policy(tiny: parity.Tiny, **options: Any) -> Policy:
+def our_policy(tiny: TinyModel, **options: Any) -> Policy:
     """Theirs suppresses image tokens when it samples, but not when it scores; so does this one."""
-    policy = tiny.policy(temperature=TEMPERATURE, **options)
+    policy = tiny.load(temperature=TEMPERATURE, **options)
     policy.processor = copy(policy.processor)
     policy.processor.suppressed_ids = ()
     return policy.train()
@@ -76,10 +76,10 @@ def ours(policy: Policy, rollout: Rollout, loss: str, beta: float) -> tuple[Tens
     return found.detach(), gradients(policy.model)
 
 
-def their_processor(tiny: parity.Tiny) -> Any:
+def their_processor(tiny: TinyModel) -> Any:
     """The family's processor of transformers without the video half, which needs torchvision."""
 
-    class Pictures(getattr(transformers, PROCESSORS[tiny.name])):  # type: ignore[misc]
+    class Pictures(getattr(transformers, PROCESSORS[tiny.family])):  # type: ignore[misc]
         def __init__(self, image_processor: Any, tokenizer: Any, chat_template: Any = None) -> None:
             self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
             self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
@@ -93,7 +93,7 @@ def their_processor(tiny: parity.Tiny) -> Any:
     return Pictures(tiny.processor.image_processor, tiny.processor.tokenizer, tiny.processor.tokenizer.chat_template)
 
 
-def their_trainer(tiny: parity.Tiny, out: Path, adapter: Path | None = None, **options: Any) -> Any:
+def their_trainer(tiny: TinyModel, out: Path, adapter: Path | None = None, **options: Any) -> Any:
     """Their trainer on the same checkpoint, with the attention of transformers; rewards are `REWARDS`."""
     model: Any = transformers.AutoModelForImageTextToText.from_pretrained(tiny.folder, dtype=torch.float32)
     if adapter:
@@ -117,12 +117,12 @@ def their_trainer(tiny: parity.Tiny, out: Path, adapter: Path | None = None, **o
     return trainer
 
 
-def theirs(tiny: parity.Tiny, trainer: Any, rollout: Rollout, stale: bool = True) -> tuple[Tensor, Gradients]:
+def theirs(tiny: TinyModel, trainer: Any, rollout: Rollout, stale: bool = True) -> tuple[Tensor, Gradients]:
     """Loss and gradients of their trainer on our rollout; not `stale`: it takes its own log-probs for the old ones."""
     each = [p for p in tiny.prompts for _ in range(G)]
     batch = tiny.processor.collate(each)
     names = ("input_ids", "attention_mask", "mm_token_type_ids")
-    longer = with_answer(tiny.backbone, {n: batch[n] for n in names}, rollout.ids_BT, rollout.mask_BT)
+    longer = append_answers({n: batch[n] for n in names}, rollout.ids_BT, rollout.mask_BT)
     inputs = {
         "prompt_ids": batch["input_ids"], "prompt_mask": batch["attention_mask"],
         "completion_ids": rollout.ids_BT, "completion_mask": rollout.mask_BT.long(),
@@ -151,34 +151,34 @@ def compare(name: str, mine: tuple[Tensor, Gradients], other: tuple[Tensor, Grad
 @pytest.mark.parametrize("beta", [0.0, 0.2])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_loss_and_gradients_are_theirs(
-    tiny: parity.Tiny, rollout: Rollout, loss: str, beta: float, tmp_path: Path
+    tiny: TinyModel, rollout: Rollout, loss: str, beta: float, tmp_path: Path
 ) -> None:
     trainer = their_trainer(tiny, tmp_path, loss_type=loss, beta=beta)
     expected = theirs(tiny, trainer, rollout)
     assert 0.1 < trainer._metrics["train"]["clip_ratio/region_mean"][0] < 0.9  # tokens whose gradient is cut off
-    compare(f"{tiny.name} {loss} beta={beta}", ours(our_policy(tiny), rollout, loss, beta), expected)
+    compare(f"{tiny.family} {loss} beta={beta}", ours(our_policy(tiny), rollout, loss, beta), expected)
 
 
-def test_the_first_pass_is_theirs(tiny: parity.Tiny, rollout: Rollout, tmp_path: Path) -> None:
+def test_the_first_pass_is_theirs(tiny: TinyModel, rollout: Rollout, tmp_path: Path) -> None:
     """Where the old log-probs are the current ones, the ratio is 1 and nothing is clipped."""
     policy = our_policy(tiny)
     with torch.no_grad(), generating(policy):
         fresh = policy.score(rollout.prompts, rollout.ids_BT, rollout.mask_BT, values=False).logp_BT
     expected = theirs(tiny, their_trainer(tiny, tmp_path, loss_type="dapo", beta=0.2), rollout, stale=False)
-    compare(f"{tiny.name} first pass", ours(policy, rollout.updated(logp_BT=fresh), "dapo", 0.2), expected)
+    compare(f"{tiny.family} first pass", ours(policy, rollout.updated(logp_BT=fresh), "dapo", 0.2), expected)
 
 
-def test_gradients_of_an_adapter_are_theirs(tiny: parity.Tiny, rollout: Rollout, tmp_path: Path) -> None:
+def test_gradients_of_an_adapter_are_theirs(tiny: TinyModel, rollout: Rollout, tmp_path: Path) -> None:
     policy = our_policy(tiny, adapter=LORA)
     save_adapter(policy, tmp_path / "adapter", {})
     trainer = their_trainer(tiny, tmp_path, tmp_path / "adapter", loss_type="dapo", beta=0.2)
     mine, expected = ours(policy, rollout, "dapo", 0.2), theirs(tiny, trainer, rollout)
     assert all(".default." in name for name in expected[1])
-    compare(f"{tiny.name} LoRA", mine, expected)
+    compare(f"{tiny.family} LoRA", mine, expected)
 
 
 @pytest.mark.parametrize("scale", ["group", "batch", "none"])
-def test_advantages_are_theirs(tiny: parity.Tiny, scale: str, tmp_path: Path) -> None:
+def test_advantages_are_theirs(tiny: TinyModel, scale: str, tmp_path: Path) -> None:
     """Their own code on the same rewards: (ours * population spread) = (theirs * (sample spread + 1e-4)).
 
     A group of equal rewards, and an answer without a reward, get 0 on both sides.

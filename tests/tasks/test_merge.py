@@ -10,6 +10,7 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from umed.chat import Prompt
 from umed.errors import InputError
+from umed.models import hub
 from umed.models.load import save_adapter
 from umed.models.policy import Policy
 from umed.tasks import merge as task
@@ -69,7 +70,7 @@ def test_the_hub_gets_the_folder(tuned, monkeypatch: pytest.MonkeyPatch) -> None
         def upload_folder(self, folder_path, repo_id):
             calls.append((str(folder_path), repo_id))
 
-    monkeypatch.setattr(task, "HfApi", Hub)
+    monkeypatch.setattr(hub, "HfApi", Hub)
     cfg.task.push_to = "me/tuned"
     task.merge(cfg)
     assert calls == [("me/tuned", True), (str(out), "me/tuned")]

@@ -1,6 +1,10 @@
 """Pictures in, answers and annotated pictures out."""
 
+import ast
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,8 @@ from PIL import Image
 from umed.boxes import Box
 from umed.errors import InputError
 from umed.tasks.predict import predict
+
+SRC = Path(__file__).parents[2] / "src"
 
 
 @pytest.fixture
@@ -57,8 +63,19 @@ def test_no_box_is_no_zero(asked, picture, processor, tmp_path, monkeypatch, cap
     assert line["boxes"] is None and "none could be read" in capsys.readouterr().out
 
 
+def test_what_asks_no_model_imports_none() -> None:
+    """And what a model does not need is imported by no file of the room at its top."""
+    check = "import sys, umed.tasks.predict; assert not {'torch', 'matplotlib', 'scipy'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", check], check=True, env={**os.environ, "PYTHONPATH": str(SRC)})
+    for path in (SRC / "umed" / "models").rglob("*.py"):
+        top = [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.Import | ast.ImportFrom)]
+        modules = {m for n in top for m in ([a.name for a in n.names] if isinstance(n, ast.Import) else [n.module])}
+        heavy = {str(m).split(".")[0] for m in modules} & {"lightning", "wandb", "torchmetrics", "pandas", "matplotlib"}
+        assert not heavy and ("peft" not in modules or "critics" in path.parts), path
+
+
 def test_wrong_input_is_told_before_the_model_is_loaded(asked, picture, tmp_path, monkeypatch):
-    monkeypatch.setattr("umed.tasks.predict.build_policy", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("umed.models.load.build_policy", lambda *_: pytest.fail("loaded"))
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(InputError, match="images=\\["):
         predict(asked())

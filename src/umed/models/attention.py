@@ -1,15 +1,14 @@
 """Attention evidence for the vision relevance reward: SDPA, plus the few rows that are asked for.
 
 With SDPA or flash attention `output_attentions=True` returns nothing, and full eager maps are far too large. The
-function registered here answers exactly like SDPA and, while a `Recorder` is active, also computes the softmax of the
-asked rows and keeps their image columns. Where a model caps its scores (Gemma 2), which SDPA cannot, it answers like
-eager attention.
+function registered here answers exactly like SDPA and, while an `AttentionRecorder` records, also computes the softmax
+of the rows asked for and keeps their image columns. Where a model caps its scores (Gemma 2), which SDPA cannot, it
+answers like eager attention.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -22,50 +21,56 @@ from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward a
 IMPLEMENTATION = "evidence"  # with "sdpa" in its name transformers would refuse it to models with capped scores
 
 
-@dataclass
-class Recorder:
-    """What to keep of a forward pass, and what was kept.
+class AttentionRecorder:
+    """Keeps the attention of some query rows on the image tokens.
 
     Args:
-        rows_BN: query positions, -1 = no row (its result is 0).
-        columns_BP: key positions of the image tokens, -1 = none (0).
-        modules: the attention modules to listen to, in layer order (reading R5 `layers`).
+        rows_BN: rows of the answer pass, -1 = no row (its result is 0).
+        modules: the attention modules to record, in layer order (reading R5 `layers`).
         heads: the heads to pool, None = all (reading R5 `heads`).
         pool: over heads and layers, `mean` or `max`.
     """
 
-    rows_BN: Tensor
-    columns_BP: Tensor
-    modules: Sequence[nn.Module]
-    heads: Sequence[int] | None = None
-    pool: Literal["mean", "max"] = "mean"
-    kept: list[Tensor] = field(default_factory=list)
+    def __init__(
+        self,
+        rows_BN: Tensor,
+        modules: Sequence[nn.Module],
+        heads: Sequence[int] | None = None,
+        pool: Literal["mean", "max"] = "mean",
+    ) -> None:
+        self.rows_BN, self.modules, self.heads, self.pool = rows_BN, modules, heads, pool
+        self.maps: list[Tensor] = []
+
+    @contextmanager
+    def record(self, columns_BP: Tensor, first: int = 0) -> Iterator[None]:
+        """Record the forward pass inside.
+
+        Args:
+            columns_BP: key positions of the image tokens, -1 = none (0).
+            first: query position of the first row of the answer pass.
+        """
+        self.columns_BP, self.queries_BN = columns_BP, torch.where(self.rows_BN >= 0, self.rows_BN + first, -1)
+        token = _active.set(self)
+        try:
+            yield
+        finally:
+            _active.reset(token)
 
     def pooled(self) -> Tensor:
         """Attention, one map over layers and heads, (B, N, P).
 
         Raises:
-            RuntimeError: a layer that was asked for did not report: the maps would be silently incomplete.
+            RuntimeError: a layer that was asked for was not recorded: the maps would be silently incomplete.
         """
-        if len(self.kept) != len(self.modules):
-            raise RuntimeError(f"attention came from {len(self.kept)} of {len(self.modules)} layers")
-        return self.over(torch.stack(self.kept), 0)
+        if len(self.maps) != len(self.modules):
+            raise RuntimeError(f"attention came from {len(self.maps)} of {len(self.modules)} layers")
+        return self.reduce(torch.stack(self.maps), 0)
 
-    def over(self, maps: Tensor, dim: int) -> Tensor:
+    def reduce(self, maps: Tensor, dim: int) -> Tensor:
         return maps.mean(dim) if self.pool == "mean" else maps.amax(dim)
 
 
-_active: ContextVar[Recorder | None] = ContextVar("attention_recorder", default=None)
-
-
-@contextmanager
-def recording(recorder: Recorder) -> Iterator[Recorder]:
-    """Fill `recorder` from the forward passes inside."""
-    token = _active.set(recorder)
-    try:
-        yield recorder
-    finally:
-        _active.reset(token)
+_active: ContextVar[AttentionRecorder | None] = ContextVar("attention_recorder", default=None)
 
 
 def sdpa_with_evidence(
@@ -77,17 +82,17 @@ def sdpa_with_evidence(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """SDPA; the active recorder also gets the softmax rows of equation (6), in fp32 and differentiable."""
+    """SDPA; the active recorder also keeps the softmax rows of equation (6), in fp32 and differentiable."""
     recorder, softcap = _active.get(), kwargs.get("softcap")
     if recorder is not None and any(module is m for m in recorder.modules):
-        recorder.kept.append(_rows(recorder, query, key, attention_mask, scaling, softcap))
+        recorder.maps.append(_attention_rows(recorder, query, key, attention_mask, scaling, softcap))
     if softcap is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    mask = _added(module, query, key, attention_mask)  # SDPA squashes no scores
+    mask = _additive_mask(module, query, key, attention_mask)  # SDPA cannot cap scores
     return softcapped_attention(module, query, key, value, mask, scaling=scaling, **kwargs)[0], None
 
 
-def _added(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor | None:
+def _additive_mask(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor | None:
     """The mask as eager attention adds it to the scores; a mask that SDPA leaves out is causal for several rows."""
     length = query.shape[2]
     if mask is None and length > 1 and getattr(module, "is_causal", True):
@@ -97,17 +102,17 @@ def _added(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None) -
     return torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, torch.finfo(query.dtype).min)
 
 
-def _rows(
-    recorder: Recorder,
+def _attention_rows(
+    recorder: AttentionRecorder,
     query: Tensor,
     key: Tensor,
     mask: Tensor | None,
     scaling: float | None,
     softcap: float | None = None,
 ) -> Tensor:
-    rows, columns = recorder.rows_BN, recorder.columns_BP
+    rows, columns = recorder.queries_BN, recorder.columns_BP
     batch, heads, length, size = query.shape
-    index = torch.where(rows < 0, length - 1, rows)  # a stand-in that is no padding: its softmax is finite
+    index = torch.where(rows < 0, length - 1, rows)  # the last row instead: it is no padding, so its softmax is finite
     picked = query.gather(2, index[:, None, :, None].expand(-1, heads, -1, size))
     keys = repeat_kv(key, heads // key.shape[1])
     scores = (picked.float() @ keys.float().transpose(-1, -2)) * (scaling if scaling is not None else size**-0.5)
@@ -115,8 +120,8 @@ def _rows(
         scores = softcap * torch.tanh(scores / softcap)
     if mask is None:  # causal, aligned to the last key
         last = index + key.shape[2] - length
-        seen = torch.arange(key.shape[2], device=key.device) <= last[..., None]
-        scores = scores.masked_fill(~seen[:, None], float("-inf"))
+        visible = torch.arange(key.shape[2], device=key.device) <= last[..., None]
+        scores = scores.masked_fill(~visible[:, None], float("-inf"))
     else:
         mask = mask.expand(batch, -1, -1, -1)
         kept = mask.gather(2, index[:, None, :, None].expand(-1, mask.shape[1], -1, mask.shape[3]))
@@ -124,7 +129,7 @@ def _rows(
     share = scores.softmax(-1)
     if recorder.heads is not None:
         share = share[:, list(recorder.heads)]
-    share = recorder.over(share, 1).gather(2, columns.clamp(min=0)[:, None, :].expand(-1, rows.shape[1], -1))
+    share = recorder.reduce(share, 1).gather(2, columns.clamp(min=0)[:, None, :].expand(-1, rows.shape[1], -1))
     return share * (rows >= 0)[..., None] * (columns >= 0)[:, None, :]
 
 

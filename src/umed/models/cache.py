@@ -1,4 +1,4 @@
-"""A key/value cache with room for the answer: decoding writes into it instead of copying everything each token."""
+"""A key/value cache with room for the answer: decoding writes into it instead of copying it for each token."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ class RoomyLayer(DynamicLayer):
         assert keys is not None and values is not None
         self.device, self.is_initialized = keys.device, True
         self.length = keys.shape[-2]
-        self.whole = _widened(keys, room), _widened(values, room)
-        self._show()
+        self.whole = _widen(keys, room), _widen(values, room)
+        self._update_views()
 
-    def _show(self) -> tuple[Tensor, Tensor]:
+    def _update_views(self) -> tuple[Tensor, Tensor]:
         keys, values = (t[:, :, : self.length] for t in self.whole)
         self.keys, self.values = keys, values
         return keys, values
@@ -30,15 +30,15 @@ class RoomyLayer(DynamicLayer):
         start, self.length = self.length, self.length + key_states.shape[-2]
         for whole, new in zip(self.whole, (key_states, value_states), strict=True):
             whole[:, :, start : self.length] = new
-        return self._show()
+        return self._update_views()
 
     def reorder_cache(self, beam_idx: Tensor) -> None:  # type: ignore[override]
         """Keep these rows."""
         self.whole = self.whole[0][beam_idx], self.whole[1][beam_idx]
-        self._show()
+        self._update_views()
 
 
-def _widened(filled: Tensor, room: int) -> Tensor:
+def _widen(filled: Tensor, room: int) -> Tensor:
     batch, heads, length, size = filled.shape
     whole = filled.new_empty(batch, heads, length + room, size)
     whole[:, :, :length] = filled
@@ -48,7 +48,8 @@ def _widened(filled: Tensor, room: int) -> Tensor:
 def whole_cache(config: Any) -> DynamicCache:
     """An empty cache in which every attention layer keeps all positions.
 
-    A sliding layer that forgets could neither show its attention on the picture nor be cut; the mask keeps its window.
+    A sliding layer that drops positions could neither give its attention on the picture nor be cropped; the mask keeps
+    its window.
     """
     cache = DynamicCache(config=config)
     cache.layers = [DynamicLayer() if isinstance(layer, DynamicSlidingWindowLayer) else layer for layer in cache.layers]
@@ -56,14 +57,14 @@ def whole_cache(config: Any) -> DynamicCache:
 
 
 def expand(cache: DynamicCache, queries: int, num_candidates: int, device: torch.device) -> None:
-    """Each query's row `num_candidates` times, the copies together; differentiable in attention layers."""
+    """Repeat each query's row `num_candidates` times, its copies adjacent; differentiable in attention layers."""
     if num_candidates > 1:
         rows: Any = torch.arange(queries, device=device).repeat_interleave(num_candidates)
         cache.reorder_cache(rows)
 
 
 def make_room(cache: DynamicCache, room: int) -> None:
-    """Give every layer that keeps all positions `room` free ones."""
+    """Give every layer that keeps all positions room for `room` more."""
     cache.layers = [
         RoomyLayer(layer, room) if type(layer) is DynamicLayer and layer.is_initialized else layer
         for layer in cache.layers

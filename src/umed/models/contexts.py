@@ -1,4 +1,4 @@
-"""Modes of a model: the rollout context, and other weights in place for a while."""
+"""States of a model: the rollout context, and other weights in place for a while."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,19 +7,19 @@ from typing import Any
 from torch import Tensor, nn
 
 
-def plain(model: Any) -> Any:
+def base_model(model: Any) -> Any:
     """The transformers model under a PEFT model, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def checkpointed(model: nn.Module) -> bool:
-    """Whether gradient checkpointing is in force, which drops the key/value cache."""
+def uses_checkpointing(model: nn.Module) -> bool:
+    """Whether gradient checkpointing is active, which drops the key/value cache."""
     return model.training and any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
 
 
 @contextmanager
 def generating(module: nn.Module) -> Iterator[None]:
-    """The rollout context: eval mode, no dropout, no gradient checkpointing; restores every flag, also on an error."""
+    """The rollout context: eval mode, no dropout, no gradient checkpointing; restores all flags."""
     modes = [(m, m.training) for m in module.modules()]
     flags = [(m, m.gradient_checkpointing) for m in module.modules() if hasattr(m, "gradient_checkpointing")]
     try:
@@ -35,14 +35,14 @@ def generating(module: nn.Module) -> Iterator[None]:
 
 
 def trained_weights(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of every weight that training moves: with an adapter, the adapter alone."""
+    """A copy of every trained weight: with an adapter, of the adapter alone."""
     return {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
 
 
 @contextmanager
 def with_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """Put earlier `trained_weights` in place for a while: a reference policy without a second base model."""
-    own = {n: p.data for n, p in module.named_parameters() if n in weights}
+    """Inside, the module has earlier `trained_weights`: a reference policy without a second base model."""
+    current = {n: p.data for n, p in module.named_parameters() if n in weights}
     try:
         for n, p in module.named_parameters():
             if n in weights:
@@ -50,5 +50,5 @@ def with_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[N
         yield
     finally:
         for n, p in module.named_parameters():
-            if n in own:
-                p.data = own[n]
+            if n in current:
+                p.data = current[n]

@@ -1,8 +1,9 @@
-"""How likely a model finds each of several answers: scores of classes and choices from a model that writes text."""
+"""Probabilities of classes and choices under a model that writes text."""
 
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from umed.chat import Prompt
 from umed.errors import InputError
@@ -14,13 +15,13 @@ from umed.models.policy import Policy
 def class_probabilities(
     policy: Policy, prompts: Sequence[Prompt], candidates: Sequence[Mapping[str, str]]
 ) -> list[dict[str, float]]:
-    """softmax over the labels of the mean log-probability of an answer token, its end left out.
+    """softmax over the labels of the mean log-probability of an answer's tokens, without its end.
 
-    Of the model's own distribution, whatever the temperature that it samples with. All labels of all prompts are one
-    batch; each prompt is read, and its picture encoded, once.
+    The distribution is the model's own, at temperature 1. All labels of all prompts are one batch; each prompt is read,
+    and its picture encoded, once.
 
     Args:
-        candidates: of each prompt, label -> answer text; as many for each.
+        candidates: of each prompt, label -> answer text; the same number for each.
 
     Returns:
         Of each prompt, label -> probability.
@@ -30,17 +31,11 @@ def class_probabilities(
     rows = [policy.processor.encode(text) for c in candidates for text in c.values()]
     if not all(rows):
         raise InputError("data.protocol: a label's answer text is empty: nothing is there to be likely")
-    ids, mask = _right_padded(rows, policy.processor.pad_id, policy.device)
+    ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=policy.processor.pad_id)
+    mask = torch.arange(ids.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
+    ids, mask = ids.to(policy.device), mask.to(policy.device)
     with generating(policy):
         logp_BT = policy.score(prompts, ids, mask, values=False, plain=True).logp_BT
     mean_B = (logp_BT * mask).sum(1) / mask.sum(1)
-    shares_QL = mean_B.view(-1, count).softmax(-1).double().cpu()
-    return [dict(zip(c, row, strict=True)) for c, row in zip(candidates, shares_QL.tolist(), strict=True)]
-
-
-def _right_padded(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token rows as (B, T) ids and the mask of what is said."""
-    width = max(map(len, rows))
-    lengths = torch.tensor([len(row) for row in rows])
-    ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows])
-    return ids.to(device), (torch.arange(width) < lengths[:, None]).to(device)
+    probabilities_QL = mean_B.view(-1, count).softmax(-1).double().cpu()
+    return [dict(zip(c, row, strict=True)) for c, row in zip(candidates, probabilities_QL.tolist(), strict=True)]

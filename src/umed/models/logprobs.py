@@ -1,4 +1,4 @@
-"""Log-probabilities and entropy of answer tokens, in fp32, of exactly the distribution that is sampled from."""
+"""Log-probabilities and entropy of answer tokens in fp32, of the distribution that is sampled from."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,7 @@ TILE = 2**26  # logits at a time: 256 MB in fp32
 def distribution(logits: Tensor, temperature: float, suppressed: Sequence[int]) -> Tensor:
     """log softmax(logits / temperature) with the suppressed tokens impossible, (..., V) fp32.
 
-    Sampling, old, new and reference log-probs all pass here, so they cannot disagree (one temperature everywhere).
+    Sampling, old, new and reference log-probs all call this, so they share one temperature.
     """
     logits = logits.float() / temperature
     if suppressed:
@@ -43,7 +43,7 @@ def answer_scores(
 ) -> tuple[Tensor, Tensor]:
     """Log-probability and entropy of valid answer tokens, (B, T) each, 0 elsewhere; only they pass the head.
 
-    Where their logits would be more than `tile` numbers they are made in parts, and made again in the backward pass.
+    Where their logits would be more than `tile` numbers they are computed in parts, and again in the backward pass.
     """
 
     def part(state_NH: Tensor, ids_N: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,12 +54,12 @@ def answer_scores(
     with torch.no_grad():
         vocabulary = head(state_BTH[:1, :1]).shape[-1]
     rows = max(1, tile // vocabulary)
-    again = len(ids) > rows and torch.is_grad_enabled()
-    found = [
-        checkpoint(part, s, i, use_reentrant=False) if again else part(s, i)
+    recompute = len(ids) > rows and torch.is_grad_enabled()
+    scores = [
+        checkpoint(part, s, i, use_reentrant=False) if recompute else part(s, i)
         for s, i in zip(state.split(rows), ids.split(rows), strict=True)
     ]
     out = [state.new_zeros(ids_BT.shape, dtype=torch.float32) for _ in range(2)]
-    for whole, parts in zip(out, zip(*found, strict=True), strict=True):
+    for whole, parts in zip(out, zip(*scores, strict=True), strict=True):
         whole[mask_BT] = torch.cat(parts)
     return out[0], out[1]

@@ -1,7 +1,6 @@
 """pi_theta(a | x, q), equation (1): one interface to sample answers, score them and read their attention."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,10 +9,10 @@ from torch import Tensor, nn
 
 from umed.chat import Processor, Prompt
 from umed.errors import InputError, check_choice
-from umed.models.attention import Recorder, recording
+from umed.models.attention import AttentionRecorder
 from umed.models.backbone import Backbone
 from umed.models.cache import make_room
-from umed.models.contexts import checkpointed, generating, plain
+from umed.models.contexts import base_model, generating, uses_checkpointing
 from umed.models.critics.base import Critic
 from umed.models.critics.shared import SharedCritic
 from umed.models.logprobs import answer_scores, distribution
@@ -24,7 +23,7 @@ from umed.rollout import Answers
 
 @dataclass
 class Scores:
-    """What `Policy.score` says of given answers; (B, T) each, `attention_BNP` (B, N, P)."""
+    """What `Policy.score` computes for given answers; (B, T) each, `attention_BNP` (B, N, P)."""
 
     logp_BT: Tensor
     entropy_BT: Tensor
@@ -62,25 +61,10 @@ class Policy(nn.Module):
         self.processor = processor
         self.backbone = backbone
         self.temperature = temperature
-        self.reader = Reader(plain(model), processor, backbone)
-        text = self.core.get_decoder()
-        able = {i: layer.self_attn for i, layer in enumerate(text.layers) if hasattr(layer, "self_attn")}
-        for option, given in (("layers", attention_layers), ("heads", attention_heads)):
-            if given is not None and (not given or len(set(given)) < len(given)):
-                raise InputError(
-                    f"model.attention.{option}={list(given)}: give each once and at least one, or null for all"
-                )
-        layers = able if attention_layers is None else attention_layers
-        if missing := [i for i in layers if i not in able]:
-            raise InputError(
-                f"model.attention.layers={missing}: the layers with attention are {', '.join(map(str, able))}"
-            )
-        self._listened = [able[i] for i in layers]
-        count = self.core.config.get_text_config().num_attention_heads
-        if wrong := [h for h in attention_heads or () if not 0 <= h < count]:
-            raise InputError(f"model.attention.heads={wrong}: the model has heads 0 to {count - 1}")
-        self._heads = attention_heads
-        self._pool: Any = check_choice("model.attention.pool", attention_pool, "mean", "max")
+        self.reader = Reader(base_model(model), processor, backbone)
+        self._attention_modules = _attention_modules(self.core, attention_layers)
+        self._attention_heads = _check_heads(self.core, attention_heads)
+        self._attention_pool: Any = check_choice("model.attention.pool", attention_pool, "mean", "max")
         self.critic = critic(model, self.reader)
 
     @property
@@ -97,7 +81,7 @@ class Policy(nn.Module):
         return next(self.model.parameters()).device
 
     def body(self) -> list[nn.Parameter]:
-        """What is trained of the policy itself, without its critic."""
+        """Trained weights of the policy itself, without its critic."""
         critic = {id(p) for p in self.critic.body()}
         return [p for p in self.model.parameters() if p.requires_grad and id(p) not in critic]
 
@@ -121,19 +105,22 @@ class Policy(nn.Module):
 
         Returns:
             Answers of B = Q * G rows; `greedy` takes the most probable token instead.
+
+        Raises:
+            InputError: the model's scores are not finite.
         """
         processor, eos = self.processor, torch.tensor(self.processor.eos_ids, device=self.device)
         with generating(self):
             prefix = self.reader.read_prompts(prompts, num_candidates)
             make_room(prefix.cache, max_new_tokens)
-            ids = prefix.last_B[:, None]
-            size = (len(ids), max_new_tokens)
-            said = ids.new_full(size, processor.pad_id)
-            valid, logps = torch.zeros_like(said, dtype=torch.bool), torch.zeros(size, device=self.device)
-            mask = prefix.mask_BP.new_ones(len(ids), 0)
-            rows = torch.arange(len(ids), device=self.device)  # answers that go on
+            token = prefix.last_B
+            size = (len(token), max_new_tokens)
+            ids = token.new_full(size, processor.pad_id)
+            valid, logps = torch.zeros_like(ids, dtype=torch.bool), torch.zeros(size, device=self.device)
+            rows = torch.arange(len(token), device=self.device)  # answers that are not complete
             for t in range(max_new_tokens):
-                hidden = self.reader.step(prefix, ids, mask, t - 1)
+                mask = prefix.mask_BP.new_ones(len(rows), t)
+                hidden = self.reader.step(prefix, token[:, None], mask, t - 1)
                 logp = distribution(self.head(hidden[:, -1]), self.temperature, processor.suppressed_ids)
                 if logp.isnan().any():
                     raise InputError(
@@ -141,18 +128,17 @@ class Policy(nn.Module):
                         "checkpoint and lower method.lr"
                     )
                 token = logp.argmax(-1) if greedy else _draw(logp, generator)
-                said[rows, t], valid[rows, t] = token, True
+                ids[rows, t], valid[rows, t] = token, True
                 logps[rows, t] = logp.gather(1, token[:, None])[:, 0]
-                on = (~torch.isin(token, eos)).nonzero()[:, 0]
-                if len(on) < len(rows):
-                    rows = rows[on]
+                going_on = (~torch.isin(token, eos)).nonzero()[:, 0]
+                if len(going_on) < len(rows):
+                    rows = rows[going_on]
                     if not len(rows):
                         break
-                    prefix, token = prefix.take(on), token[on]
-                ids, mask = token[:, None], prefix.mask_BP.new_ones(len(rows), t + 1)
+                    prefix, token = prefix.take(going_on), token[going_on]
         width = t + 1
-        truncated = torch.zeros(len(said), dtype=torch.bool, device=self.device).index_fill(0, rows, True)
-        return Answers(said[:, :width], valid[:, :width], truncated, logps[:, :width])
+        truncated = torch.zeros(len(ids), dtype=torch.bool, device=self.device).index_fill(0, rows, True)
+        return Answers(ids[:, :width], valid[:, :width], truncated, logps[:, :width])
 
     def score(
         self,
@@ -166,34 +152,64 @@ class Policy(nn.Module):
     ) -> Scores:
         """Log-probability, entropy and value of given answer tokens, teacher-forced; differentiable.
 
+        Only answer positions pass the language-model head. Entries beyond `mask_BT` are meaningless, but finite.
+
         Args:
-            name_BN: rows of the answer pass whose attention is wanted (token t stands in row t + 1), -1 = none.
-            values: whether the critic is asked; without it V is 0.
+            name_BN: rows of the answer pass whose attention is returned (token t stands in row t + 1), -1 = none.
+            values: whether the critic is run; without it V is 0.
             plain: of the model's own distribution, at temperature 1 and with no token suppressed.
 
-        Only answer positions pass the language-model head. Entries beyond `mask_BT` are meaningless, but finite.
+        Raises:
+            InputError: attention that the family or gradient checkpointing cannot give.
         """
-        wanted = name_BN is not None
-        if wanted and self.backbone.no_attention:
+        recorder = None if name_BN is None else self._recorder(name_BN)
+        state = self.reader.read(prompts, ids_BT, mask_BT, recorder)[:, :-1]
+        temperature, suppressed = (1.0, ()) if plain else (self.temperature, self.processor.suppressed_ids)
+        logp, entropy = answer_scores(state, ids_BT, mask_BT, self.head, temperature, suppressed)
+        attention = recorder.pooled() if recorder else state.new_zeros(len(ids_BT), 0, 0)
+        value = self.critic(prompts, ids_BT, mask_BT, state) if values else torch.zeros_like(logp)
+        return Scores(logp, entropy, value, attention)
+
+    def _recorder(self, rows_BN: Tensor) -> AttentionRecorder:
+        if self.backbone.no_attention:
             raise InputError(
                 f"reward.parts.vision_relevance: {self.backbone.no_attention}; leave it out: "
                 "'reward=[relevance,localization]'"
             )
-        if wanted and checkpointed(self.core) and torch.is_grad_enabled():
+        if uses_checkpointing(self.core) and torch.is_grad_enabled():
             raise InputError(
                 "objective.reward_term=differentiable keeps the attention's graph, which gradient checkpointing throws "
                 "away: set model.gradient_checkpointing=false"
             )
-        none = ids_BT[:, :0]
-        recorder = Recorder(none, none, self._listened, self._heads, self._pool)
-        with recording(recorder) if wanted else nullcontext():
-            hidden = self.reader.read(prompts, ids_BT, mask_BT, recorder, none if name_BN is None else name_BN)
-        state = hidden[:, :-1]
-        temperature, suppressed = (1.0, ()) if plain else (self.temperature, self.processor.suppressed_ids)
-        logp, spread = answer_scores(state, ids_BT, mask_BT, self.head, temperature, suppressed)
-        attention = recorder.pooled() if wanted else state.new_zeros(len(ids_BT), 0, 0)
-        judged = self.critic(prompts, ids_BT, mask_BT, state) if values else torch.zeros_like(logp)
-        return Scores(logp, spread, judged, attention)
+        return AttentionRecorder(rows_BN, self._attention_modules, self._attention_heads, self._attention_pool)
+
+
+def _attention_modules(core: Any, layers: Sequence[int] | None) -> list[nn.Module]:
+    """The attention modules of these layers of the language model; None = all.
+
+    Raises:
+        InputError: no layers, one twice, or one without attention.
+    """
+    _check_indices("layers", layers)
+    modules = {i: m.self_attn for i, m in enumerate(core.get_decoder().layers) if hasattr(m, "self_attn")}
+    if missing := [i for i in layers or () if i not in modules]:
+        raise InputError(
+            f"model.attention.layers={missing}: the layers with attention are {', '.join(map(str, modules))}"
+        )
+    return [modules[i] for i in (modules if layers is None else layers)]
+
+
+def _check_heads(core: Any, heads: Sequence[int] | None) -> Sequence[int] | None:
+    _check_indices("heads", heads)
+    count = core.config.get_text_config().num_attention_heads
+    if missing := [h for h in heads or () if not 0 <= h < count]:
+        raise InputError(f"model.attention.heads={missing}: the model has heads 0 to {count - 1}")
+    return heads
+
+
+def _check_indices(option: str, given: Sequence[int] | None) -> None:
+    if given is not None and (not given or len(set(given)) < len(given)):
+        raise InputError(f"model.attention.{option}={list(given)}: give each once and at least one, or null for all")
 
 
 def _draw(logp: Tensor, generator: torch.Generator | None) -> Tensor:

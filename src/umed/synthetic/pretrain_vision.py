@@ -1,6 +1,6 @@
-"""Dense pretraining of the embedded model's vision tower: what each part of an image token shows, and where it lies.
+"""Dense pretraining of the embedded model's vision tower: categories and position of each part of an image token.
 
-It gives the tower the features that the towers of real models bring along; the language model sees nothing of it.
+It gives the tower the features that towers of real models have; the language model is not trained.
 """
 
 from collections import defaultdict
@@ -27,10 +27,10 @@ class Patches(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
     """Each picture once: its pixels, its grid, its `patch_targets` and its `patch_places`."""
 
     def __init__(self, records: Sequence[Record], roots: Mapping[str, Path], processor: Processor) -> None:
-        found: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        by_picture: dict[tuple[str, str], list[Record]] = defaultdict(list)
         for r in records:
-            found[r.source, r.image].append(r)
-        self.pictures, self.roots, self.processor = list(found.values()), roots, processor
+            by_picture[r.source, r.image].append(r)
+        self.pictures, self.roots, self.processor = list(by_picture.values()), roots, processor
         self.categories = sorted({r.category for r in records})
 
     def __len__(self) -> int:
@@ -59,28 +59,28 @@ def patch_targets(view: ImageView, boxes: Sequence[Sequence[Box]], cells: int = 
 
 
 def patch_places(view: ImageView, bands: int = BANDS) -> Tensor:
-    """Share of each of `bands` upright and `bands` level bands of the picture that each image token reaches over.
+    """Share of each of `bands` vertical and `bands` horizontal bands of the picture that each image token covers.
 
     Returns:
-        (rows * columns, 2 * bands) float32 in [0, 1], tokens in raster order; upright bands first.
+        (rows * columns, 2 * bands) float32 in [0, 1], tokens in raster order; vertical bands first.
     """
 
-    def reach(parts: int) -> Tensor:
+    def overlap(parts: int) -> Tensor:
         edges = torch.arange(bands + 1) / bands
         low, high = torch.arange(parts)[:, None] / parts, torch.arange(1, parts + 1)[:, None] / parts
         return (torch.minimum(edges[1:], high) - torch.maximum(edges[:-1], low)).clamp(min=0) * bands
 
     [grid] = view.grids
-    across = reach(grid.columns).repeat(grid.rows, 1)
-    return torch.cat([across, reach(grid.rows).repeat_interleave(grid.columns, 0)], 1)
+    across = overlap(grid.columns).repeat(grid.rows, 1)
+    return torch.cat([across, overlap(grid.rows).repeat_interleave(grid.columns, 0)], 1)
 
 
 def pretrain_vision(
     model: Any, patches: Patches, *, steps: int, lr: float, batch_size: int, seed: int, workers: int = 0
 ) -> float:
-    """Train `model.model.visual` with a throw-away linear layer on its image tokens; the last 50 losses' mean.
+    """Train `model.model.visual` with a temporary linear layer on its image tokens; the mean of the last 50 losses.
 
-    The loss is the cross-entropy of every cell and category against its share, and a tenth of that of the places.
+    The loss is the cross-entropy of every cell and category against its share, plus 0.1 times that of the positions.
     """
     torch.manual_seed(seed)
     tower = model.model.visual.train()
@@ -97,11 +97,11 @@ def pretrain_vision(
     with tqdm(total=steps, desc="vision tower", unit="batch", leave=False, disable=None) as bar:
         while len(losses) < steps:
             for pixels, grid, target, place in DataLoader(
-                patches, batch_size, shuffle=True, drop_last=True, num_workers=workers, collate_fn=_stacked
+                patches, batch_size, shuffle=True, drop_last=True, num_workers=workers, collate_fn=_concatenate
             ):
-                guess = head(tower(pixels, grid_thw=grid).pooler_output)
-                what, where = guess.split([target.shape[-1], place.shape[-1]], -1)
-                loss = entropy(what, target) + 0.1 * entropy(where, place)
+                logits = head(tower(pixels, grid_thw=grid).pooler_output)
+                categories, positions = logits.split([target.shape[-1], place.shape[-1]], -1)
+                loss = entropy(categories, target) + 0.1 * entropy(positions, place)
                 optimizer.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(trained, 1.0)
@@ -115,5 +115,5 @@ def pretrain_vision(
     return sum(losses[-50:]) / len(losses[-50:])
 
 
-def _stacked(items: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+def _concatenate(items: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     return tuple(torch.cat(part) for part in zip(*items, strict=True))

@@ -1,22 +1,14 @@
-"""The embedded model: a Qwen3-VL (or Qwen2.5-VL) of about 2 M parameters, its tokenizer built offline."""
+"""Parts of tiny random models: a tokenizer built offline, settings of language models and towers, the folder."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
-from transformers import (
-    GenerationConfig,
-    PreTrainedTokenizerFast,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
-)
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
            "<|video_pad|>")  # fmt: skip
@@ -30,11 +22,25 @@ TEMPLATE = (
     "{% else %}{{ c.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# a short base: with the usual 10,000 neighboring columns of so few tokens would turn by almost nothing
+ROPE = {"rope_type": "default", "rope_theta": 10.0}
+SIDE = 56  # pixels of a tower's picture
 
 
-def chat_template(picture: str, begin: str = "") -> str:
+def chat_template(picture: str, start: str = "<|im_start|>", end: str = "<|im_end|>", begin: str = "") -> str:
     """A chat template of the Qwen kind that writes `picture` for a picture."""
-    return begin + TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", picture)
+    written = TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", picture)
+    return begin + written.replace("<|im_start|>", start).replace("<|im_end|>", end)
+
+
+def gemma_template(picture: str, start: str, end: str) -> str:
+    """A chat template of the Gemma kind, in which the assistant is called model."""
+    return (
+        f"<bos>{{% for m in messages %}}{start}{{{{ m.role if m.role == 'user' else 'model' }}}}\n"
+        "{% if m.content is string %}{{ m.content }}{% else %}{% for c in m.content %}{% if c.type == 'image' %}"
+        f"{picture}{{% else %}}{{{{ c.text }}}}{{% endif %}}{{% endfor %}}{{% endif %}}{end}\n{{% endfor %}}"
+        f"{{% if add_generation_prompt %}}{start}model\n{{% endif %}}"
+    )
 
 
 def build_tokenizer(
@@ -48,12 +54,12 @@ def build_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """A byte-level tokenizer in which every word of the corpus and every multiple of STEP is one token.
 
-    Any other text falls back to its bytes, so every text comes back as it went in.
+    Any other text falls back to its bytes, so every text decodes to itself.
 
     Args:
-        special: tokens that are whole wherever they stand and that a decoded answer leaves out; `pad`, `eos` and `bos`
-            are among them.
-        names: what further tokens are called, e.g. `image_token`.
+        special: tokens that are never split and that a decoded answer leaves out; `pad`, `eos` and `bos` are among
+            them.
+        names: of further tokens, e.g. `image_token`.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = sorted({w for text in corpus for w in re.findall(WORDS, text)} | {"user", "assistant"})
@@ -77,16 +83,8 @@ def build_tokenizer(
     )
 
 
-def save(folder: str | Path, model: Any, tokenizer: Any, image_processor: Any) -> None:
-    """Write a model with its tokenizer and image processor, as `from_pretrained` reads them."""
-    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    image_processor.save_pretrained(folder)
-
-
 def text_settings(tokenizer: Any, hidden: int = 64, layers: int = 2, heads: int = 4) -> dict[str, Any]:
-    """What every tiny language model has in common; wide weights, so that a mistake moves log-probs visibly."""
+    """Settings that tiny language models have in common; wide weights, so that a mistake moves log-probs visibly."""
     return {
         "vocab_size": len(tokenizer),
         "hidden_size": hidden,
@@ -103,81 +101,28 @@ def text_settings(tokenizer: Any, hidden: int = 64, layers: int = 2, heads: int 
     }
 
 
-def build(
-    folder: str | Path,
-    corpus: Iterable[str],
-    *,
-    family: Literal["qwen3_vl", "qwen2_5_vl"] = "qwen3_vl",
-    seed: int = 0,
-    hidden: int = 128,
-    layers: int = 4,
-    vision_layers: int = 4,
-    patch: int = 16,
-    max_pixels: int = 128 * 128,
-) -> None:
-    """Write a random tiny model of the family, with tokenizer and image processor, to `folder`.
-
-    `corpus` decides the vocabulary.
-    """
-    tokenizer = build_tokenizer(corpus)
-    heads, ids = 4, {name: tokenizer.convert_tokens_to_ids(f"<|{token}|>") for name, token in MARKERS.items()}
-    pairs = hidden // heads // 2  # rotary pairs of a head
-    side = pairs // 4
-    spread = hidden**-0.5  # the usual .02 is made for wide layers: here hardly anything would pass
-    text = {
-        "vocab_size": len(tokenizer),
+def tower_settings(hidden: int = 32, patch: int = 14) -> dict[str, Any]:
+    """Settings that tiny vision towers of the CLIP kind have in common, for pictures of SIDE pixels."""
+    return {
         "hidden_size": hidden,
-        "intermediate_size": 3 * hidden,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": heads // 2,
-        "head_dim": hidden // heads,
-        "max_position_embeddings": 2048,
-        # a base of 10: with the usual 10,000 neighbouring columns of so few tokens would turn by almost nothing
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": 10.0,
-            "mrope_section": [pairs - 2 * side, side, side],
-        },
-        "bos_token_id": None,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-        "tie_word_embeddings": True,
-        "initializer_range": spread,
-    }
-    vision = {
-        "depth": vision_layers,
-        "hidden_size": hidden,
-        "intermediate_size": 3 * hidden,
-        "num_heads": heads,
-        "out_hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "image_size": SIDE,
         "patch_size": patch,
-        "initializer_range": spread,
+        "initializer_range": hidden**-0.5,
     }
-    config_class, model_class, extra = FAMILIES[family]
-    vision |= extra(vision_layers, patch)
-    if family == "qwen2_5_vl":
-        del text["head_dim"]
-    config = config_class(
-        text_config=text, vision_config=vision, tie_word_embeddings=True, initializer_range=spread, **ids
-    )
+
+
+def new_model(model_class: Any, config: Any, seed: int = 0) -> Any:
+    """A model with random weights that the seed decides."""
     torch.manual_seed(seed)
-    model = model_class(config)
-    pictures = Qwen2VLImageProcessorPil(patch_size=patch, min_pixels=(4 * patch) ** 2, max_pixels=max_pixels)
-    save(folder, model, tokenizer, pictures)
+    return model_class(config)
 
 
-MARKERS = {"image_token_id": "image_pad", "video_token_id": "video_pad", "vision_start_token_id": "vision_start",
-           "vision_end_token_id": "vision_end"}  # fmt: skip
-FAMILIES: dict[str, tuple[Any, Any, Callable[[int, int], dict[str, Any]]]] = {
-    "qwen3_vl": (
-        Qwen3VLConfig,
-        Qwen3VLForConditionalGeneration,
-        lambda depth, patch: {"num_position_embeddings": 64, "deepstack_visual_indexes": [depth // 2 - 1]},
-    ),
-    "qwen2_5_vl": (
-        Qwen2_5_VLConfig,
-        Qwen2_5_VLForConditionalGeneration,
-        lambda depth, patch: {"window_size": 8 * patch, "fullatt_block_indexes": list(range(depth))},
-    ),
-}
+def save(folder: str | Path, model: Any, tokenizer: Any, image_processor: Any) -> None:
+    """Write a model with its tokenizer and image processor, as `from_pretrained` reads them."""
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    image_processor.save_pretrained(folder)

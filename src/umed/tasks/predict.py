@@ -1,57 +1,67 @@
 """`task=predict`: pictures in -> answer, boxes and an annotated picture out."""
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import torch
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from omegaconf import DictConfig
 from PIL import Image
 
 from umed.boxes import Box
 from umed.errors import InputError
-from umed.figures import PREDICTED
-from umed.models.load import build_policy
-from umed.models.policy import Policy
-from umed.pictures import draw_boxes, open_picture
+from umed.pictures import PREDICTED, draw_boxes, open_picture
 from umed.records import Record
 from umed.run_files import write_jsonl
+
+if TYPE_CHECKING:
+    from umed.models.policy import Policy
 
 
 def predict(cfg: DictConfig) -> None:
     """Ask `task.query` about every picture of `images`; PNGs and `answers.jsonl` go to `<run>/predict/`.
 
     Raises:
-        InputError: no picture given, or one that cannot be read: told before the model is loaded.
+        InputError: no picture given, or one that cannot be read, before the model is loaded.
     """
-    given = [cfg.images] if isinstance(cfg.images, str) else list(cfg.images or ())
-    if not given:
+    paths = [cfg.images] if isinstance(cfg.images, str) else list(cfg.images or ())
+    if not paths:
         raise InputError("images is empty: give pictures, images=[a.png,b.png]")
-    pictures = {path: open_picture(path) for path in map(Path, given)}
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    policy = build_policy(cfg, cfg.init_from, 0.0, device)
+    pictures = {path: open_picture(path) for path in map(Path, paths)}
+    policy = load_model(cfg)
     out = Path(cfg.paths.run_dir) / "predict"
     out.mkdir(parents=True, exist_ok=True)
     lines = []
     for number, (path, picture) in enumerate(pictures.items()):
-        line, boxes = answered(policy, picture, path, cfg.task.query, cfg.method.max_new_tokens)
-        earlier = sum(p.stem == path.stem for p in list(pictures)[:number])
-        target = out / (f"{path.stem}_{earlier + 1}.png" if earlier else f"{path.stem}.png")
-        draw_boxes(picture, boxes, PREDICTED).save(target)
-        lines.append({**line, "annotated": target.name})
-        print(f"{path}\n  answer: {line['answer']}\n  boxes:  {line['boxes'] or 'none could be read'}\n  -> {target}")
+        output, answer, boxes = answer_query(policy, picture, path, cfg.task.query, cfg.method.max_new_tokens)
+        same_name = sum(p.stem == path.stem for p in list(pictures)[:number])
+        target = out / (f"{path.stem}_{same_name + 1}.png" if same_name else f"{path.stem}.png")
+        draw_boxes(picture, boxes or (), PREDICTED).save(target)
+        pixels = None if boxes is None else [[round(v, 2) for v in b.to_xyxy(*picture.size)] for b in boxes]
+        line = {"image": str(path), "width": picture.width, "height": picture.height, "question": cfg.task.query}
+        lines.append({**line, "output": output, "answer": answer, "boxes": pixels, "annotated": target.name})
+        print(f"{path}\n  answer: {answer}\n  boxes:  {pixels or 'none could be read'}\n  -> {target}")
     write_jsonl(out / "answers.jsonl", lines)
 
 
-def answered(
+def load_model(cfg: DictConfig) -> Policy:
+    """The policy to ask; what takes seconds to import is imported here, after the pictures were checked."""
+    import torch
+
+    from umed.models.load import build_policy
+    from umed.tasks import quiet
+
+    quiet()
+    return build_policy(cfg, cfg.init_from, 0.0, "cuda" if torch.cuda.is_available() else "cpu")
+
+
+def answer_query(
     policy: Policy, picture: Image.Image, path: Path, query: str, max_new_tokens: int
-) -> tuple[dict[str, Any], list[Box]]:
-    """The greedy answer to one picture: its line of `answers.jsonl`, boxes in pixels of the stored picture."""
+) -> tuple[str, str, list[Box] | None]:
+    """The greedy answer to one picture: as the model wrote it, as plain language, and its boxes."""
     processor = policy.processor
     record = Record(str(path), "predict", str(path), *picture.size, (), "", "", str(path), query=query)
     prompt = processor.prompt(picture, record)
-    said = policy.sample([prompt], 1, max_new_tokens, greedy=True)
-    output = processor.decode(said.ids_BT[0][said.mask_BT[0]].tolist())
-    boxes = processor.read_boxes(output, prompt.view)
-    pixels = None if boxes is None else [[round(v, 2) for v in b.to_xyxy(*picture.size)] for b in boxes]
-    line = {"image": str(path), "width": picture.width, "height": picture.height, "question": query, "output": output}
-    return {**line, "answer": processor.plain(output), "boxes": pixels}, boxes or []
+    answers = policy.sample([prompt], 1, max_new_tokens, greedy=True)
+    output = processor.decode(answers.ids_BT[0][answers.mask_BT[0]].tolist())
+    return output, processor.plain(output), processor.read_boxes(output, prompt.view)

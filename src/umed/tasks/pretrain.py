@@ -11,7 +11,7 @@ from transformers import AutoModelForImageTextToText
 from umed.annotate.offline import OfflineAnnotator
 from umed.records import Record, RecordSet
 from umed.synthetic.pretrain_vision import Patches, pretrain_vision
-from umed.synthetic.tiny import build
+from umed.synthetic.tiny_models.qwen3_vl import build
 from umed.tasks.annotate import prepared
 from umed.training import train_stage
 
@@ -20,14 +20,14 @@ def pretrain(cfg: DictConfig) -> None:
     """Build the tiny model, its vision tower first, teach it wording and coarse vision, write it to `task.out`."""
     data = prepared(cfg)
     run = Path(cfg.paths.run_dir)
-    taught: list[Record] = []
+    annotated: list[Record] = []
     for k in range(cfg.task.texts_per_record):  # each record with several texts
-        taught += instantiate(cfg.annotator, seed=cfg.annotator.seed + 10 * k).annotate(data.records, data.roots)
+        annotated += instantiate(cfg.annotator, seed=cfg.annotator.seed + 10 * k).annotate(data.records, data.roots)
     start = run / "init"
     with open_dict(cfg):
         cfg.model.path, cfg.model.adapter, cfg.model.frozen = str(start), None, list(cfg.task.frozen)
     if not start.is_dir():
-        build(run / "random", _corpus(taught), seed=cfg.seed)
+        build(run / "random", _corpus(annotated), seed=cfg.seed)
         model = AutoModelForImageTextToText.from_pretrained(run / "random", dtype=torch.float32)
         processor = instantiate(cfg.model.processor, path=str(run / "random"))
         train = [r for r in data.records if r.split == "train"]
@@ -35,7 +35,7 @@ def pretrain(cfg: DictConfig) -> None:
         print(f"vision tower: cross-entropy {loss:.4f} a cell and category")
         model.save_pretrained(run / "random")
         (run / "random").rename(start)
-    trained = train_stage(cfg, cfg.method, RecordSet(taught, data.roots), "pretrain", None, run, run / "trained")
+    trained = train_stage(cfg, cfg.method, RecordSet(annotated, data.roots), "pretrain", None, run, run / "trained")
     model = AutoModelForImageTextToText.from_pretrained(trained, dtype=torch.bfloat16)
     out = Path(cfg.task.out)
     shutil.rmtree(out, ignore_errors=True)
@@ -46,9 +46,9 @@ def pretrain(cfg: DictConfig) -> None:
 
 
 def _corpus(records: list[Record]) -> list[str]:
-    """Every word that queries and diagnoses can use, the real modalities and categories of MAU among them."""
+    """Every word of queries and diagnoses, with the real modalities and categories of MAU."""
     offline = OfflineAnnotator()
-    said = [offline.describe(r) for r in records]
+    described = [offline.describe(r) for r in records]
     names = [
         "bone abdomen mediastinum liver lung kidney soft tissue pelvis kidney stone polyp",
         "atelectasis effusion cardiomegaly infiltration pneumonia pneumothorax mass nodule",
@@ -57,4 +57,4 @@ def _corpus(records: list[Record]) -> list[str]:
         "one two three four five six seven eight nine",
     ]
     names += [w.strip() for line in names for w in line.split()]  # as the codec writes them: without a space before
-    return [*names, *(t for r in (*records, *said) for t in (r.query, r.diagnosis, r.category))]
+    return [*names, *(t for r in (*records, *described) for t in (r.query, r.diagnosis, r.category))]

@@ -13,7 +13,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from transformers import AutoConfig, AutoTokenizer, Gemma4Processor, ProcessorMixin
+from transformers import AutoConfig, AutoTokenizer
 from transformers.models.gemma4 import image_processing_pil_gemma4
 
 from umed.boxes import Box
@@ -21,9 +21,11 @@ from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.backbones import gemma4
 from umed.models.family import FamilyProcessor
-from umed.models.features import encode
 from umed.models.policy import Policy
-from umed.synthetic import parity as parity_checks
+from umed.synthetic.parity import CHECKS, TinyModel
+from umed.synthetic.parity.geometry import uncovered
+from umed.synthetic.parity.tiny_model import CORPUS
+from umed.synthetic.tiny_models.gemma4 import write_tiny
 
 FAMILIES = ("gemma4",)
 Prompts = Callable[..., list[Prompt]]
@@ -92,73 +94,14 @@ def test_view_and_tokens_of_known_sizes(
 def test_tokens_stay_within_the_budget_and_tile_the_picture(
     processor: FamilyProcessor, width: int, height: int
 ) -> None:
-    view = processor.look(Image.new("RGB", (width, height))).view
+    view = processor.encode_picture(Image.new("RGB", (width, height))).view
     (grid,) = view.grids
     assert 1 <= view.tokens <= 70
     assert (view.seen_height, view.seen_width) == (14 * grid.rows, 14 * grid.columns)
-    assert parity_checks.uncovered(view) == 0
+    assert uncovered(view) == 0
     ideal = math.sqrt(70 * 14 * 14 / (width * height)) / 14
     if min(width, height) * ideal >= 1:
         assert (grid.rows, grid.columns) == (math.floor(height * ideal), math.floor(width * ideal))
-
-
-@pytest.mark.parametrize("size", [(112, 112), (200, 60), (60, 200)])
-def test_a_token_looks_where_the_view_says_it_does(
-    policy: Callable[..., Policy], processor: FamilyProcessor, size: tuple[int, int]
-) -> None:
-    """Changing the pixels of one cell changes that token's features most."""
-    model = policy().eval().core.model
-    gray = np.full((size[1], size[0], 3), 90, dtype=np.uint8)
-    for x, y in ((0.13, 0.13), (0.62, 0.38), (0.88, 0.88)):
-        view = processor.look(Image.fromarray(gray)).view
-        (xs, ys), (grid,) = view.grids[0].lines, view.grids
-        column, row = int(x * grid.columns), int(y * grid.rows)
-        cell = Box(*map(float, (xs[column], ys[row], xs[column + 1], ys[row + 1])))
-        x0, y0, x1, y1 = (round(v) for v in cell.to_xyxy(*size))
-        bright = gray.copy()
-        bright[y0:y1, x0:x1] = 255
-        features = []
-        for pixels in (gray, bright):
-            (of_one,) = encode(model, processor.look(Image.fromarray(pixels)).inputs).pooler_output
-            features.append(of_one)
-        assert len(features[0]) == view.tokens
-        assert int((features[0] - features[1]).norm(dim=-1).argmax()) == row * grid.columns + column
-
-
-class Theirs(Gemma4Processor):
-    """The family's processor of transformers without the halves for sound and video, which need torchvision."""
-
-    def __init__(self, image_processor: Any, tokenizer: Any) -> None:
-        self.image_token, self.boi_token, self.eoi_token = (
-            getattr(tokenizer, name) for name in ("image_token", "boi_token", "eoi_token")
-        )
-        self.image_token_id = tokenizer.image_token_id
-        self.video_token, self.audio_token = "<|video|>", "<|audio|>"
-        self.boa_token, self.eoa_token = "<|audio>", "<audio|>"
-        self.video_token_id, self.audio_token_id = map(tokenizer.convert_tokens_to_ids, ("<|video|>", "<|audio|>"))
-        ProcessorMixin.__init__(self, image_processor, tokenizer)
-
-    @classmethod
-    def get_attributes(cls) -> list[str]:
-        return ["image_processor", "tokenizer"]
-
-
-@pytest.mark.parametrize("size", [(56, 56), (140, 112), (300, 40), (2, 900)])
-def test_the_prompt_is_that_of_the_familys_processor(
-    processor: FamilyProcessor, make_prompts: Prompts, size: tuple[int, int]
-) -> None:
-    image = noise(*size)
-    prompt = processor.prompt(image, make_prompts(1)[0].record)
-    theirs = Theirs(processor.image_processor, processor.tokenizer)
-    text = processor.text(prompt.record.query)
-    out = theirs(images=image, text=text, return_tensors="pt", add_special_tokens=False)
-    for name in ("input_ids", "mm_token_type_ids"):
-        assert out[name][0].tolist() == prompt.inputs[name].tolist()
-    for name in ("pixel_values", "image_position_ids"):
-        assert torch.equal(out[name], prompt.inputs[name])
-    said = processor.tokenizer.decode(prompt.inputs["input_ids"])
-    pictures = "<|image|>" * prompt.view.tokens
-    assert said == f"<bos><|turn>user\n<|image>{pictures}<image|>{prompt.record.query}<turn|>\n<|turn>model\n"
 
 
 def test_the_settings_of_a_checkpoint_with_one_processor_file_are_read(tiny_folder: Path, tmp_path: Path) -> None:
@@ -167,59 +110,13 @@ def test_the_settings_of_a_checkpoint_with_one_processor_file_are_read(tiny_fold
         (tmp_path / name).write_bytes((tiny_folder / name).read_bytes())
     own = json.loads((tiny_folder / "preprocessor_config.json").read_text())
     (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": own | {"max_soft_tokens": 140}}))
-    assert gemma4.Gemma4Processor(str(tmp_path)).look(noise(112, 112)).view.tokens == 11 * 11
+    assert gemma4.Gemma4Processor(str(tmp_path)).encode_picture(noise(112, 112)).view.tokens == 11 * 11
 
 
 def test_an_answer_ends_with_its_turn_and_never_names_a_picture_or_thinks(processor: FamilyProcessor) -> None:
     assert processor.tokenizer.convert_ids_to_tokens(list(processor.eos_ids)) == ["<turn|>", "<eos>"]
     never = {"<|image>", "<image|>", "<|image|>", "<|video|>", "<|audio>", "<audio|>", "<|audio|>", "<|channel>"}
     assert set(processor.tokenizer.convert_ids_to_tokens(list(processor.suppressed_ids))) == never
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    st.integers(40, 400),
-    st.integers(40, 400),
-    st.lists(st.tuples(*[st.floats(0, 1, allow_subnormal=False)] * 4), min_size=1, max_size=3),
-)
-@example(100, 50, [(0.999, 0.999, 1.0, 1.0), (0.0, 0.0, 1.0, 1.0)])
-def test_boxes_are_thousandths_of_the_picture_rows_first(
-    processor: FamilyProcessor, width: int, height: int, corners: list[tuple[float, ...]]
-) -> None:
-    boxes = [Box(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in corners if a != c and b != d]
-    boxes.sort(key=lambda b: (b.y0, b.x0))
-    view = processor.look(Image.new("RGB", (width, height))).view
-    said = processor.write_boxes(boxes, "stone", view)
-    assert all(list(item) == ["box_2d", "label"] for item in json.loads(said))
-    found = processor.read_boxes(f"A stone is seen at {said}.", view) or []
-    assert len(found) == len(boxes)
-    for one, two in zip(boxes, found, strict=True):
-        for name in ("x0", "y0", "x1", "y1"):
-            assert abs(getattr(one, name) - getattr(two, name)) <= 1e-3 + 1e-9
-    assert (
-        processor.write_boxes([Box(0.25, 0, 0.5, 1)], "stone", view) == '[{"box_2d":[0,250,1000,500],"label":"stone"}]'
-    )
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        '[{"box_2d":[500,0,100,1000],"label":"stone"}]',  # inverted
-        '[{"box_2d":[NaN,0,100,1000],"label":"stone"}]',
-        '[{"box_2d":[0,0,Infinity,1000],"label":"stone"}]',
-        '[{"box_2d":[0,0,100],"label":"stone"}]',
-        '[{"box_2d":[0,0,100,10',  # cut off
-        f'[{{"box_2d":[{10**400},0,{10**401},1000],"label":"stone"}}]',
-        '<think>[{"box_2d":[0,0,100,1000],"label":"stone"}]</think> nothing',
-        '[{"bbox_2d":[0,0,100,1000],"label":"stone"}]',  # another family's
-        "no box",
-    ],
-)
-def test_what_is_no_box_is_none(processor: FamilyProcessor, said: str) -> None:
-    view = processor.look(Image.new("RGB", (100, 50))).view
-    assert processor.read_boxes(said, view) is None
-    fenced = '```json\n[{"box_2d":[0,0,500,1000],"label":"stone"}]\n```'
-    assert processor.read_boxes(said.replace("{", "(") + fenced, view) == [Box(0, 0, 1, 0.5)]
 
 
 def test_the_budget_is_one_of_the_familys_and_can_be_lowered(
@@ -246,16 +143,11 @@ def test_the_budget_is_one_of_the_familys_and_can_be_lowered(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RELEASED)
-def test_each_released_language_model_is_read_as_plain_transformers_reads_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
-) -> None:
-    def write(folder: str | Path, corpus: Any) -> None:
-        gemma4.write_tiny(folder, corpus, **RELEASED[name])
-
-    monkeypatch.setattr(gemma4, "BACKBONE", replace(gemma4.BACKBONE, write_tiny=write))
-    tiny = parity_checks.Tiny("gemma4", tmp_path)
+def test_each_released_language_model_is_read_as_plain_transformers_reads_it(tmp_path: Path, name: str) -> None:
+    write_tiny(tmp_path, CORPUS, **RELEASED[name])
+    tiny = TinyModel("gemma4", tmp_path)
     for check in ("log-probs", "attention", "adapter"):
-        function, limit = parity_checks.CHECKS[check]
+        function, limit = CHECKS[check]
         assert function(tiny) <= limit, check
 
 
@@ -269,7 +161,7 @@ def test_the_tiny_model_shows_a_mistake(policy: Callable[..., Policy], make_prom
         if mistake == "cap":
             pi.backbone = replace(pi.backbone, caps_logits=False)
         elif mistake == "types":
-            pi.reader.backbone = replace(pi.backbone, row_inputs=())
+            pi.reader.backbone = replace(pi.backbone, extra_inputs=())
         else:
             pi.core.config.get_text_config().sliding_window = 1000
         wrong = pi.score(prompts, ids, mask).logp_BT

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,10 @@ from PIL import Image
 from transformers import AutoConfig
 from transformers import Idefics3Processor as Theirs
 
-from umed.boxes import Box, iou_union
+from umed.boxes import Box
 from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
-from umed.synthetic import parity
 
 FAMILIES = ("idefics3", "smolvlm")
 Prompts = Callable[..., list[Prompt]]
@@ -29,10 +29,8 @@ VECTORS = [
     ((1024, 1024), (4, 4)),
     ((30, 900), (1, 4)),
     ((391, 320), (4, 4)),
-    ((720, 576), (4, 4)),
     ((1000, 200), (4, 1)),
     ((1920, 1072), (4, 3)),
-    ((1072, 1920), (3, 4)),
     ((900, 1), (4, 1)),
 ]
 
@@ -54,8 +52,8 @@ def released(
 @pytest.mark.parametrize(
     ("size", "cut", "shape"),
     [
-        pytest.param(*vector, shape, marks=[pytest.mark.slow] if max(vector[0]) > 1000 else [])
-        for vector, shape in zip(VECTORS, 3 * list(RELEASED), strict=True)
+        pytest.param(*vector, shape, marks=[pytest.mark.slow] if max(vector[0]) >= 1000 else [])
+        for vector, shape in zip(VECTORS, cycle(RELEASED), strict=False)
     ],
 )
 def test_tiles_of_known_sizes(
@@ -101,12 +99,13 @@ def test_a_token_looks_where_the_view_says_it_does(
 ) -> None:
     """The mean color of a token's pixels tells the middle of its cell, also where a tile ends in half a patch."""
     tile, patch, scale = shape
-    look = released(processor, tiny_folder, tmp_path / "model", *shape, edge=edge * tile).look(ramps(*size))
+    ours = released(processor, tiny_folder, tmp_path / "model", *shape, edge=edge * tile)
+    picture = ours.encode_picture(ramps(*size))
     side, token = RELEASED[shape], patch * scale
-    pixels = look.inputs["pixel_values"][0, :, :, : side * token, : side * token] / 2 + 0.5
+    pixels = picture.inputs["pixel_values"][0, :, :, : side * token, : side * token] / 2 + 0.5
     seen = pixels.reshape(-1, 3, side, token, side, token).mean((3, 5))
-    assert len(look.view.grids) == len(seen) == (1 if edge == 1 else 5 if size[0] > 200 else 3)
-    for grid, colors in zip(look.view.grids, seen, strict=True):
+    assert len(picture.view.grids) == len(seen) == (1 if edge == 1 else 5 if size[0] > 200 else 3)
+    for grid, colors in zip(picture.view.grids, seen, strict=True):
         across, down = ((lines[1:] + lines[:-1]) / 2 for lines in (torch.from_numpy(v) for v in grid.lines))
         assert (colors[0] - across).abs().max() < 0.006
         assert (colors[1] - down[:, None]).abs().max() < 0.006
@@ -114,17 +113,11 @@ def test_a_token_looks_where_the_view_says_it_does(
 
 def test_a_tiles_last_pixels_are_in_no_cell(processor: FamilyProcessor, tiny_folder: Path, tmp_path: Path) -> None:
     """Tiles of 384 px with patches of 14: 6 px to the right and below are not seen."""
-    look = released(processor, tiny_folder, tmp_path / "model", 384, 14, 3, edge=768).look(Image.new("RGB", (768, 768)))
+    ours = released(processor, tiny_folder, tmp_path / "model", 384, 14, 3, edge=768)
+    picture = ours.encode_picture(Image.new("RGB", (768, 768)))
     strip = Box(379 / 768, 0, 384 / 768, 1)
-    weights = look.view.patch_weights([strip])
+    weights = picture.view.patch_weights([strip])
     assert (weights[: 4 * 81] == 0).all() and (weights[4 * 81 :] > 0).any()  # the whole picture shows it
-
-
-@pytest.mark.parametrize("size", [(56, 56), (112, 112), (140, 112), (113, 37), (2, 900)])
-def test_each_pixel_lies_in_one_cell_of_each_scale(processor: FamilyProcessor, size: tuple[int, int]) -> None:
-    view = processor.look(Image.new("RGB", size)).view
-    assert parity.uncovered(view, border=False) == 0
-    torch.testing.assert_close(view.patch_weights([Box(0, 0, 1, 1)]), torch.ones(view.tokens))
 
 
 def test_a_smaller_picture_is_a_setting_and_the_advice_names_one_that_helps(
@@ -143,16 +136,6 @@ def test_a_smaller_picture_is_a_setting_and_the_advice_names_one_that_helps(
         family(str(tiny_folder), longest_edge=224, max_prompt_tokens=text + 3).prompt(image, record)
     with pytest.raises(InputError, match=r"model\.processor\.longest_edge=-1: at least 1"):
         family(str(tiny_folder), longest_edge=-1)
-
-
-def test_an_answer_names_boxes_of_the_whole_image(processor: FamilyProcessor, make_prompts: Prompts) -> None:
-    prompt = make_prompts(2, (140, 112), boxes=2)[1]
-    text = processor.decode(prompt.answer.tolist())
-    assert text == (
-        'A cyst is seen at [{"bbox_2d":[250,250,750,500],"label":"cyst"},{"bbox_2d":[100,600,400,900],"label":"cyst"}].'
-    )
-    assert iou_union(processor.read_boxes(text, prompt.view) or [], prompt.record.boxes) == pytest.approx(1)
-    assert prompt.answer[-1] == processor.tokenizer.convert_tokens_to_ids("<end_of_utterance>")
 
 
 def test_nothing_of_a_picture_is_ever_said(processor: FamilyProcessor) -> None:

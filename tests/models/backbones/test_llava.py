@@ -9,19 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 from transformers import LlavaProcessor as Theirs
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
-from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from umed.boxes import Box
 from umed.chat import Prompt
 from umed.errors import InputError
-from umed.models.backbones.float_codec import FloatCodec
 from umed.models.family import FamilyProcessor
 
 FAMILIES = ("llava",)
@@ -66,21 +62,6 @@ def test_the_frame_of_a_padded_picture(processor: FamilyProcessor, make_prompts:
     assert processor.read_boxes("[0.00, 0.00, 0.50, 0.75]", view) == [Box(0, 0, 0.5, 1)]
 
 
-@pytest.mark.parametrize("size", [(60, 60), (100, 37)])
-def test_the_prompt_is_that_of_the_familys_processor(
-    fitted: FamilyProcessor, make_prompts: Prompts, tmp_path: Path, size: tuple[int, int]
-) -> None:
-    """Also of plain transformers that reads what was saved: the settings in force are saved."""
-    fitted.save(str(tmp_path))
-    prompt = fitted.prompt(ramps(*size), make_prompts(1)[0].record)
-    pictures = LlavaImageProcessorPil.from_pretrained(tmp_path)
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-    theirs = Theirs(pictures, tokenizer, 14, "default", num_additional_image_tokens=1)
-    out = theirs(images=ramps(*size), text=fitted.text(prompt.record.query), return_tensors="pt")
-    assert out["input_ids"][0].tolist() == prompt.inputs["input_ids"].tolist()
-    assert torch.equal(out["pixel_values"], prompt.inputs["pixel_values"])
-
-
 def test_a_padded_picture_has_its_mean_color_around(processor: FamilyProcessor, make_prompts: Prompts) -> None:
     pixels = processor.prompt(Image.new("RGB", (100, 50)), make_prompts(1)[0].record).inputs["pixel_values"][0]
     assert pixels[:, [*range(11), *range(45, 56)]].abs().max() < 0.02  # nothing after normalizing
@@ -114,7 +95,7 @@ def test_the_checkpoint_says_how_a_picture_becomes_square(
     tiny_folder: Path, tmp_path: Path, processor: FamilyProcessor, settings: dict, fit: str | None, frame: tuple
 ) -> None:
     folder = copied(tiny_folder, tmp_path, "preprocessor_config.json", settings)
-    assert type(processor)(str(folder), fit=fit).look(Image.new("RGB", (100, 50))).view.frame == frame
+    assert type(processor)(str(folder), fit=fit).encode_picture(Image.new("RGB", (100, 50))).view.frame == frame
 
 
 def test_pixels_behind_the_last_patch_are_in_no_cell(
@@ -125,10 +106,10 @@ def test_pixels_behind_the_last_patch_are_in_no_cell(
     folder = copied(
         tiny_folder, tmp_path, "config.json", {"vision_config": {**config["vision_config"], "image_size": 60}}
     )
-    look = type(processor)(str(folder), fit="squash").look(Image.new("RGB", (100, 50)))
-    assert look.inputs["pixel_values"].shape[-2:] == (60, 60)
-    assert look.view.grids[0].lines[0][-1] == pytest.approx(56 / 60)
-    assert (look.view.patch_weights([Box(0.95, 0, 1, 1)]) == 0).all()
+    picture = type(processor)(str(folder), fit="squash").encode_picture(Image.new("RGB", (100, 50)))
+    assert picture.inputs["pixel_values"].shape[-2:] == (60, 60)
+    assert picture.view.grids[0].lines[0][-1] == pytest.approx(56 / 60)
+    assert (picture.view.patch_weights([Box(0.95, 0, 1, 1)]) == 0).all()
 
 
 def test_an_unknown_fit_is_refused(tiny_folder: Path, processor: FamilyProcessor) -> None:
@@ -192,45 +173,3 @@ def test_a_tokenizer_without_a_padding_token(
     assert ours.pad_id == ours.eos_ids[0]
     batch = ours.collate([ours.prompt(ramps(60, 60), p.record) for p in make_prompts(2)])
     assert batch["input_ids"][0, 0] == ours.pad_id and batch["attention_mask"][0, 0] == 0
-
-
-UNIT = st.floats(0, 1)
-BOXES = st.tuples(UNIT, UNIT, UNIT, UNIT).filter(lambda c: c[0] != c[2] and c[1] != c[3])
-
-
-@given(st.lists(BOXES, min_size=1, max_size=4), st.sampled_from([2, 3]))
-def test_round_trip_within_a_step(corners: list[tuple], digits: int) -> None:
-    boxes = [Box(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in corners]
-    codec = FloatCodec(digits)
-    text = codec.write(boxes, "stone", 1, 1)
-    read = codec.read(f"A stone at {text}.", 1, 1)
-    assert read is not None and len(read) == len(boxes)
-    for one, two in zip(sorted(boxes, key=lambda b: (b.y0, b.x0)), read, strict=True):
-        for name in ("x0", "y0", "x1", "y1"):
-            assert abs(getattr(one, name) - getattr(two, name)) <= 10**-digits + 1e-9
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("", 0),
-        ("[0.5, 0.5, 0.1, 0.1]", 0),
-        ("[nan, 0, 1, 1]", 0),
-        ("[inf, 0, 1, 1]", 0),
-        ("[0.1, 0.2, 0.3", 0),
-        ("[0.1,0.2,0.3,0.4", 0),
-        ("<think>[0.1, 0.1, 0.2, 0.2]</think> none", 0),
-        ("```[0, 0, 1, 1]``` and [.1, .2, .3, .4]", 2),
-        ("[0.1, 0.1, 7e30, 1]", 0),
-        ("[0.2, 0.2, 99999999999999999999, 1]", 1),
-        ("[-0.5, -0.5, 0.5, 0.5]", 1),
-    ],
-)
-def test_what_is_no_box_is_left_out(text: str, count: int) -> None:
-    assert len(FloatCodec().read(text, 1, 1) or ()) == count
-
-
-def test_spans_and_strip() -> None:
-    text = "A stone at [0.1, 0.2, 0.3, 0.4] here."
-    assert [text[a:b] for a, b in FloatCodec().spans(text)] == ["[0.1, 0.2, 0.3, 0.4]"]
-    assert FloatCodec().strip(text).split() == ["A", "stone", "at", "here."]

@@ -104,7 +104,7 @@ def test_a_token_looks_where_the_view_says_it_does(
 
 @pytest.mark.parametrize("size", [(112, 112), (140, 112), (391, 320), (300, 100), (97, 301), (31, 57)])
 def test_the_high_resolution_hides_half_a_token_at_most(processor: FamilyProcessor, size: tuple[int, int]) -> None:
-    view = processor.look(Image.new("RGB", size)).view
+    view = processor.encode_picture(Image.new("RGB", size)).view
     coarse, fine = view.grids
     assert (coarse.x0, coarse.y0, coarse.x1, coarse.y1) == view.frame == (0, 0, 1, 1)
     assert max(fine.x0, fine.y0) <= 0 or min(fine.x0, fine.y0) <= 0  # one side is never padded
@@ -147,14 +147,6 @@ def test_a_smaller_picture_is_a_setting_and_the_advice_names_one_that_helps(
         family(str(tiny_folder), longest_edge=0)
 
 
-def test_boxes_are_fractions_of_the_whole_image(processor: FamilyProcessor) -> None:
-    for size in ((56, 56), (300, 77), (60, 100)):
-        view = processor.look(Image.new("RGB", size)).view
-        said = processor.write_boxes([Box(0, 0, 0.5, 1)], "stone", view)
-        assert said == "[0.00, 0.00, 0.50, 1.00]"
-        assert processor.read_boxes(said, view) == [Box(0, 0, 0.5, 1)]
-
-
 def test_the_line_end_is_trained_where_all_is(policy: Callable[..., Policy], make_prompts: Prompts) -> None:
     """It is part of what turns pixels into tokens: features are not kept while it moves."""
     pi, prompts = policy(frozen=["vision_tower", "multi_modal_projector"]), make_prompts(2)
@@ -165,3 +157,12 @@ def test_the_line_end_is_trained_where_all_is(policy: Callable[..., Policy], mak
     with torch.no_grad():
         pi.core.model.image_newline.add_(1)
     assert (pi.score(prompts, ids, mask).logp_BT - before).abs().max() > 1e-3
+
+
+def test_a_newline_token_covers_nothing(processor: FamilyProcessor) -> None:
+    view = processor.encode_picture(Image.new("RGB", (112, 112))).view
+    fine = view.grids[1]
+    assert (fine.rows, fine.columns, fine.newline, fine.tokens) == (8, 8, True, 72)
+    weights = view.patch_weights([Box(0, 0, 1, 1)])[16:].reshape(8, 9)
+    assert (weights[:, :8] == 1).all() and (weights[:, 8] == 0).all()
+    assert view.heat(np.concatenate([np.zeros(16), np.tile([0.0] * 8 + [1.0], 8)])).sum() == 0

@@ -3,38 +3,23 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import MllamaProcessor
 
 from umed.boxes import Box
 from umed.chat import Prompt
 from umed.errors import InputError
 from umed.methods.sampler import Sampler
-from umed.models.backbones import mllama
+from umed.models.backbones.mllama import MllamaProcessor as Ours
 from umed.models.family import FamilyProcessor
 from umed.models.load import load_policy
 from umed.models.policy import Policy
 from umed.synthetic import tiny
+from umed.synthetic.tiny_models import mllama
 
 FAMILIES = ("mllama",)
 Prompts = Callable[..., list[Prompt]]
-
-
-@pytest.mark.parametrize("size", [(56, 56), (200, 60), (60, 200)])
-def test_the_prompt_and_its_mask_are_those_of_the_familys_processor(
-    processor: FamilyProcessor, make_prompts: Prompts, size: tuple[int, int]
-) -> None:
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
-    prompt = processor.prompt(image, make_prompts(1)[0].record)
-    theirs = MllamaProcessor(processor.image_processor, processor.tokenizer)
-    out = theirs(images=image, text=processor.text(prompt.record.query), return_tensors="pt", add_special_tokens=False)
-    assert out["input_ids"][0].tolist() == prompt.inputs["input_ids"].tolist()
-    assert torch.equal(out["cross_attention_mask"][0], prompt.inputs["cross_attention_mask"])
-    for name in ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask"):
-        torch.testing.assert_close(out[name], prompt.inputs[name])
 
 
 def test_the_attention_reward_is_refused_in_one_line_and_the_rest_works(
@@ -59,7 +44,7 @@ def test_the_answer_sees_the_tiles_of_its_own_picture(
 
     def without(*args):
         prefix = read(*args)
-        prefix.rows = {}
+        prefix.inputs = {}
         return prefix
 
     pi.reader.read_prompts = without
@@ -92,13 +77,6 @@ def test_tiles_of_known_sizes(
     assert (seen[:first] == 0).all() and (seen[first:] == tiles).all()
 
 
-def test_boxes_are_thousandths_of_the_picture(processor: FamilyProcessor) -> None:
-    view = processor.look(Image.new("RGB", (300, 77))).view
-    said = processor.write_boxes([Box(0, 0.25, 0.5, 1)], "stone", view)
-    assert said == '[{"bbox_2d":[0,250,500,1000],"label":"stone"}]'
-    assert processor.read_boxes(said, view) == [Box(0, 0.25, 0.5, 1)]
-
-
 def test_the_released_head_has_no_row_for_the_picture(
     make_prompts: Prompts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,7 +91,7 @@ def test_the_released_head_has_no_row_for_the_picture(
     monkeypatch.setattr(tiny, "build_tokenizer", image_last)
     monkeypatch.setattr(tiny, "text_settings", lambda t, **k: {**settings(t, **k), "vocab_size": len(t) - 1})
     mllama.write_tiny(tmp_path, ["What is wrong ?"])
-    processor = mllama.MllamaProcessor(str(tmp_path))
+    processor = Ours(str(tmp_path))
     pi = load_policy(str(tmp_path), processor, "umed.models.backbones.mllama")
     assert pi.core.lm_head.out_features == processor.image_id
     prompts = [processor.prompt(Image.new("RGB", size), make_prompts(1)[0].record) for size in ((56, 56), (200, 60))]

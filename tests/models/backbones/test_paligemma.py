@@ -3,28 +3,26 @@
 import json
 import shutil
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, example, given
-from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText, PaliGemmaProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from umed.boxes import Box, iou_union
 from umed.chat import Prompt
 from umed.errors import InputError
-from umed.models.attention import Recorder, recording, sdpa_with_evidence
+from umed.models.attention import AttentionRecorder, sdpa_with_evidence
 from umed.models.backbones import paligemma
-from umed.models.backbones.loc_codec import TOKENS, LocCodec
+from umed.models.backbones.loc_codec import TOKENS
 from umed.models.family import FamilyProcessor
 from umed.models.load import load_policy
 from umed.models.policy import Policy
+from umed.synthetic.tiny_models.paligemma import write
 
 FAMILIES = ("paligemma",)
 BACKBONE = "umed.models.backbones.paligemma"
@@ -46,65 +44,13 @@ def test_each_released_size_is_one_grid(
     processor: FamilyProcessor, tiny_folder: Path, tmp_path: Path, picture: int, side: int
 ) -> None:
     taker = type(processor)(str(resized(tiny_folder, tmp_path / "released", picture)))
-    look = taker.look(Image.new("RGB", (391, 320)))
-    assert (look.view.seen_width, look.view.seen_height) == (picture, picture)
-    assert look.inputs["pixel_values"].shape == (1, 3, picture, picture)
-    (grid,) = look.view.grids
+    encoded = taker.encode_picture(Image.new("RGB", (391, 320)))
+    assert (encoded.view.seen_width, encoded.view.seen_height) == (picture, picture)
+    assert encoded.inputs["pixel_values"].shape == (1, 3, picture, picture)
+    (grid,) = encoded.view.grids
     assert (grid.rows, grid.columns) == (side, side)
-    assert look.tokens == "<image>" * side**2
-    assert float(look.view.patch_weights([Box(0, 0, 1, 1)]).sum()) == pytest.approx(side**2)
-
-
-@pytest.mark.parametrize("size", [(56, 56), (140, 112), (60, 100), (2, 900), (900, 1)])
-def test_each_pixel_lies_in_one_cell(
-    processor: FamilyProcessor, make_prompts: Callable[..., list[Prompt]], size: tuple[int, int]
-) -> None:
-    """Also in a picture of two columns, which the family takes."""
-    view = processor.prompt(Image.new("RGB", size), make_prompts(1)[0].record).view
-    (grid,) = view.grids
-    for lines, length in zip(grid.lines, size, strict=True):
-        places = (np.arange(length) + 0.5) / length
-        assert (sum((places >= a) & (places < b) for a, b in pairwise(lines)) == 1).all()
-    torch.testing.assert_close(view.patch_weights([Box(0, 0, 1, 1)]), torch.ones(16))
-
-
-@pytest.mark.parametrize(("size", "place"), [((140, 112), (70, 60)), ((60, 100), (2, 80)), ((56, 56), (40, 2))])
-def test_a_patch_is_seen_where_the_view_says_it_is(
-    processor: FamilyProcessor,
-    make_prompts: Callable[..., list[Prompt]],
-    policy: Callable[..., Policy],
-    size: tuple[int, int],
-    place: tuple[int, int],
-) -> None:
-    record, (x, y) = make_prompts(1)[0].record, place
-    dark = np.full((size[1], size[0], 3), 100, dtype=np.uint8)
-    bright = dark.copy()
-    bright[y : y + 10, x : x + 10] = 255
-    one, two = (processor.prompt(Image.fromarray(p), record) for p in (dark, bright))
-    change = (one.inputs["pixel_values"] - two.inputs["pixel_values"]).abs().sum(1)[0]
-    tokens = change.reshape(4, 14, 4, 14).sum((1, 3)).flatten()
-    weights = one.view.patch_weights([Box(x / size[0], y / size[1], (x + 10) / size[0], (y + 10) / size[1])])
-    embedded = policy().core.model.vision_tower.embeddings  # the tower's layers mix all places
-    with torch.no_grad():
-        features = [embedded(p.inputs["pixel_values"])[0] for p in (one, two)]
-    moved = (features[0] - features[1]).norm(dim=-1)
-    assert weights.argmax() == tokens.argmax() == moved.argmax()
-    assert torch.corrcoef(torch.stack([tokens, weights]))[0, 1] > 0.95
-
-
-@pytest.mark.parametrize("size", [(56, 56), (140, 112)])
-def test_the_prompt_is_that_of_the_familys_processor(
-    processor: FamilyProcessor, make_prompts: Callable[..., list[Prompt]], size: tuple[int, int]
-) -> None:
-    (prompt,) = make_prompts(1, size, seed=3)
-    pixels = np.random.default_rng(3).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    query = prompt.record.query
-    theirs = PaliGemmaProcessor(processor.image_processor, processor.tokenizer)
-    out = theirs(images=Image.fromarray(pixels), text=f"<image>{query}", return_tensors="np")
-    assert out["input_ids"][0].tolist() == prompt.inputs["input_ids"].tolist()
-    assert out["token_type_ids"][0].tolist() == prompt.inputs["token_type_ids"].tolist()
-    assert np.array_equal(out["pixel_values"], prompt.inputs["pixel_values"].numpy())
-    assert processor.tokenizer.decode(prompt.inputs["input_ids"]) == "<image>" * 16 + f"<bos>{query}\n"
+    assert encoded.text == "<image>" * side**2
+    assert float(encoded.view.patch_weights([Box(0, 0, 1, 1)]).sum()) == pytest.approx(side**2)
 
 
 def test_an_answer_keeps_its_location_tokens(
@@ -175,7 +121,7 @@ def worst(policy: Policy, prompts: list[Prompt], tokens: int) -> float:
 def test_paligemma_1_has_another_language_model(tmp_path: Path, make_prompts: Callable[..., list[Prompt]]) -> None:
     """Neither capped nor sliding; the prompts' ids are those of the other tiny model."""
     queries = [p.record.query for p in make_prompts(4)]
-    paligemma.write_tiny(tmp_path, [*queries, "A stone is seen at ."], "gemma")
+    write(tmp_path, [*queries, "A stone is seen at ."], model_type="gemma")
     processor = paligemma.PaliGemmaProcessor(str(tmp_path))
     sizes = ((56, 56), (140, 112))
     prompts = [
@@ -211,95 +157,11 @@ def test_capped_scores_against_plain_numpy(masked: bool) -> None:
     module = nn.Module()
     module.num_key_value_groups, module.is_causal, module.head_dim = 2, True, 8
     rows, columns = torch.tensor([[4, 2], [3, -1]]), torch.tensor([[0, 1], [1, 2]])
-    recorder = Recorder(rows, columns, [module])
-    with recording(recorder):
+    recorder = AttentionRecorder(rows, [module])
+    with recorder.record(columns):
         mask = torch.from_numpy(seen) if masked else None
         out, _ = sdpa_with_evidence(module, *map(torch.from_numpy, (q, k, v)), mask, scaling=8**-0.5, softcap=1.5)
     np.testing.assert_allclose(out.numpy(), (share @ v.repeat(2, 1)).swapaxes(1, 2), atol=1e-5)
     mean = share.mean(1)
     expected = [[mean[0, 4, [0, 1]], mean[0, 2, [0, 1]]], [mean[1, 3, [1, 2]], [0, 0]]]
     np.testing.assert_allclose(recorder.pooled().numpy(), expected, atol=1e-6)
-
-
-CODEC = LocCodec()
-UNIT = st.floats(0, 1, allow_subnormal=False)
-
-
-@st.composite
-def boxes(draw: st.DrawFn) -> Box:
-    x0, x1, y0, y1 = (draw(UNIT) for _ in range(4))
-    assume(x0 != x1 and y0 != y1)
-    return Box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
-
-
-@given(st.lists(boxes(), min_size=1, max_size=4), st.integers(1, 2000), st.integers(1, 2000))
-@example([Box(0, 0, 1, 1)], 224, 224)
-@example([Box(0.9999, 0.9999, 1, 1)], 224, 896)
-@example([Box(0, 0, 1e-9, 1e-9)], 224, 224)
-def test_round_trip_within_a_step(several: list[Box], width: int, height: int) -> None:
-    text = CODEC.write(several, "stone", width, height)
-    assert set(text.replace(" ; ", "").replace("><", "> <").split()) <= set(TOKENS)
-    read = CODEC.read(f"At {text}.", width, height)
-    assert read is not None and len(read) == len(several)
-    for one, two in zip(sorted(several, key=lambda b: (b.y0, b.x0)), read, strict=True):
-        for low, high in (("x0", "x1"), ("y0", "y1")):
-            slack = 0.5 if getattr(one, high) - getattr(one, low) >= 1 / 1023 else 1.0
-            for name in (low, high):
-                assert abs(getattr(one, name) - getattr(two, name)) <= slack / 1023 + 1e-9
-
-
-def test_rows_come_first() -> None:
-    assert CODEC.write([Box(0, 0.5, 0.25, 1)], "stone", 1, 1) == "<loc0512><loc0000><loc1023><loc0256>"
-
-
-STONE, CYST = "<loc0010><loc0020><loc0030><loc0040>", "<loc0050><loc0060><loc0070><loc0080>"
-FOUND = [(20, 10, 40, 30)]
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        (STONE, FOUND),
-        (f"{STONE} stone ; {CYST} cyst", [*FOUND, (60, 50, 80, 70)]),
-        (f"{STONE}{CYST}", [*FOUND, (60, 50, 80, 70)]),
-        (f"```\n{STONE}\n```", FOUND),
-        (STONE.replace("><", "> <"), FOUND),
-        (f"{STONE} ; <loc0001><loc0002><loc00", FOUND),
-        (f"<think>{CYST}</think> {STONE}", FOUND),
-        (f"<loc0030><loc0020><loc0010><loc0040> {STONE}", FOUND),
-        ("<loc0010><loc0020><loc0030><loc9999>", [(20, 10, 1023, 30)]),
-        ("", None),
-        ("A stone.", None),
-        ("<loc0010><loc0020><loc0030>", None),
-        ("<loc0010><loc0020><loc0030> x <loc0040>", None),
-        ("<loc10><loc20><loc30><loc40>", None),
-        ("<loc0000><loc0000><loc0000><loc0000>", None),
-        ("<loc0030><loc0040><loc0010><loc0020>", None),
-        ("<locnan0><loc0000><loc0001><loc0001>", None),
-        ("<loc" + "9" * 5000 + "><loc0000><loc0001><loc0001>", None),
-        (f"<think>{STONE} and no end", None),
-    ],
-)
-def test_what_is_no_box_is_left_out(text: str, found: list[tuple] | None) -> None:
-    read = CODEC.read(text, 100, 100)
-    assert (read and [tuple(round(v) for v in b.to_xyxy(1023, 1023)) for b in read]) == found
-
-
-@given(st.lists(st.sampled_from(["<loc0001>", "<loc1023>", "<loc", "> ", ";", "stone", "<seg012>"])).map("".join))
-def test_no_text_breaks_it(text: str) -> None:
-    for box in CODEC.read(text, 100, 100) or ():
-        assert 0 <= box.x0 < box.x1 <= 1
-    assert all(0 <= a < b <= len(text) for a, b in CODEC.spans(text))
-    assert "<loc1023>" not in CODEC.strip(text) and "<seg012>" not in CODEC.strip(text)
-
-
-def plain(text: str) -> list[str]:
-    return CODEC.strip(text).split()
-
-
-def test_spans_hold_the_coordinates_and_strip_removes_them() -> None:
-    text = f"A stone at {STONE} ; {CYST} is seen."
-    assert [text[a:b] for a, b in CODEC.spans(text)] == [STONE, CYST]
-    assert plain(f"<think>a cyst?</think>{text}") == ["A", "stone", "at", "is", "seen."]
-    assert plain(f"{STONE} stone ; {CYST} cyst") == ["stone", ";", "cyst"]
-    assert plain("A stone at <loc0010><loc0020>") == ["A", "stone", "at"]

@@ -5,19 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, ProcessorMixin, Qwen3VLProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from umed.boxes import Box
 from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
 from umed.models.policy import Policy
-from umed.synthetic import parity as parity_checks
+from umed.synthetic.parity.geometry import uncovered
+from umed.synthetic.parity.tiny_model import plain_inputs
 
 FAMILIES = ("qwen3_5",)
 Make = Callable[..., Policy]
@@ -38,40 +37,11 @@ def test_view_and_tokens_of_known_sizes(processor: FamilyProcessor, tiny_folder:
     Qwen2VLImageProcessorPil(patch_size=16, min_pixels=65_536, max_pixels=16_777_216).save_pretrained(tmp_path)
     released = type(processor)(str(tmp_path))
     for size, seen, (rows, columns) in VECTORS:
-        look = released.look(Image.new("RGB", size[::-1]))
-        assert (look.view.seen_height, look.view.seen_width) == seen
-        assert [(g.rows, g.columns) for g in look.view.grids] == [(rows, columns)]
-        assert look.tokens == "<|image_pad|>" * rows * columns
-        assert parity_checks.uncovered(look.view) == 0
-
-
-class Theirs(Qwen3VLProcessor):
-    """The family's processor of transformers without the half for video, which needs torchvision."""
-
-    def __init__(self, image_processor: Any, tokenizer: Any) -> None:
-        self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
-        self.image_token_id, self.video_token_id = map(
-            tokenizer.convert_tokens_to_ids, (self.image_token, self.video_token)
-        )
-        ProcessorMixin.__init__(self, image_processor, tokenizer)
-
-    @classmethod
-    def get_attributes(cls) -> list[str]:
-        return ["image_processor", "tokenizer"]
-
-
-@pytest.mark.parametrize("size", [(56, 56), (140, 112), (60, 100)])
-def test_the_prompt_is_that_of_the_familys_processor(
-    processor: FamilyProcessor, make_prompts: Prompts, size: tuple[int, int]
-) -> None:
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
-    prompt = processor.prompt(image, make_prompts(1)[0].record)
-    text = processor.text(prompt.record.query)
-    out = Theirs(processor.image_processor, processor.tokenizer)(images=image, text=text, return_tensors="pt")
-    for name in ("input_ids", "mm_token_type_ids"):
-        assert out[name][0].tolist() == prompt.inputs[name].tolist()
-    for name in ("pixel_values", "image_grid_thw"):
-        assert torch.equal(out[name], prompt.inputs[name])
+        picture = released.encode_picture(Image.new("RGB", size[::-1]))
+        assert (picture.view.seen_height, picture.view.seen_width) == seen
+        assert [(g.rows, g.columns) for g in picture.view.grids] == [(rows, columns)]
+        assert picture.text == "<|image_pad|>" * rows * columns
+        assert uncovered(picture.view) == 0
 
 
 CLOSED, OPENED = "<think>\n\n</think>\n\n", "<think>\n"
@@ -90,18 +60,10 @@ def test_an_answer_begins_behind_the_thought(
     assert type(processor)(str(tmp_path)).text("Where ?") == f"<|image_pad|>Where ?\n{CLOSED}"
 
 
-def test_boxes_are_thousandths_of_the_picture(processor: FamilyProcessor) -> None:
-    for size in ((140, 112), (60, 100)):
-        view = processor.look(Image.new("RGB", size)).view
-        said = processor.write_boxes([Box(0, 0.25, 0.5, 1)], "stone", view)
-        assert said == '[{"bbox_2d":[0,250,500,1000],"label":"stone"}]'
-        assert processor.read_boxes(said, view) == [Box(0, 0.25, 0.5, 1)]
-
-
 def test_only_full_attention_has_maps(policy: Make) -> None:
     kinds = policy().core.config.get_text_config().layer_types
     assert kinds == ["linear_attention", "full_attention"]
-    assert len(policy()._listened) == len(policy(attention_layers=[1])._listened) == 1
+    assert len(policy()._attention_modules) == len(policy(attention_layers=[1])._attention_modules) == 1
     with pytest.raises(InputError, match=r"model.attention.layers=\[0\]: the layers with attention are 1") as error:
         policy(attention_layers=[0])
     assert "\n" not in str(error.value)
@@ -125,7 +87,7 @@ def test_the_gradient_is_that_of_plain_transformers(policy: Make, make_prompts: 
     pi.score(prompts, ids, mask).logp_BT.sum().backward()
     plain: Any = AutoModelForImageTextToText.from_pretrained(tiny_folder, attn_implementation="eager")
     for prompt in prompts:  # one at a time, without padding
-        logits = plain(**parity_checks.one_row(pi.backbone, prompt, answer)).logits[0, -5:-1]
+        logits = plain(**plain_inputs(pi.backbone, prompt, answer)).logits[0, -5:-1]
         logits[:, list(pi.processor.suppressed_ids)] = torch.finfo(torch.float32).min
         logits.log_softmax(-1).gather(1, torch.tensor(answer)[:, None]).sum().backward()
     theirs = {n: p.grad for n, p in plain.named_parameters()}

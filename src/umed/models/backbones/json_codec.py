@@ -2,20 +2,20 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from umed.boxes import Box
+from umed.models.codec import BoxCodec, in_reading_order, round_half_up, widen
 
-THINKING = re.compile(r"<think>.*?(</think>|$)|<unused94>.*?(<unused95>|$)", re.DOTALL)  # Qwen's words, MedGemma's
 _FENCE = re.compile(r"```(?:json)?")
 _ARRAY = re.compile(r"\[\s*\{.*?\}\s*\]", re.DOTALL)
 _OBJECT = re.compile(r"\{[^{}]*\}")
 
 
 @dataclass(frozen=True, slots=True)
-class JsonCodec:
-    """Writes and reads boxes in whole numbers.
+class JsonCodec(BoxCodec):
+    """Writes and reads boxes in whole numbers; fenced, bare and truncated JSON are read.
 
     A coordinate is rounded to a multiple of `step` and clipped to the frame: half a step is lost at most, and a box
     thinner than a step is widened to one.
@@ -32,62 +32,36 @@ class JsonCodec:
     rows_first: bool = False
 
     def write(self, boxes: Sequence[Box], label: str, width: int, height: int) -> str:
-        width, height = self._units(width, height)
-        steps, ends = (width / self.step, height / self.step), (width, height) * 2
+        across, down = self.units(width, height)
+        steps, limits = (across / self.step, down / self.step), (across, down) * 2
         items = []
-        for b in sorted(boxes, key=lambda b: (b.y0, b.x0)):
-            corners = [min(self.step * rounded(v), end) for v, end in zip(grown(b, *steps), ends, strict=True)]
-            items.append({self.key: self._ordered(corners), "label": label})
+        for box in in_reading_order(boxes):
+            rounded = [self.step * round_half_up(v) for v in widen(box, *steps)]
+            items.append({self.key: self._reorder([*map(min, rounded, limits)]), "label": label})
         return json.dumps(items, separators=(",", ":"), ensure_ascii=False)
 
-    def read(self, text: str, width: int, height: int) -> list[Box] | None:
-        """All readable boxes of an answer; None when there is none (reading R13): never [0, 0, 0, 0].
-
-        Fenced, bare and truncated JSON are read; a thinking block is not. A box that is no box (inverted, not finite,
-        outside the frame) is left out.
-        """
-        width, height = self._units(width, height)
-        answer = _FENCE.sub(" ", THINKING.sub(" ", text))
-        boxes = []
-        for item in _OBJECT.findall(answer):
+    def corners(self, answer: str) -> Iterator[Sequence[float]]:
+        for item in _OBJECT.findall(_FENCE.sub(" ", answer)):
             try:
-                corners = json.loads(item)[self.key]
-                if isinstance(corners, list):
-                    boxes.append(Box.from_xyxy(self._ordered(corners), width, height))
-            except (ValueError, KeyError, OverflowError, RecursionError):  # no JSON, no box, or absurdly long
+                four = json.loads(item)[self.key]
+            except (ValueError, KeyError, RecursionError):  # no JSON, no box, or nested absurdly deep
                 continue
-        return boxes or None
+            if isinstance(four, list):
+                yield self._reorder(four)
 
-    def _units(self, width: int, height: int) -> tuple[int, int]:
-        return (self.scale, self.scale) if self.scale else (width, height)
-
-    def _ordered(self, four: list) -> list:
+    def _reorder(self, four: list) -> list:
         """Between x, y, x, y and the convention's own order; its own inverse."""
         return [four[i] for i in (1, 0, 3, 2)] if self.rows_first and len(four) == 4 else four
 
+    def units(self, width: int, height: int) -> tuple[int, int]:
+        return (self.scale, self.scale) if self.scale else (width, height)
+
     def quantum(self, width: int, height: int) -> tuple[float, float]:
-        """The step of a written coordinate, across and down, as a fraction of the frame."""
-        width, height = self._units(width, height)
-        return self.step / width, self.step / height
+        across, down = self.units(width, height)
+        return self.step / across, self.step / down
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Character spans of the coordinates in an answer."""
         return [m.span() for m in re.finditer(rf'"{self.key}"\s*:\s*\[[^\]]*\]', text)]
 
-    def strip(self, text: str) -> str:
-        """The answer without its boxes, as plain language."""
-        return _OBJECT.sub(" ", _ARRAY.sub(" ", _FENCE.sub(" ", THINKING.sub(" ", text))))
-
-
-def grown(box: Box, width: float, height: float) -> tuple[float, float, float, float]:
-    """A box thinner than one step keeps one step, so that rounding never makes it empty."""
-    x0, y0, x1, y1 = box.to_xyxy(width, height)
-    if rounded(x1) <= rounded(x0):
-        x0, x1 = (int(x0), int(x0) + 1) if x0 < width - 1 else (width - 1, width)
-    if rounded(y1) <= rounded(y0):
-        y0, y1 = (int(y0), int(y0) + 1) if y0 < height - 1 else (height - 1, height)
-    return x0, y0, x1, y1
-
-
-def rounded(value: float) -> int:
-    return int(value + 0.5)
+    def without_boxes(self, answer: str) -> str:
+        return _OBJECT.sub(" ", _ARRAY.sub(" ", _FENCE.sub(" ", answer)))

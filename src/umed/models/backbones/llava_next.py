@@ -1,13 +1,9 @@
 """LLaVA-NeXT (LLaVA-1.6): the picture squashed first, then its tiles as one grid whose rows end in a token."""
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import torch
 from PIL import Image
-from transformers import LlavaNextConfig, LlavaNextForConditionalGeneration
+from transformers import LlavaNextForConditionalGeneration
 from transformers.image_processing_utils import get_patch_output_size, select_best_resolution
 from transformers.image_utils import ChannelDimension
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
@@ -15,11 +11,10 @@ from transformers.models.llava_next.modeling_llava_next import unpad_image
 
 from umed.chat import Grid, ImageView
 from umed.errors import check_positive
-from umed.models.backbone import EVERY_PROJECTION, Backbone
+from umed.models.backbone import Backbone
 from umed.models.backbones.float_codec import FloatCodec
-from umed.models.backbones.llava import SPECIAL, TINY, tiny_tower
-from umed.models.family import BoxCodec, FamilyProcessor, Look
-from umed.synthetic import tiny
+from umed.models.codec import BoxCodec
+from umed.models.family import EncodedPicture, FamilyProcessor
 
 
 class LlavaNextProcessor(FamilyProcessor):
@@ -33,6 +28,8 @@ class LlavaNextProcessor(FamilyProcessor):
     """
 
     model_type = "llava_next"
+    image_processor_class = LlavaNextImageProcessorPil
+    default_codec = FloatCodec()
     image_token = marker = "<image>"
 
     def __init__(
@@ -47,23 +44,17 @@ class LlavaNextProcessor(FamilyProcessor):
         self.layouts: list[list[int]] = self.config.image_grid_pinpoints
         self.image_processor.image_grid_pinpoints = self.layouts
 
-    def load_image_processor(self, path: str) -> Any:
-        return LlavaNextImageProcessorPil.from_pretrained(path)
-
-    def default_codec(self) -> BoxCodec:
-        return FloatCodec()
-
-    def look(self, image: Image.Image) -> Look:
+    def encode_picture(self, image: Image.Image) -> EncodedPicture:
         small = image.convert("RGB")
         if self.longest_edge:
             small.thumbnail((self.longest_edge, self.longest_edge))
-        height, width, grid = self._fine(small.height, small.width)
+        height, width, grid = self._high_resolution(small.height, small.width)
         view = ImageView(image.width, image.height, width, height, (Grid(self.side, self.side), grid))
-        features = self.image_processor(images=[small], return_tensors="pt")
-        inputs = {"pixel_values": features["pixel_values"][0], "image_sizes": features["image_sizes"]}
-        return Look(view, inputs, self.image_token * view.tokens)
+        encoded = self.image_processor(images=[small], return_tensors="pt")
+        inputs = {"pixel_values": encoded["pixel_values"][0], "image_sizes": encoded["image_sizes"]}
+        return EncodedPicture(view, inputs, self.image_token * view.tokens)
 
-    def _fine(self, height: int, width: int) -> tuple[int, int, Grid]:
+    def _high_resolution(self, height: int, width: int) -> tuple[int, int, Grid]:
         """Height and width in high resolution, and the grid of its tokens, as the model will cut it."""
         canvas = select_best_resolution((height, width), self.layouts)
         pixels = np.broadcast_to(np.uint8(0), (3, height, width))
@@ -78,7 +69,7 @@ class LlavaNextProcessor(FamilyProcessor):
         x1, y1 = x0 + columns * patch, y0 + rows * patch
         return high, wide, Grid(rows, columns, x0 / wide, y0 / high, x1 / wide, y1 / high, newline=True, scale=1)
 
-    def smaller(self, room: int) -> str:
+    def advise(self, room: int) -> str:
         """A picture within one tile takes the smallest layout, whatever its shape."""
         least = min(h * w for h, w in self.layouts)
         sides = [(h // self.tile * self.side, w // self.tile * self.side) for h, w in self.layouts if h * w == least]
@@ -86,29 +77,9 @@ class LlavaNextProcessor(FamilyProcessor):
         return f"set model.processor.longest_edge={self.tile} or less" if most <= room else ""
 
 
-def write_tiny(folder: str | Path, corpus: Iterable[str]) -> None:
-    """Tiles of 56 px with 4 x 4 tokens, in the family's five layouts."""
-    tokenizer = tiny.build_tokenizer(corpus, SPECIAL, tiny.chat_template("<image>\n"))
-    layouts = [[TINY * rows, TINY * columns] for rows, columns in ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))]
-    config = LlavaNextConfig(
-        vision_config=tiny_tower(),
-        text_config=tiny.text_settings(tokenizer) | {"model_type": "mistral", "sliding_window": None},
-        image_token_index=tokenizer.get_vocab()["<image>"],
-        image_grid_pinpoints=layouts,
-        tie_word_embeddings=False,
-    )
-    torch.manual_seed(0)
-    pictures = LlavaNextImageProcessorPil(
-        size={"shortest_edge": TINY}, crop_size={"height": TINY, "width": TINY}, image_grid_pinpoints=layouts
-    )
-    tiny.save(folder, LlavaNextForConditionalGeneration(config), tokenizer, pictures)
-
-
 BACKBONE = Backbone(
     model_class=LlavaNextForConditionalGeneration,
     processor_class=LlavaNextProcessor,
-    write_tiny=write_tiny,
     tower=("vision_tower", "multi_modal_projector", "image_newline"),
-    lora_targets=rf".*language_model.*\.{EVERY_PROJECTION}",
     hidden_border=True,
 )

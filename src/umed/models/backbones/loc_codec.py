@@ -1,11 +1,11 @@
 """Boxes as four location tokens, `<loc0000><loc0000><loc1023><loc1023>`: the text convention of PaliGemma."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from umed.boxes import Box
-from umed.models.backbones.json_codec import THINKING, grown, rounded
+from umed.models.codec import BoxCodec, in_reading_order, round_half_up, widen
 
 LAST = 1023  # number of the last of 1024 tokens: 0 and LAST are the borders of the frame
 TOKENS = tuple(f"<loc{i:04d}>" for i in range(LAST + 1))
@@ -15,7 +15,7 @@ _REGION = re.compile(rf"{_RUN}(?:;\s*{_RUN})*")
 
 
 @dataclass(frozen=True, slots=True)
-class LocCodec:
+class LocCodec(BoxCodec):
     """Writes and reads boxes in 1024 steps of the frame, in the order y0, x0, y1, x1.
 
     Half a step is lost at most; a box thinner than one is widened to one. The name that the family writes after a box
@@ -23,34 +23,22 @@ class LocCodec:
     """
 
     def write(self, boxes: Sequence[Box], label: str, width: int, height: int) -> str:
-        said = []
-        for b in sorted(boxes, key=lambda b: (b.y0, b.x0)):
-            x0, y0, x1, y1 = (TOKENS[rounded(v)] for v in grown(b, LAST, LAST))
-            said.append(y0 + x0 + y1 + x1)
-        return " ; ".join(said)
+        regions = []
+        for box in in_reading_order(boxes):
+            x0, y0, x1, y1 = (TOKENS[round_half_up(v)] for v in widen(box, LAST, LAST))
+            regions.append(y0 + x0 + y1 + x1)
+        return " ; ".join(regions)
 
-    def read(self, text: str, width: int, height: int) -> list[Box] | None:
-        """All readable boxes of an answer; None when there is none (reading R13): never [0, 0, 0, 0].
-
-        A box that is no box (inverted, fewer than four tokens) is left out, and so are those in a thinking block.
-        """
-        boxes = []
-        for four in _BOX.findall(THINKING.sub(" ", text)):
+    def corners(self, answer: str) -> Iterator[Sequence[float]]:
+        for four in _BOX.findall(answer):
             y0, x0, y1, x1 = map(int, four)
-            try:
-                boxes.append(Box.from_xyxy((x0, y0, x1, y1), LAST, LAST))
-            except ValueError:
-                continue
-        return boxes or None
+            yield x0, y0, x1, y1
 
-    def quantum(self, width: int, height: int) -> tuple[float, float]:
-        """The step of a written coordinate, across and down, as a fraction of the frame."""
-        return 1 / LAST, 1 / LAST
+    def units(self, width: int, height: int) -> tuple[int, int]:
+        return LAST, LAST
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Character spans of the coordinates in an answer."""
         return [m.span() for m in _BOX.finditer(text)]
 
-    def strip(self, text: str) -> str:
-        """The answer without its boxes, as plain language."""
-        return _REGION.sub(" ", THINKING.sub(" ", text))
+    def without_boxes(self, answer: str) -> str:
+        return _REGION.sub(" ", answer)

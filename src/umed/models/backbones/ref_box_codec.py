@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from umed.boxes import Box
-from umed.models.backbones.json_codec import THINKING, grown, rounded
+from umed.models.codec import BoxCodec, in_reading_order, round_half_up, widen
 
 TAGS = ("<ref>", "</ref>", "<box>", "</box>")
 SCALE = 1000  # of the whole image, never of a tile
@@ -16,43 +16,33 @@ _REGION = re.compile(r"(?:<ref>[^<]*</ref>\s*)?<box>(?:[^<]*</box>|[\s0-9.,\[\]-
 
 
 @dataclass(frozen=True, slots=True)
-class RefBoxCodec:
+class RefBoxCodec(BoxCodec):
     """Writes and reads boxes in whole thousandths of the frame, all boxes of an answer in one list.
 
-    Half a thousandth is lost at most; a box thinner than one is widened to one.
+    Half a thousandth is lost at most; a box thinner than one is widened to one. Lists of lists are read with and
+    without their tags, also truncated ones.
     """
 
     def write(self, boxes: Sequence[Box], label: str, width: int, height: int) -> str:
-        ordered = sorted(boxes, key=lambda b: (b.y0, b.x0))
-        corners = [[rounded(v) for v in grown(b, SCALE, SCALE)] for b in ordered]
+        corners = [[round_half_up(v) for v in widen(b, SCALE, SCALE)] for b in in_reading_order(boxes)]
         return f"<ref>{label}</ref><box>{json.dumps(corners)}</box>"
 
-    def read(self, text: str, width: int, height: int) -> list[Box] | None:
-        """All readable boxes of an answer; None when there is none (reading R13): never [0, 0, 0, 0].
+    def corners(self, answer: str) -> Iterator[Sequence[float]]:
+        for start, end in self.spans(answer):
+            try:
+                yield json.loads(answer[start:end])
+            except ValueError:  # no numbers, or absurdly long ones
+                continue
 
-        Lists of lists are read with and without their tags, also truncated ones; those in a thinking block are not. A
-        box that is no box (inverted, not finite, outside the frame) is left out.
-        """
-        boxes = []
-        for found in _LIST.findall(THINKING.sub(" ", text)):
-            for four in _FOUR.findall(found):
-                try:
-                    boxes.append(Box.from_xyxy(json.loads(four), SCALE, SCALE))
-                except ValueError:  # no numbers, no box, or absurdly long
-                    continue
-        return boxes or None
-
-    def quantum(self, width: int, height: int) -> tuple[float, float]:
-        """The step of a written coordinate, across and down, as a fraction of the frame."""
-        return 1 / SCALE, 1 / SCALE
+    def units(self, width: int, height: int) -> tuple[int, int]:
+        return SCALE, SCALE
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Character spans of the coordinates in an answer."""
-        return [m.span() for found in _LIST.finditer(text) for m in _FOUR.finditer(text, *found.span())]
+        return [m.span() for boxes in _LIST.finditer(text) for m in _FOUR.finditer(text, *boxes.span())]
 
-    def strip(self, text: str) -> str:
-        """The answer without its boxes, as plain language; what a `<ref>` without a box names stays."""
-        plain = _REGION.sub(" ", THINKING.sub(" ", text))
+    def without_boxes(self, answer: str) -> str:
+        """Also without tags; what a `<ref>` without a box names stays."""
+        plain = _REGION.sub(" ", answer)
         for tag in TAGS:
             plain = plain.replace(tag, "")
         return re.sub(rf"{_LIST.pattern}\]?", " ", plain)

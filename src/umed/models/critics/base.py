@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from umed.chat import Prompt
 from umed.errors import InputError
-from umed.models.attention import Recorder
 from umed.models.reader import Reader
 from umed.models.value_head import ValueHead
 
@@ -53,8 +52,7 @@ class Critic(nn.Module, ABC):
 
 def read_states(reader: Reader, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
     """The states of these answers as `reader` reads them now, (B, T, H)."""
-    none = ids_BT[:, :0]
-    return reader.read(prompts, ids_BT, mask_BT, Recorder(none, none, ()), none)[:, :-1]
+    return reader.read(prompts, ids_BT, mask_BT)[:, :-1]
 
 
 def check_critic(factory: Callable[..., Any]) -> Callable[..., Critic]:

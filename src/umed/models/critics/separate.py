@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from umed.chat import Prompt
-from umed.models.contexts import plain
+from umed.models.contexts import base_model
 from umed.models.critics.base import Critic, read_states
 from umed.models.reader import Reader
 
@@ -22,12 +22,12 @@ class SeparateCritic(Critic):
     def __init__(self, model: Any, reader: Reader) -> None:
         super().__init__(model, reader)
         self.model = deepcopy(model)
-        core = plain(self.model)
+        core = base_model(self.model)
         trained = {n for n, p in self.model.named_parameters() if p.requires_grad}
         for name in reader.backbone.tower:
             getattr(core.model, name).requires_grad_(False)
         self._saved = trained  # the tower too where the policy trains its own: a later policy has another one
-        self._reader = [Reader(core, reader.processor, reader.backbone, reader.eyes)]
+        self._reader = [Reader(core, reader.processor, reader.backbone, reader.features_owner)]
 
     def states(self, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor, state_BTH: Tensor) -> Tensor:
         return read_states(self._reader[0], prompts, ids_BT, mask_BT)
