@@ -103,7 +103,7 @@ def build_trainer(cfg: DictConfig, stage: str, max_epochs: int) -> L.Trainer:
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO(TorchCheckpointIO())],
         )
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ModuleNotFoundError) as error:  # of an accelerator
         raise InputError(f"trainer: {error}") from error
 
 
