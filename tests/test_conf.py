@@ -1,6 +1,8 @@
 """Every yaml composes, and every `_target_` exists and takes the keys it is given."""
 
 import inspect
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,35 +10,12 @@ from composed import CONF, composed
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError
+from omegaconf.errors import ConfigAttributeError, InterpolationResolutionError
 
-GROUPS = [
-    *(
-        "model",
-        "method",
-        "credit",
-        "critic",
-        "objective",
-        "judge",
-        "annotator",
-        "trainer",
-        "logger",
-        "debug",
-        "total",
-        "task",
-    ),
-    "data/split",
-    "data/protocol",
-    "data/synonyms",
-]
-CHOICES = {g: [p.stem for p in sorted((CONF / g).glob("*.yaml")) if p.stem != "base"] for g in GROUPS}
-MULTI = {
-    g: [p.stem for p in sorted((CONF / g).glob("*.yaml"))]
-    for g in ("reward", "callbacks", "data/source", "data/benchmark")
-}
-# one of each group beside one of every other: a composition takes a third of a second, whatever is in it
-SETS = [[f"{g}={of[k % len(of)]}" for g, of in CHOICES.items()] for k in range(max(map(len, CHOICES.values())))]
-EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
+ROOT = Path(__file__).parents[1]
+WHOLE = ("experiment", "debug")  # they change other groups
+SEVERAL = ("reward", "callbacks", "data/source", "data/benchmark")
+FILES = sorted(p for p in CONF.rglob("*.yaml") if "hydra" not in p.parts)
 
 
 def targets(node: Any) -> list[dict[str, Any]]:
@@ -50,9 +29,19 @@ def targets(node: Any) -> list[dict[str, Any]]:
     return found
 
 
-def check(cfg: DictConfig) -> None:
+def included(entry: str | dict[str, Any]) -> list[str]:
+    """The files that an entry of a defaults list names."""
+    if isinstance(entry, str):
+        return [entry.split("@")[0]] * (entry != "_self_")
+    ((key, choices),) = entry.items()
+    group = key.removeprefix("override ").removeprefix("optional ").split("@")[0]
+    several = choices if isinstance(choices, list) else [choices]
+    return [f"{group}/{c}" for c in several if c is not None and "${" not in c and "optional " not in key]
+
+
+def check(cfg: DictConfig, at_least: int = 5) -> None:
     nodes = targets(OmegaConf.to_container(cfg, resolve=False))
-    assert len(nodes) > 5
+    assert len(nodes) >= at_least
     for node in nodes:
         target = get_object(node["_target_"])
         known = inspect.signature(target).parameters
@@ -65,13 +54,26 @@ def check(cfg: DictConfig) -> None:
         assert not wrong, f"{node['_target_']} knows no {wrong}"
 
 
-@pytest.mark.parametrize("choices", SETS, ids=" ".join)
-def test_every_choice_composes_and_its_targets_take_its_keys(choices: list[str]) -> None:
-    check(composed(*choices))
+def test_every_yaml_has_targets_that_take_its_keys_and_defaults_that_exist() -> None:
+    """Each file by itself, since Hydra takes a second for each composition."""
+    assert len(FILES) > 70
+    for path in FILES:
+        cfg = OmegaConf.load(path)
+        check(cfg, at_least=0)
+        for entry in OmegaConf.to_container(cfg, resolve=False).get("defaults", []):
+            for name in included(entry):
+                folder = CONF if name.startswith("/") or path.parent == CONF else path.parent
+                assert (folder / f"{name.lstrip('/')}.yaml").is_file(), f"{path}: no {name}"
 
 
-def test_every_multi_choice_composes() -> None:
-    check(composed(*(f"{group}=[{','.join(choices)}]" for group, choices in MULTI.items())))
+def test_all_choices_of_a_list_compose_together() -> None:
+    lists = {g: [p.stem for p in sorted((CONF / g).glob("*.yaml"))] for g in SEVERAL}
+    check(composed(*(f"{group}=[{','.join(choices)}]" for group, choices in lists.items())), at_least=20)
+
+
+@pytest.mark.parametrize("choice", [f"{g}={p.stem}" for g in WHOLE for p in sorted((CONF / g).glob("*.yaml"))])
+def test_every_overlay_composes(choice: str) -> None:
+    check(composed(choice))
 
 
 def test_tests_compose_what_commands_compose() -> None:
@@ -84,25 +86,41 @@ def test_tests_compose_what_commands_compose() -> None:
         composed("method.batch=3")
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_composes(experiment: str) -> None:
-    check(composed(f"experiment={experiment}"))
-
-
 def test_a_planted_typo_is_caught() -> None:
     with pytest.raises(AssertionError, match="clip_epz"):
         check(composed("+objective.clip_epz=0.1"))
-
-
-def test_every_yaml_is_reached() -> None:
-    reached = {f"{g}/{c}" for g, of in (CHOICES | MULTI).items() for c in of} | {f"experiment/{e}" for e in EXPERIMENTS}
-    reached |= {"config", "paths/default", "data/mau", "hydra/help/umed", "hydra/job_logging/none"}
-    reached |= {"hydra/hydra_logging/none", "model/base"}
-    reached |= {f"overlay/{p.stem}" for p in (CONF / "overlay").glob("*.yaml")}  # of a model: see below
-    assert {str(p.relative_to(CONF).with_suffix("")) for p in CONF.rglob("*.yaml")} == reached
 
 
 def test_the_default_rewards_are_the_papers_three() -> None:
     cfg = composed()
     assert list(cfg.reward.parts) == ["relevance", "localization", "vision_relevance"]
     assert cfg.reward.normalize == "max" and cfg.credit.gae_lambda == 0.95 and cfg.objective.clip_eps == 0.2
+
+
+def test_the_papers_run_is_one_file_whose_parts_can_be_left_out() -> None:
+    cfg = composed(
+        "experiment=umed_lvlm", "paths.mau=/mau", "data/source=[deeplesion,kvasir]", "data/benchmark=[slake]"
+    )
+    assert {n: s.root for n, s in cfg.data.source.items()} == {
+        "deeplesion": "/mau/DeepLesion",
+        "kvasir": "/mau/Kvasir-SEG",
+    }
+    assert {n: s.root for n, s in cfg.data.benchmark.items()} == {"slake": "/mau/SLAKE"}
+    assert (cfg.task.sft.epochs, cfg.method.epochs, cfg.model.backbone) == (4, 1, "umed.models.backbones.llava")
+    whole = composed("experiment=umed_lvlm")
+    assert len(whole.data.source) == 5 and len(whole.data.benchmark) == 4
+    assert composed("data/benchmark=[slake]").data.benchmark.slake.root is None
+    with pytest.raises(InterpolationResolutionError, match="data.source.kvasir.root is not set"):
+        _ = composed("data/source=[kvasir]").data.source.kvasir.root
+
+
+README = (ROOT / "README.md").read_text().replace("\\\n", " ")
+
+
+@pytest.mark.parametrize("line", re.findall(r"^python run\.py(.*)$", README, re.MULTILINE))
+def test_every_readme_command_composes(line: str) -> None:
+    import shlex
+
+    words = [w for w in shlex.split(line, comments=True) if w not in ("-m", "--help", "--cfg", "job")]
+    sweeps = [w if "=[" in w else re.sub(r"=([^=,]*),.*", r"=\1", w) for w in words]
+    composed(*(re.sub(r"=(\[[^\]]*\]),\[.*", r"=\1", w) for w in sweeps if not w.startswith("hydra.run")))

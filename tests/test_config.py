@@ -50,13 +50,13 @@ def test_the_config_of_a_trained_run_stays(running, tmp_path: Path) -> None:
 def test_a_resume_goes_on_in_its_own_folder(running, tmp_path: Path) -> None:
     config.store(running, tmp_path / "run")
     running.resume = str(tmp_path / "run")
-    assert config.resumed(running, []).seed == 3
-    assert config.resumed(running, ["seed=3"]).seed == 3
+    assert config.resume_config(running, []).seed == 3
+    assert config.resume_config(running, ["seed=3"]).seed == 3
     with pytest.raises(InputError, match=r"differs from the run's own in seed \(3 there, 4 here\)"):
-        config.resumed(OmegaConf.merge(running, {"seed": 4}), ["seed=4"])
+        config.resume_config(OmegaConf.merge(running, {"seed": 4}), ["seed=4"])
     running.paths.run_dir = str(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=r"its own folder.*-m"):
-        config.resumed(running, [])
+        config.resume_config(running, [])
 
 
 def test_a_run_of_another_version_is_opened_but_not_resumed(running, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_run_of_another_version_is_opened_but_not_resumed(running, tmp_path: P
     OmegaConf.save(stored, path)
     running.resume = str(tmp_path / "run")
     with pytest.raises(InputError, match=r"written by umed 0\.1\.0, this is .*init_from="):
-        config.resumed(running, [])
+        config.resume_config(running, [])
     assert config.stored_config(tmp_path / "run").seed == 3
 
 

@@ -128,7 +128,7 @@ def stored_config(run: Path) -> DictConfig:
     return config
 
 
-def resumed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
+def resume_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     """The config to continue with: the stored one, which the overrides of now must not contradict.
 
     Raises:

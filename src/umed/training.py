@@ -42,7 +42,7 @@ def datamodule_of(
     )
 
 
-def thinned(cfg: DictConfig, data: RecordSet) -> RecordSet:
+def keep_fraction(cfg: DictConfig, data: RecordSet) -> RecordSet:
     """The data with `data.fraction` of its train records."""
     kept = keep_train_share(data.records, cfg.data.fraction, cfg.data.split.seed)
     if len(kept) < len(data.records):
@@ -93,7 +93,7 @@ def build_trainer(cfg: DictConfig, stage: str, max_epochs: int) -> L.Trainer:
     Raises:
         InputError: one of them cannot be.
     """
-    stage_cfg = of_stage(cfg, stage)
+    stage_cfg = stage_config(cfg, stage)
     loggers, callbacks = stage_loggers(cfg, stage), list(config.create(stage_cfg.callbacks).values())
     try:
         return config.create(stage_cfg.trainer)(
@@ -103,11 +103,11 @@ def build_trainer(cfg: DictConfig, stage: str, max_epochs: int) -> L.Trainer:
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO(TorchCheckpointIO())],
         )
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ModuleNotFoundError) as error:  # of an accelerator
         raise InputError(f"trainer: {error}") from error
 
 
-def of_stage(cfg: DictConfig, stage: str) -> DictConfig:
+def stage_config(cfg: DictConfig, stage: str) -> DictConfig:
     """A copy of the config in which `${stage}` has its value."""
     copy = cfg.copy()
     copy.stage = stage
@@ -116,7 +116,7 @@ def of_stage(cfg: DictConfig, stage: str) -> DictConfig:
 
 def stage_loggers(cfg: DictConfig, stage: str) -> list[Logger]:
     """The loggers of `cfg.logger` for a stage."""
-    return list(config.create(of_stage(cfg, stage).logger).values())
+    return list(config.create(stage_config(cfg, stage).logger).values())
 
 
 def train_stage(
@@ -134,7 +134,7 @@ def train_stage(
     Raises:
         InputError: no room on the disk for a checkpoint (the one before is kept); a metric to monitor that is none.
     """
-    data = thinned(cfg, data)
+    data = keep_fraction(cfg, data)
     count = sum(r.split == "train" for r in data.records)
     planned = planned_batches(count, method_cfg.batch_size, method_cfg.epochs, method_cfg.steps)
     batches = min(planned, cfg.limits.batches or math.inf)

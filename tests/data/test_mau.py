@@ -21,7 +21,7 @@ from umed.data.mau import BatchPlan, MauDataModule, list_categories
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
 from umed.records import RecordSet
-from umed.training import datamodule_of, thinned
+from umed.training import datamodule_of, keep_fraction
 
 
 @given(st.integers(1, 30), st.integers(1, 12), st.integers(0, 2**40))
@@ -195,7 +195,7 @@ def test_an_option_that_cannot_be_is_told_before_training(module: MauDataModule,
 def test_the_config_reaches_the_data_module(module: MauDataModule, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["data.sampler=by_category", "data.fraction=0.5", "data.augment.vertical_flip=1", "data.num_workers=1"]
     cfg = composed(*options, "data.prefetch=4")
-    data = thinned(cfg, RecordSet(module.records, module.roots))
+    data = keep_fraction(cfg, RecordSet(module.records, module.roots))
     assert Counter(r.split for r in data.records) == {"train": 3, "val": 3}
     assert capsys.readouterr().out == "data.fraction=0.5: 3 train records left out\n"
     made = datamodule_of(cfg, data, batch_size=2, every=1)

@@ -19,7 +19,9 @@ from umed.models.batch import append_answers
 from umed.models.contexts import generating
 from umed.models.load import save_adapter
 from umed.models.policy import Policy
-from umed.rollout import Rollout
+from umed.rewards.localization import LocalizationReward
+from umed.rewards.total import TotalReward
+from umed.rollout import TrainingBatch
 from umed.synthetic.parity import TinyModel
 
 trl = pytest.importorskip("trl", reason="pip install 'umed[bench]'")
@@ -44,16 +46,18 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def rollout(tiny: TinyModel) -> Rollout:
+def rollout(tiny: TinyModel) -> TrainingBatch:
     """Two pictures of different size, three answers each of unequal length; old log-probs that make clipping bite."""
     policy = tiny.load(temperature=TEMPERATURE)
     made = Sampler(G, T)(policy, tiny.prompts, frozenset(), torch.Generator().manual_seed(0))
     mask = made.mask_BT & (torch.arange(made.mask_BT.shape[1]) < torch.tensor(LENGTHS)[:, None])
     assert len(mask.sum(1).unique()) > 2
-    made = GroupCredit(scale="group")(made.updated(mask_BT=mask), torch.tensor(REWARDS))
+    reward = torch.tensor(REWARDS)
+    credit = GroupCredit(scale="group")(made.updated(mask_BT=mask), reward)
     rng = torch.Generator().manual_seed(1)
     stale, reference = (made.logp_BT + s * torch.randn(mask.shape, generator=rng) for s in (0.3, 0.5))
-    return made.updated(logp_BT=stale, ref_logp_BT=reference)
+    added = {"advantages_BT": credit.advantages_BT, "returns_BT": credit.returns_BT, "reward_B": reward, "maxima": {}}
+    return TrainingBatch.of(made, mask_BT=credit.mask_BT, logp_BT=stale, ref_logp_BT=reference, **added)
 
 
 def our_policy(tiny: TinyModel, **options: Any) -> Policy:
@@ -68,9 +72,9 @@ def gradients(model: nn.Module) -> Gradients:
     return {n: p.grad for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
 
 
-def ours(policy: Policy, rollout: Rollout, loss: str, beta: float) -> tuple[Tensor, Gradients]:
-    objective = ClippedObjective(c2=0.0, c3=0.0, aggregation=LOSSES[loss], max_length=LIMIT)
-    objective.kl = Kl(beta, "k3", "loss")
+def ours(policy: Policy, rollout: TrainingBatch, loss: str, beta: float) -> tuple[Tensor, Gradients]:
+    rewards, kl = TotalReward({"localization": LocalizationReward()}, G), Kl(beta, "k3", "loss")
+    objective = ClippedObjective(rewards, kl, c2=0.0, c3=0.0, aggregation=LOSSES[loss], max_length=LIMIT)
     found, _ = objective(policy, rollout, total_weight(rollout.mask_BT, objective.aggregation))
     found.backward()
     return found.detach(), gradients(policy.model)
@@ -117,7 +121,7 @@ def their_trainer(tiny: TinyModel, out: Path, adapter: Path | None = None, **opt
     return trainer
 
 
-def theirs(tiny: TinyModel, trainer: Any, rollout: Rollout, stale: bool = True) -> tuple[Tensor, Gradients]:
+def theirs(tiny: TinyModel, trainer: Any, rollout: TrainingBatch, stale: bool = True) -> tuple[Tensor, Gradients]:
     """Loss and gradients of their trainer on our rollout; not `stale`: it takes its own log-probs for the old ones."""
     each = [p for p in tiny.prompts for _ in range(G)]
     batch = tiny.processor.collate(each)
@@ -151,7 +155,7 @@ def compare(name: str, mine: tuple[Tensor, Gradients], other: tuple[Tensor, Grad
 @pytest.mark.parametrize("beta", [0.0, 0.2])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_loss_and_gradients_are_theirs(
-    tiny: TinyModel, rollout: Rollout, loss: str, beta: float, tmp_path: Path
+    tiny: TinyModel, rollout: TrainingBatch, loss: str, beta: float, tmp_path: Path
 ) -> None:
     trainer = their_trainer(tiny, tmp_path, loss_type=loss, beta=beta)
     expected = theirs(tiny, trainer, rollout)
@@ -159,7 +163,7 @@ def test_loss_and_gradients_are_theirs(
     compare(f"{tiny.family} {loss} beta={beta}", ours(our_policy(tiny), rollout, loss, beta), expected)
 
 
-def test_the_first_pass_is_theirs(tiny: TinyModel, rollout: Rollout, tmp_path: Path) -> None:
+def test_the_first_pass_is_theirs(tiny: TinyModel, rollout: TrainingBatch, tmp_path: Path) -> None:
     """Where the old log-probs are the current ones, the ratio is 1 and nothing is clipped."""
     policy = our_policy(tiny)
     with torch.no_grad(), generating(policy):
@@ -168,7 +172,7 @@ def test_the_first_pass_is_theirs(tiny: TinyModel, rollout: Rollout, tmp_path: P
     compare(f"{tiny.family} first pass", ours(policy, rollout.updated(logp_BT=fresh), "dapo", 0.2), expected)
 
 
-def test_gradients_of_an_adapter_are_theirs(tiny: TinyModel, rollout: Rollout, tmp_path: Path) -> None:
+def test_gradients_of_an_adapter_are_theirs(tiny: TinyModel, rollout: TrainingBatch, tmp_path: Path) -> None:
     policy = our_policy(tiny, adapter=LORA)
     save_adapter(policy, tmp_path / "adapter", {})
     trainer = their_trainer(tiny, tmp_path, tmp_path / "adapter", loss_type="dapo", beta=0.2)

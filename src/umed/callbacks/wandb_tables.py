@@ -60,9 +60,7 @@ class RolloutTables(L.Callback):
         rows = spread(batch, self.rows)
         records = {q: batch.records[q] for q in batch.group_B[rows].tolist()}
         pictures = {q: _picture(trainer, r) for q, r in records.items()}
-        title = (
-            f"{mark_synthetic(r.source for r in records.values())}{module.stage} {iteration}, true green, said orange"
-        )
+        title = f"{mark_synthetic(r.source for r in records.values())}{module.stage} {iteration}, true green, predicted orange"
         run.log(
             {
                 f"rollouts/{iteration:05d}": rollout_table(batch, scored, pictures, rows),
@@ -158,8 +156,8 @@ def attention_of(rollout: Rollout, b: int) -> np.ndarray | None:
 
 
 def _wandb_run(trainer: L.Trainer) -> Any:
-    found = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
-    return found[0].experiment if found and trainer.is_global_zero else None
+    loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+    return loggers[0].experiment if loggers and trainer.is_global_zero else None
 
 
 def _picture(trainer: Any, record: Record) -> Image.Image:

@@ -28,7 +28,7 @@ def run(cfg: DictConfig) -> float | None:
     sys.path.append(os.getcwd())  # rewards, benchmarks and callbacks of the user's own
     try:
         if cfg.resume:
-            cfg = config.resumed(cfg, list(HydraConfig.get().overrides.task))
+            cfg = config.resume_config(cfg, list(HydraConfig.get().overrides.task))
         else:
             config.store(cfg, Path(cfg.paths.run_dir))
         task = get_method(cfg.task._target_)
