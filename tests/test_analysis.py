@@ -10,11 +10,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
+from umed.evaluation.rules.mau import mau_metrics
 
 from tests.conftest import make_record
 from umed.analysis import Run, newest_run, open_run, where_it_looks, write_figures
 from umed.errors import InputError
-from umed.evaluation.rules.mau import mau_metrics
 from umed.figures import heat_overlay, short
 from umed.methods.sampler import Sampler
 from umed.models.load import save_adapter

@@ -12,14 +12,14 @@ from answers import ROOT, run, run_here
 from composed import composed
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from umed.evaluation.answer import answer_questions
+from umed.evaluation.pixel_leaks import pixel_digest
 
 from umed.errors import InputError
 from umed.evaluation import verdicts as rules
-from umed.evaluation.answer import answer_questions
 from umed.evaluation.benchmarks.slake import Slake
 from umed.evaluation.datamodule import BenchmarkDataModule
 from umed.evaluation.leaks import leaked_items
-from umed.evaluation.pixel_leaks import pixel_digest
 from umed.evaluation.question import DATASETS, SYNTHETIC, kind
 from umed.evaluation.rules.normalize import norm
 from umed.evaluation.tables import print_results, print_table

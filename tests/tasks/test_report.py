@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from answers import line, run_here, written
 from PIL import Image
+from umed.evaluation.verdicts import verdicts
 
 from umed.errors import InputError
 from umed.evaluation.paper_tables import mau_table
 from umed.evaluation.results import results
-from umed.evaluation.verdicts import verdicts
 from umed.tasks.report import page, stages_of
 
 BENIGN = ["malignant", "normal, benign"]

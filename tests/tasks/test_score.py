@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from answers import ROOT, line, run, run_here, written
+from umed.evaluation.verdicts import verdicts
 
 from umed.errors import InputError
-from umed.evaluation.verdicts import verdicts
 from umed.records import read_jsonl
 from umed.tasks.compare import differences, paired
 
