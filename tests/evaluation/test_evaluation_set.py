@@ -1,4 +1,4 @@
-"""What a stage is asked: which settings are refused, and which training pictures its test pictures are compared with."""
+"""What a stage is asked: settings that are refused, and training pictures that test pictures are compared with."""
 
 import json
 from collections.abc import Callable, Iterator

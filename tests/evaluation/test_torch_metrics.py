@@ -1,9 +1,11 @@
 """The rules as torchmetrics modules give what the whole file gives."""
 
+import itertools
+
 import pytest
 import torch
 from answers import SCORERS, diagnose, line, parse, predict
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umed.errors import InputError
@@ -32,11 +34,12 @@ def value_of(rule: str, predictions: list[Prediction]) -> float:
     return value
 
 
+@settings(max_examples=15)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=3), st.booleans())
 def test_batches_and_processes_give_the_value_of_the_file(cuts: list[int], as_lines: bool) -> None:
     """Predictions or lines of a file, in any batches; the sums of two processes add up."""
     edges = [0, *sorted(cuts), len(PREDICTIONS)]
-    batches = [PREDICTIONS[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    batches = [PREDICTIONS[a:b] for a, b in itertools.pairwise(edges)]
     for rule in ("open_exact", "open_recall", "closed_exact"):
         whole, one, two = (RuleMetric("slake", rule) for _ in range(3))
         for k, batch in enumerate(batches):
