@@ -71,7 +71,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path, processor:
             "0,1,.1,1,\n1,2,.2,1,\n1,,,,.25\n1,3,.3,1,\n2,4,.4,1,\n"
         )
     adapter = {"r": 2, "target_modules": "all-linear"}
-    save_adapter(load_policy(str(tiny_folder), processor, backbone, adapter=adapter), folder / "adapter", {"stage": "aar"})
+    save_adapter(
+        load_policy(str(tiny_folder), processor, backbone, adapter=adapter), folder / "adapter", {"stage": "aar"}
+    )
     return folder
 
 

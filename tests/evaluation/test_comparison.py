@@ -107,5 +107,7 @@ def test_what_is_shown_of_two_runs(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "slake item 0: What? gold: CT" in shown and "B: xxx" in shown and "..." in shown
     assert "item 1" not in shown and "pmc_vqa item 2" in shown  # where they agree there is nothing to see
-    print_examples([(diagnose(0, "s", "A cyst."), diagnose(0, "s", "?"))], ([{"accuracy": True}], [{"accuracy": False}]), 1)
+    print_examples(
+        [(diagnose(0, "s", "A cyst."), diagnose(0, "s", "?"))], ([{"accuracy": True}], [{"accuracy": False}]), 1
+    )
     assert "gold: cyst" in capsys.readouterr().out

@@ -18,7 +18,7 @@ def test_what_a_file_says_is_no_part_of_the_page(tmp_path: Path) -> None:
     (run / ".hydra").mkdir()
     (run / ".hydra" / "config.yaml").write_text(f"{{model: {{path: '{EVIL}'}}, seed: 3}}")
     (run / ".hydra" / "overrides.yaml").write_text(f"- '{EVIL}'")
-    (run / "metrics.json").write_text(json.dumps({f"prepare/{EVIL}/kept": 3, "prepare/a/unlabeled": 1}))
+    (run / "metrics.json").write_text(json.dumps({"prepare/<script>/kept": 3, "prepare/a/unlabeled": 1}))
     overlap = {"pictures": 1, "items": 1}
     (run / "leaks.json").write_text(json.dumps({EVIL: {"pictures": 2, "items": 2, EVIL: overlap}}))
     splits = {EVIL: {"file": EVIL, "sha256": EVIL, "protocol": EVIL, "origin": ""}}
@@ -26,7 +26,8 @@ def test_what_a_file_says_is_no_part_of_the_page(tmp_path: Path) -> None:
     table = PaperTable(EVIL, EVIL, {"a": EVIL}, [Row(EVIL, "ours", {"a": Cell(1.0, EVIL, EVIL, 2)})], 1, [EVIL])
     page = build_page(run, [table], {EVIL: b"PNG"})
     assert "<script" not in page and page.count("&lt;script&gt;") > 10
-    assert "seed 3" in page and "1 of 2 test pictures (1 of 2 items) are in" in page and "alert(1)&lt;/script&gt; 3" in page
+    assert "seed 3" in page and "1 of 2 test pictures (1 of 2 items) are in" in page
+    assert "Records: &lt;script&gt; 3<" in page
 
 
 def test_a_run_that_has_noted_nothing_has_a_page(tmp_path: Path) -> None:

@@ -4,25 +4,30 @@ import csv
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from answers import line, run_here, written
+from answers import SCORERS, diagnose, predict, run_here, written
 from PIL import Image
-from umed.evaluation.verdicts import verdicts
 
-from umed.errors import InputError
-from umed.evaluation.paper_tables import mau_table
-from umed.evaluation.results import results
-from umed.tasks.report import page, stages_of
+from umed.evaluation.prediction import Prediction
+from umed.evaluation.results import score_predictions
+from umed.evaluation.score import flat_metrics
+from umed.evaluation.scorer import judge_all
 
 BENIGN = ["malignant", "normal, benign"]
 
 
 MAU = [
-    diagnose(0, "phantom_kvasir", "A cyst.", [[0, 0, 10, 10]], categories=["cyst", "stone"]),
-    diagnose(1, "phantom_kvasir", "A stone.", [[0, 0, 10, 5]]),
-    diagnose(2, "phantom_kvasir", "A cyst.", None),
-    diagnose(3, "phantom_tbx11k", "A cyst.", [[15, 15, 20, 20]]),
+    diagnose(k, source, output, boxes, categories=["cyst", "stone"])
+    for k, (source, output, boxes) in enumerate(
+        [
+            ("phantom_kvasir", "A cyst.", [[0, 0, 10, 10]]),
+            ("phantom_kvasir", "A stone.", [[0, 0, 10, 5]]),
+            ("phantom_kvasir", "A cyst.", None),
+            ("phantom_tbx11k", "A cyst.", [[15, 15, 20, 20]]),
+        ]
+    )
 ]
 SLAKE = [
     predict(10, "slake", "open", "CT", "ct"),
