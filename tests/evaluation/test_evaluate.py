@@ -1,4 +1,4 @@
-"""What an evaluated stage leaves in its run folder: answers, baselines, verdicts, leaks, and the names of its numbers."""
+"""What an evaluated stage leaves in its run folder: answers, baselines, verdicts, leaks, and named numbers."""
 
 import json
 import math
@@ -180,6 +180,8 @@ def test_the_names_of_the_numbers(evaluated: EvaluatedRun) -> None:
     for dataset in ("mau", *BENCHMARKS):
         rules = RULES[without_stand_in(dataset)] | MORE.get(without_stand_in(dataset), set())
         own = {name.removeprefix(f"{dataset}/") for name in names if name.startswith(f"{dataset}/")}
+        if dataset.endswith("derma"):
+            rules = rules - {"auc"}  # so few items are not of all seven classes
         assert {n for n in own if "/" not in n} == rules
         assert {f"{rule}/n" for rule in rules} <= own
         for name in own:

@@ -34,8 +34,8 @@ def test_a_table_of_real_pictures_has_no_mark(capsys: pytest.CaptureFixture[str]
 
 
 def test_drawn_pictures_are_called_synthetic(capsys: pytest.CaptureFixture[str]) -> None:
-    drawn = [Score("mau", "accuracy", 0.5, n=2), *(Score("mau", rule, 0.5, part) for rule in ("accuracy", "iou", "unparsed")
-             for part in ("phantom_kvasir", "avg"))]  # fmt: skip
+    parts, rules = ("phantom_kvasir", "avg"), ("accuracy", "iou", "unparsed")
+    drawn = [Score("mau", "accuracy", 0.5, n=2), *(Score("mau", rule, 0.5, part) for rule in rules for part in parts)]
     drawn += [Score("mau", "accuracy", 0.25, "avg", row) for row in ("majority", "black", "shuffled")]
     drawn += [Score("mau", "iou_sampled", 0.75, "avg")]
     print_stages({"base": drawn}, "MAU")

@@ -28,9 +28,9 @@ from umed.synthetic.examples import example_of
 ROOT = Path(__file__).parents[2]
 SCORERS = find_scorers()
 ITEMS, AT_MOST = 5, 8
-SMALL = ["data.source.phantom.num_images=30", f"data.benchmark.phantom.num_items={ITEMS}", "logger=csv",
-         "data.evaluate.samples=1", f"data.evaluate.at_most={AT_MOST}", "data.evaluate.batch_size=16",
-         "method.max_new_tokens=24"]  # fmt: skip
+SMALL = ["data.source.phantom.num_images=16", f"data.benchmark.phantom.num_items={ITEMS}", "logger=csv",
+         "data.evaluate.samples=1", f"data.evaluate.at_most={AT_MOST}", "data.evaluate.batch_size=64",
+         "method.max_new_tokens=12"]  # fmt: skip
 
 
 @dataclass
