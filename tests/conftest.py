@@ -29,6 +29,7 @@ from umed.records import Record
 if TYPE_CHECKING:
     import lightning as L
     import torch
+    from answers import EvaluatedRun
 
     from umed.chat import Prompt
     from umed.models.backbone import Backbone
@@ -226,6 +227,14 @@ def train() -> Callable[..., list[dict[str, float]]]:
         return logged
 
     return fit
+
+
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> EvaluatedRun:
+    """MAU and the six stand-ins, answered by the embedded model and scored; tests read it and leave it as it is."""
+    from answers import evaluate_embedded
+
+    return evaluate_embedded(tmp_path_factory.mktemp("evaluated"))
 
 
 @pytest.fixture(scope="session")

@@ -7,19 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from answers import SCORERS
+from composed import composed
 from omegaconf import OmegaConf
 from PIL import Image
-from umed.evaluation.rules.mau import mau_metrics
 
 from tests.conftest import make_record
-from umed.analysis import Run, newest_run, open_run, where_it_looks, write_figures
+from umed.analysis import Run, newest_run, open_run, write_figures
 from umed.errors import InputError
-from umed.figures import heat_overlay, shorten_boxes
-from umed.methods.sampler import Sampler
-from umed.models.load import save_adapter
+from umed.evaluation.benchmarks.mau import question_of
+from umed.evaluation.prediction import Prediction
+from umed.evaluation.results import score_predictions
+from umed.evaluation.score import flat_metrics
+from umed.evaluation.scorer import judge_all
+from umed.figures import heat_overlay, short
+from umed.models.load import load_policy, save_adapter
 from umed.records import Record
-from umed.rollout import Answers
 from umed.run_files import write_jsonl
 
 SIZE = (112, 84)
@@ -30,48 +33,54 @@ def records() -> list[Record]:
     return [replace(r, source="phantom_a" if i < 2 else "phantom_b") for i, r in enumerate(made)]
 
 
-def line(record: Record, boxes: list[list[float]] | None, output: str) -> dict[str, Any]:
-    told = record.to_json()
-    return {
-        "id": record.id, "dataset": "mau", "question": record.query, "output": output, "boxes": boxes,
-        "source": record.source, "category": record.category, "gold_boxes": told["boxes"],
-        "width": record.width, "height": record.height, "categories": ["stone", "cyst", "lung nodule"],
-    }  # fmt: skip
+def answer(record: Record, boxes: Any, output: str) -> Prediction:
+    return Prediction(question=question_of(record, ["stone", "cyst", "lung nodule"]), boxes=boxes, output=output)
 
 
-@pytest.fixture
-def run(tmp_path: Path, tiny_folder: Path, policy: Any, processor: Any) -> Run:
-    """Stages base (says nothing) and aar (says the truth) of a made-up run."""
-    folder, made = tmp_path / "runs" / "umed" / "one", records()
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path, processor: Any, backbone: str) -> Path:
+    """The folder of a made-up run with the stages base (says nothing) and aar (says the truth)."""
+    root, made = tmp_path_factory.mktemp("made"), records()
+    folder = root / "runs" / "umed" / "one"
     (folder / ".hydra").mkdir(parents=True)
-    target = {"_target_": f"{type(processor).__module__}.{type(processor).__name__}", "path": "${model.path}"}
-    model = {"path": str(tiny_folder), "backbone": type(processor).__module__, "processor": target, "dtype": "float32"}
-    model |= {"temperature": 1.0, "attention": {"layers": None, "heads": None}}
+    target = {"_target_": f"{backbone}.{type(processor).__name__}", "path": "${model.path}"}
+    cfg = composed(f"model.path={tiny_folder}", f"model.backbone={backbone}", "method.max_new_tokens=4")
+    model = {**cfg.model, "path": str(tiny_folder), "backbone": backbone, "processor": target, "frozen": []}
+    model |= {"attention": {"layers": None, "heads": None, "pool": "mean"}}
     OmegaConf.save({"model": model, "seed": 0, "method": {"max_new_tokens": 4}}, folder / ".hydra" / "config.yaml")
     for r in made:
-        (tmp_path / r.source).mkdir(exist_ok=True)
-        Image.fromarray(np.full((SIZE[1], SIZE[0], 3), 120, np.uint8)).save(tmp_path / r.source / r.image)
+        (root / r.source).mkdir(exist_ok=True)
+        Image.fromarray(np.full((SIZE[1], SIZE[0], 3), 120, np.uint8)).save(root / r.source / r.image)
     write_jsonl(folder / "records.jsonl", (r.to_json() for r in made))
-    (folder / "sources.json").write_text(json.dumps({r.source: str(tmp_path / r.source) for r in made}))
+    (folder / "sources.json").write_text(json.dumps({r.source: str(root / r.source) for r in made}))
     tests, metrics = made[:5], {}
-    said = {
-        "base": [line(r, None, "I see nothing") for r in tests],
-        "aar": [line(r, r.to_json()["boxes"], f"A {r.category}.") for r in tests],
+    answers = {
+        "base": [answer(r, None, "I see nothing") for r in tests],
+        "aar": [answer(r, r.to_json()["boxes"], f"A {r.category}.") for r in tests],
     }
-    for stage, lines in said.items():
-        write_jsonl(folder / "predictions" / stage / "mau.jsonl", lines)
-        metrics |= {f"{stage}/{k}": v for k, v in mau_metrics(lines).items()}
+    for stage, predictions in answers.items():
+        write_jsonl(folder / "predictions" / stage / "mau.jsonl", (p.to_line() for p in predictions))
+        scores = score_predictions(predictions, judge_all(predictions, SCORERS), SCORERS, draws=0)
+        metrics |= flat_metrics(scores, stage)
     (folder / "metrics.json").write_text(json.dumps(metrics))
     for stage, column in {"sft": "sft/loss", "aar": "reward/total"}.items():
         log = folder / "logs" / stage / "metrics.csv"
         log.parent.mkdir(parents=True)
         # iteration 1 was run twice: the second time after a resume
         log.write_text(
-            f"step,{column},reward/localization,val/mau/iou/avg\n0,1,.1,\n1,2,.2,\n1,,,.25\n1,3,.3,\n2,4,.4,\n"
+            f"step,{column},reward/localization,reward/localization_normalized,val/mau/iou/avg\n"
+            "0,1,.1,1,\n1,2,.2,1,\n1,,,,.25\n1,3,.3,1,\n2,4,.4,1,\n"
         )
     adapter = {"r": 2, "target_modules": "all-linear"}
-    save_adapter(policy(adapter=adapter), folder / "adapter", {"stage": "aar"})
-    return open_run(folder)
+    save_adapter(
+        load_policy(str(tiny_folder), processor, backbone, adapter=adapter), folder / "adapter", {"stage": "aar"}
+    )
+    return folder
+
+
+@pytest.fixture
+def run(made: Path) -> Run:
+    return open_run(made)
 
 
 def test_history_merges_validation_and_what_a_resume_repeats(run):
@@ -89,6 +98,21 @@ def test_table_and_predictions(run):
     assert table.loc["aar", ("phantom_b", "IoU")] == 1 and table.loc["base", ("avg", "accuracy")] == 0
     assert run.predictions("aar")["iou"].tolist() == [1.0] * 5
     assert run.predictions("base")["unparsed"].tolist() == [1.0] * 5
+
+
+def test_a_run_that_evaluated_alone_can_be_read(evaluated):
+    """The predictions and numbers of `task=evaluate` itself."""
+    run = open_run(evaluated.folder)
+    assert run.stages == ["base"] and run.synthetic
+    table = run.table()
+    for source in [*run.sources, "avg"]:
+        for column, rule in (("accuracy", "accuracy"), ("IoU", "iou")):
+            value = table.loc["base", (source, column)]
+            assert value == evaluated.metrics.get(f"base/mau/{rule}/{source}", value) or np.isnan(value)
+    frame = run.predictions("base")
+    kept = evaluated.lines("scores/mau")
+    assert frame["iou"].tolist() == [v["iou"] for v in kept] and len(run.judged("base")) == len(frame)
+    assert len(run.examples(2).axes) == 2
 
 
 def test_examples_show_every_stage_and_every_source(run):
@@ -119,22 +143,6 @@ def test_titles_of_real_pictures_do_not_say_synthetic(run):
     assert "SYNTHETIC" not in run.reward_curves().get_suptitle()
 
 
-def test_attention_is_what_the_reward_sees(policy, make_prompts, monkeypatch):
-    """The heat of the name's tokens equals the rollout's, for an answer that names the abnormality."""
-    model, (prompt,) = policy(), make_prompts(1, (140, 112))
-    processor = model.processor
-    ids = torch.tensor([processor.tokenizer("A stone is", add_special_tokens=False)["input_ids"]])
-    gold = Answers(
-        ids, torch.ones_like(ids, dtype=torch.bool), torch.zeros(1, dtype=torch.bool), torch.zeros(ids.shape)
-    )
-    monkeypatch.setattr(type(model), "sample", lambda *_, **__: gold)
-    line, heat = where_it_looks(model, prompt, 4)
-    rollout = Sampler(1, 4)(model, [prompt], frozenset({"attention"}), torch.Generator())
-    assert line["output"] == "A stone is" and rollout.name_BN.tolist() == [[2]]
-    assert heat is not None and heat.shape == (prompt.view.grids[0].rows, prompt.view.grids[0].columns)
-    np.testing.assert_allclose(heat.flatten(), rollout.attention_BNP[0, 0].numpy(), rtol=1e-5)
-
-
 def test_attention_figure_opens_the_stage(run):
     record = run.some(1)[0]
     figure = run.attention("aar", record)
@@ -159,8 +167,8 @@ def test_heat_is_most_colored_where_it_is_most():
 
 def test_answers_are_shown_without_their_json():
     box = '{"bbox_2d":[1,2,3,4],"label":"cyst"}'
-    assert shorten_boxes(f"Here: [{box},{box}]. A stone.") == "Here: (box: cyst). A stone."
-    assert shorten_boxes('cut: [{"bbox_2d":[1,2') == "cut: (box)"
+    assert short(f"Here: [{box},{box}]. A stone.") == "Here: (box: cyst). A stone."
+    assert short('cut: [{"bbox_2d":[1,2') == "cut: (box)"
 
 
 def test_write_figures(run):
@@ -173,8 +181,8 @@ def test_data_shows_whole_rows(run):
     assert len(run.data(count=3).axes) == 1  # one training record
 
 
-def test_newest_run(run, tmp_path):
-    assert newest_run(tmp_path / "runs") == run.folder
+def test_newest_run(made, tmp_path):
+    assert newest_run(made.parents[1]) == made
     with pytest.raises(InputError, match=r"python run\.py"):
         newest_run(tmp_path / "none")
     with pytest.raises(InputError, match=r"metrics\.json"):

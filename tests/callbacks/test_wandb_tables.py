@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from answers import diagnose, predict
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from PIL import Image
@@ -18,6 +19,8 @@ from PIL import Image
 from umed.boxes import Box
 from umed.callbacks.loggers import StageWandb
 from umed.callbacks.wandb_tables import RolloutTables, attention_of, log_evaluation, spread
+from umed.evaluation.evaluate import Evaluation
+from umed.evaluation.score import Score
 from umed.methods.sampler import Sampler
 from umed.rewards.total import Scored
 from umed.rollout import Rollout, TrainingBatch
@@ -106,30 +109,29 @@ def test_offline_run_shows_pictures_tables_and_no_secret(tmp_path, rollout, monk
 
 
 def test_an_evaluation_joins_the_run_of_its_stage(tmp_path: Path) -> None:
-    line = {
-        "id": "a/1", "source": "a", "question": "What?", "answer": "A stone.", "output": "It is a stone.",
-        "categories": ["cyst", "stone"], "category": "stone", "boxes": [[0.0, 0.0, 5.0, 10.0]],
-        "gold_boxes": [[0.0, 0.0, 10.0, 10.0]], "width": 20, "height": 20,
-    }  # fmt: skip
+    """Metrics, the example pictures, and of each data set as many answers of every part."""
+    mau = [diagnose(k, "ab"[k > 1], "A cyst.", [[0.0, 0.0, 5.0, 10.0]]) for k in range(3)]
+    slake = [predict(0, "slake", "closed", 2, "yes")]
     run = tmp_path / "run"
     StageWandb("aar", run, project="test").finalize("success")
     kept = (run / "logs" / "aar" / "wandb_id").read_text()
-    other = {"id": "1", "question": "Is it?", "answer": 2, "output": "yes"}
-    lines, found = (
-        {"mau": [line], "slake": [other]},
-        {"mau": [{"accuracy": True, "iou": 0.5}], "slake": [{"open_exact": None}]},
+    evaluation = Evaluation(
+        "aar",
+        {"mau": mau, "slake": slake},
+        verdicts={"mau": [{"accuracy": True, "iou": 0.5}] * 3, "slake": [{"open_exact": None}]},
+        scores=[Score("mau", "iou", 0.5, "avg")],
+        throughput={"speed/ratio": 3.0},
     )
-    log_evaluation(StageWandb("aar", run, project="test"), {"mau/iou/avg": 0.5}, lines, found, Figure())
+    log_evaluation(StageWandb("aar", run, project="test"), evaluation, Figure(), rows=2)
     records = read_back(run)
     assert {r["run"]["run_id"] for r in records if r["type"] == "run"} == {kept}
     (item,) = [r["history"]["item"] for r in records if r["type"] == "history"]
-    assert item["test/mau/iou/avg"] == 0.5
-    one, two = sorted(
-        run.glob("wandb/offline-run-*/files/media/table/predictions_*.json"), key=lambda p: "slake" in p.name
-    )
-    assert json.loads(two.read_text())["data"] == [["1", "Is it?", "2", "yes", None]]
-    path = one
-    assert json.loads(path.read_text())["data"] == [["a/1", "What?", "A stone.", "It is a stone.", 1.0, 0.5]]
+    assert item["test/mau/iou/avg"] == 0.5 and item["test/speed/ratio"] == 3
+    tables = sorted(run.glob("wandb/offline-run-*/files/media/table/*.json"), key=lambda p: "slake" in p.name)
+    of_mau, of_slake = [json.loads(path.read_text()) for path in tables]
+    assert of_slake["data"] == [["item 0", "What?", "2", "yes", None]]
+    assert of_mau["columns"] == ["id", "question", "answer", "output", "accuracy", "iou"]
+    assert of_mau["data"] == [[f"item {k}", "What?", "A cyst.", "A cyst.", 1.0, 0.5] for k in (0, 2)]
     assert list(run.glob("wandb/offline-run-*/files/media/images/examples_*.png"))
 
 

@@ -1,123 +1,90 @@
-"""Answers without looking, and what they do to a result."""
+"""Answers without looking."""
 
-import numpy as np
+from typing import Any
+
 import pytest
+from answers import SCORERS, diagnose, predict
+from hypothesis import given
+from hypothesis import strategies as st
 
-from umed.evaluation.baselines import majority, question_prior
-from umed.evaluation.intervals import grouped_means
+from umed.evaluation.baselines import answer_by_question, answer_majority
+from umed.evaluation.prediction import Prediction
 from umed.evaluation.question import Question
-from umed.evaluation.results import results
-from umed.evaluation.verdicts import verdicts
+from umed.evaluation.scorer import judge_all
 
 
-def line(
-    number: int, answer: object, kind: str = "open", question: str = "Where?", output: str = "", **more: object
-) -> dict:
-    base = {"id": str(number), "dataset": "slake", "split_file": "t", "question": question, "answer": answer}
-    return {**base, "answer_type": kind, "choices": None, "output": output, "scores": None, "boxes": None,
-            "image": f"{number % 3}.png", **more}  # fmt: skip
+def majority(*predictions: Prediction) -> list[Prediction]:
+    return answer_majority(predictions, SCORERS)
 
 
-LINES = [line(0, "left"), line(1, "left "), line(2, "right"), line(3, "yes", "closed"), line(4, 2, dataset="vqa_rad")]
+def slake(number: int, answer: Any, kind: str = "open", question: str = "Where?", **more: Any) -> Prediction:
+    return predict(number, more.pop("dataset", "slake"), kind, answer, "", question=question, **more)
 
 
 def test_the_majority_is_of_the_same_data_set_and_type() -> None:
-    assert [x["output"] for x in majority(LINES)] == ["left", "left", "left", "yes", "2"]
-    assert majority(LINES)[0] == {**LINES[0], "output": "left"}
-    assert LINES[0]["output"] == ""
+    given = [slake(0, "left"), slake(1, "left "), slake(2, "right"), slake(3, "yes", "closed"),
+             slake(4, 2, dataset="vqa_rad")]  # fmt: skip
+    assert [p.output for p in majority(*given)] == ["left", "left", "left", "yes", "2"]
+    assert majority(*given)[0].question == given[0].question and given[0].output == ""
 
 
 def test_spellings_of_one_answer_are_counted_together() -> None:
-    lines = [line(k, a, "closed") for k, a in enumerate(["Yes", "yes", "Yes ", "No", "No"])]
-    assert {x["output"] for x in majority(lines)} == {"Yes"}
+    given = [slake(k, a, "closed") for k, a in enumerate(["Yes", "yes", "Yes ", "No", "No"])]
+    assert {p.output for p in majority(*given)} == {"Yes"}
     train = [asked("Is it?", a, "closed") for a in ("No", "No", "Yes", "yes", "yes")]
-    assert question_prior([line(0, "", "closed", "Is it?")], train)[0]["output"] == "yes"
+    [answer] = answer_by_question([slake(0, "", "closed", "Is it?")], train, SCORERS)
+    assert answer.output == "yes"
 
 
 def test_of_mau_it_is_the_most_frequent_category_of_the_source() -> None:
-    own = {"dataset": "mau", "source": "a", "boxes": [[0, 0, 1, 1]]}
-    lines = [line(k, "", "diagnosis", **{**own, "category": c}) for k, c in enumerate(["x", "y", "y"])]
-    lines.append(line(9, "", "diagnosis", **{**own, "category": "z", "source": "b"}))
-    assert [(x["output"], x["boxes"]) for x in majority(lines)] == [("y", None)] * 3 + [("z", None)]
+    given = [diagnose(k, "a", "?", [[0, 0, 1, 1]], category=c) for k, c in enumerate(["x", "y", "y"])]
+    given.append(diagnose(9, "b", "?", [[0, 0, 1, 1]], category="z"))
+    assert [(p.output, p.boxes) for p in majority(*given)] == [("y", None)] * 3 + [("z", None)]
 
 
-def test_scores_follow_what_is_said() -> None:
-    names = ["normal", "pneumonia"]
-    lines = [
-        line(k, g, "label", dataset="medmnist_pneumonia", choices=names)
-        for k, g in enumerate(["pneumonia"] * 2 + ["normal"])
-    ]
-    said = majority(lines)
-    assert [x["scores"] for x in said] == [{"normal": 0.0, "pneumonia": 1.0}] * 3
-    found = results(lines, verdicts(lines), {"majority": said}, draws=0)
-    assert found["medmnist_pneumonia/acc/majority"] == pytest.approx(2 / 3)
-    assert found["medmnist_pneumonia/auc/majority"] == 0.5
-    assert "medmnist_pneumonia/acc" not in found  # there were no scores
-
-
-def test_golds_in_any_form_are_counted_together() -> None:
-    labels = [
-        line(k, g, "label", dataset="medmnist_pneumonia") for k, g in enumerate([1, "pneumonia", "0", "normal", 1.0])
-    ]
-    assert {x["output"] for x in majority(labels)} == {"pneumonia"}
-    assert majority(labels)[0]["scores"] == {"normal": 0.0, "pneumonia": 1.0}
+def test_golds_in_any_form_are_counted_together_and_scores_follow() -> None:
+    scores = {"normal": 0.5, "pneumonia": 0.5}
+    labels = [slake(k, g, "label", dataset="medmnist_pneumonia", scores=scores)
+              for k, g in enumerate([1, "pneumonia", "0", "normal", 1.0])]  # fmt: skip
+    assert {p.output for p in majority(*labels)} == {"pneumonia"}
+    assert [p.scores for p in majority(*labels)] == [{"normal": 0.0, "pneumonia": 1.0}] * 5
     choices = [" A:cyst", " B:mass", " C:stone", " D:polyp"]
-    asked_of = [line(k, g, "choice", dataset="pmc_vqa", choices=choices) for k, g in enumerate(["C", " C:stone", "A"])]
-    assert {x["output"] for x in majority(asked_of)} == {"C"}
-    blank = [
-        {**x, "answer_type": "blank", "answer": g} for x, g in zip(asked_of, ["B", "B:mass", " cyst"], strict=True)
-    ]
-    assert {x["output"] for x in majority(blank)} == {"mass"}
+    letters = [slake(k, g, "choice", dataset="pmc_vqa", choices=choices) for k, g in enumerate(["C", " C:stone", "A"])]
+    assert {p.output for p in majority(*letters)} == {"C"}
+    blank = [slake(k, g, "blank", dataset="pmc_vqa", choices=choices) for k, g in enumerate(["B", "B:mass", " cyst"])]
+    assert {p.output for p in majority(*blank)} == {"mass"}
+
+
+@given(st.lists(st.sampled_from(["left", "right", "Left ", "both"]), min_size=1, max_size=8))
+def test_no_constant_answer_is_more_often_right(golds: list[str]) -> None:
+    given = [slake(k, gold) for k, gold in enumerate(golds)]
+
+    def right(predictions: list[Prediction]) -> int:
+        return sum(bool(v["open_exact"]) for v in judge_all(predictions, SCORERS))
+
+    constants = [[p.model_copy(update={"output": output}) for p in given] for output in golds]
+    assert right(majority(*given)) == max(map(right, constants))
 
 
 def asked(text: str, answer: str, kind: str = "open") -> Question:
-    return Question("1", "slake", "train.json", text, answer, kind, "a.png")
+    return Question(id="1", dataset="slake", question=text, answer=answer, answer_type=kind)
 
 
 def test_the_prior_answers_from_the_question_alone() -> None:
-    where = [
-        asked("Where?", "lung"),
-        asked(" where", "lung"),
-        asked("Where?", "liver"),
-        asked("Where?", "Yes", "closed"),
-    ]
-    train = [*where, asked("Is it?", "No", "closed"), asked("Which?", "CT"), asked("What?", "CT"), asked("Who?", "CT")]
-    lines = [line(0, ""), line(1, "", question="New?"), line(2, "", "closed", "Is it?"), line(3, "", "blank")]
-    assert [x["output"] for x in question_prior(lines, train)] == ["lung", "CT", "No", ""]
+    where = [asked("Where?", "lung"), asked(" where", "lung"), asked("Where?", "liver")]
+    train = [*where, asked("Where?", "Yes", "closed"), asked("Is it?", "No", "closed")]
+    train += [asked(text, "CT") for text in ("Which?", "What?", "Who?")]
+    given = [slake(0, ""), slake(1, "", question="New?"), slake(2, "", "closed", "Is it?"), slake(3, "", "blank")]
+    assert [p.output for p in answer_by_question(given, train, SCORERS)] == ["lung", "CT", "No", ""]
+    assert [p.output for p in answer_by_question(given, [], SCORERS)] == [""] * 4
 
 
-def test_rows_stand_beside_the_result() -> None:
-    lines = [line(0, "left", output="left"), line(1, "left", output="right"), line(2, "right", output="right")]
-    black = [{**x, "output": ""} for x in lines]
-    found = results(lines, verdicts(lines), {"majority": majority(lines), "black": black}, {"slake": {"1"}}, draws=50)
-    assert found["slake/open_exact"] == found["slake/open_exact/majority"] == pytest.approx(2 / 3)
-    assert found["slake/open_exact/black"] == 0 and found["slake/open_exact/disjoint"] == 1
-    assert 0 <= found["slake/open_exact/low"] <= 2 / 3 <= found["slake/open_exact/high"] <= 1
-    assert not [name for name in found if name.count("/") > 2]
-    assert "slake/open_exact/low" not in results(lines, verdicts(lines), draws=0)
-
-
-def test_intervals_of_mau_are_by_source_over_pictures() -> None:
-    rng, lines = np.random.default_rng(3), []
-    for number in range(40):
-        own = {"source": "ab"[number % 2], "category": "x", "gold_boxes": [[0, 0, 1, 1]], "width": 2, "height": 2}
-        said = "x" if rng.random() < 0.4 + 0.4 * (number % 2) else ""
-        own |= {"dataset": "mau", "image": f"{number // 4}.png"}
-        lines.append(line(number, "", "diagnosis", output=said, **own))
-    found = results(lines, verdicts(lines), draws=300)
-    drawn = []
-    for seed, source in enumerate("ab"):
-        part = [x for x in lines if x["source"] == source]
-        right = np.array([[float(x["output"] == "x")] for x in part])
-        drawn.append(grouped_means(right, [x["image"] for x in part], 300, seed))
-        expected = np.quantile(drawn[-1], [0.025, 0.975])
-        assert [found[f"mau/accuracy/{source}/{end}"] for end in ("low", "high")] == pytest.approx(list(expected))
-    expected = np.quantile((drawn[0] + drawn[1]) / 2, [0.025, 0.975])
-    assert [found[f"mau/accuracy/avg/{end}"] for end in ("low", "high")] == pytest.approx(list(expected))
-
-
-def test_a_constant_answer_has_no_boxes_to_judge() -> None:
-    own = {"dataset": "mau", "source": "a", "category": "x", "gold_boxes": [[0, 0, 1, 1]], "width": 2, "height": 2}
-    lines = [line(0, "", "diagnosis", output="x", **own)]
-    found = results(lines, verdicts(lines), {"majority": majority(lines), "black": lines}, draws=0)
-    assert found["mau/accuracy/majority"] == 1 and "mau/iou/majority" not in found and found["mau/iou/black"] == 0
+def test_a_prior_of_labels_has_their_scores() -> None:
+    scores = {"normal": 0.5, "pneumonia": 0.5}
+    [given] = [slake(0, "normal", "label", dataset="medmnist_pneumonia", scores=scores)]
+    train = [Question(id="1", dataset="medmnist_pneumonia", answer="pneumonia", answer_type="label", question="Where?")]
+    [answer] = answer_by_question([given], train, SCORERS)
+    assert (answer.output, answer.scores) == ("pneumonia", {"normal": 0.0, "pneumonia": 1.0})
+    [verdict] = judge_all([answer], SCORERS)
+    assert verdict["acc"] is False and verdict["acc_generated"] is False and verdict["auc"] is None
+    assert pytest.approx(sum(answer.scores.values())) == 1

@@ -5,16 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from answers import SCORERS
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
 from umed.errors import InputError
-from umed.evaluation.benchmarks.base import Split
+from umed.evaluation.benchmarks.base import Benchmark, Split
 from umed.evaluation.datamodule import Asked, BenchmarkDataModule
-from umed.evaluation.pixel_leaks import pixel_digest
+from umed.evaluation.leaks import hash_pixels
 from umed.evaluation.protocol import Protocol
 from umed.evaluation.question import Question
+from umed.evaluation.scorer import Scorer
+from umed.evaluation.substitutes import Shown
 from umed.models.family import FamilyProcessor
 from umed.synthetic.benchmarks import PhantomBenchmarks
 
@@ -22,7 +25,7 @@ CONF = Path(__file__).parents[2] / "conf" / "data" / "protocol" / "ours.yaml"
 MANY = 10
 
 
-class Listed:
+class Listed(Benchmark):
     """A benchmark of given questions; each picture is plain and its color is the picture's own."""
 
     def __init__(self, questions: list[Question], train: list[Question] | None = None) -> None:
@@ -30,8 +33,12 @@ class Listed:
         self.opened: list[str] = []
 
     @property
+    def scorers(self) -> dict[str, Scorer]:
+        return {q.dataset: SCORERS[q.dataset] for q in self.listed}
+
+    @property
     def splits(self) -> dict[str, Split]:
-        return {q.dataset: Split(q.split_file, "0" * 64, "memory") for q in self.listed}
+        return {q.dataset: Split(str(q.split_file), "0" * 64, "memory") for q in self.listed}
 
     def questions(self) -> list[Question]:
         return list(self.listed)
@@ -49,9 +56,9 @@ def color_of(question: Question) -> tuple[int, int, int]:
 
 
 def question(number: int, dataset: str = "slake", answer_type: str = "open", image: int | None = None) -> Question:
-    text = f"What is wrong ? {number}"
     picture = f"{number if image is None else image}.jpg"
-    return Question(str(number), dataset, "test.json", text, "cyst", answer_type, picture)
+    fields = {"split_file": "test.json", "question": f"What is wrong ? {number}", "answer": "cyst", "image": picture}
+    return Question(id=str(number), dataset=dataset, answer_type=answer_type, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +77,11 @@ def pixels_of(asked: Asked) -> np.ndarray:
 
 def own_prompt(processor: FamilyProcessor, protocol: Protocol, item: Question, picture: Image.Image) -> np.ndarray:
     """The pixels that the model gets of this picture."""
-    return processor.prompt(picture, item.asked(protocol.query(item), *picture.size)).inputs["pixel_values"].numpy()
+    return processor.prompt(picture, item.to_record(protocol.query(item), *picture.size)).inputs["pixel_values"].numpy()
 
 
-def asked_in(module: BenchmarkDataModule, look: str = "own") -> list[Asked]:
-    return [asked for batch in module.loader(look) for asked in batch]
+def asked_in(module: BenchmarkDataModule, shown: Shown = "own") -> list[Asked]:
+    return [asked for name in module.benchmarks for batch in module.loader(name, shown) for asked in batch]
 
 
 def test_every_question_comes_once_and_in_order(
@@ -83,11 +90,12 @@ def test_every_question_comes_once_and_in_order(
     expected = drawn.questions()
     for size in (1, 7, 1000):
         module = BenchmarkDataModule({"phantom": drawn}, processor, protocol, batch_size=size)
-        batches = list(module.predict_dataloader())
+        [loader] = module.predict_dataloader()
+        batches = list(loader)
         assert [len(b) for b in batches[:-1]] == [size] * (len(batches) - 1)
         assert [a.question for b in batches for a in b] == expected == module.questions
     assert len({q.dataset for q in expected}) == 6
-    assert [a.question for b in module.test_dataloader() for a in b] == expected
+    assert [a.question for loader in module.test_dataloader() for b in loader for a in b] == expected
 
 
 def test_a_question_is_asked_by_the_protocol(
@@ -172,8 +180,8 @@ def test_a_shuffled_picture_is_that_of_another_question_of_the_data_set(
         item, got = asked.question, pixels_of(asked)
         others = [p for (d, i), p in pictures.items() if d == item.dataset and i != item.image]
         seen = [p for p in others if np.array_equal(own_prompt(processor, protocol, item, p), got)]
-        assert len({pixel_digest(p) for p in seen}) == 1, (item.dataset, item.id)
-        shown_to.setdefault((item.dataset, item.image), set()).add(pixel_digest(seen[0]))
+        assert len({hash_pixels(p) for p in seen}) == 1, (item.dataset, item.id)
+        shown_to.setdefault((item.dataset, item.image), set()).add(hash_pixels(seen[0]))
         assert asked.prompt.record.query == protocol.query(item)  # the question stays
         assert (asked.prompt.record.width, asked.prompt.record.height) == seen[0].size
     assert all(len(found) == 1 for found in shown_to.values())  # questions of one picture share the other one
@@ -192,12 +200,12 @@ def test_a_shuffled_picture_does_not_come_from_what_at_most_leaves_out(
     assert [int(i) // 2 for i in rad.opened] == [1, 1, 0, 0]
 
 
-def test_several_benchmarks_go_in_one_pass(processor: FamilyProcessor, protocol: Protocol) -> None:
+def test_one_benchmark_is_asked_after_another(processor: FamilyProcessor, protocol: Protocol) -> None:
     slake, rad = Listed([question(n) for n in range(3)]), Listed([question(n, "vqa_rad") for n in range(2)])
-    module = BenchmarkDataModule({"b": slake, "a": rad}, processor, protocol, batch_size=4)
-    batches = list(module.loader())
-    expected = [("slake", "0"), ("slake", "1"), ("slake", "2"), ("vqa_rad", "0"), ("vqa_rad", "1")]
-    assert [[(a.question.dataset, a.question.id) for a in b] for b in batches] == [expected[:4], expected[4:]]
+    module = BenchmarkDataModule({"b": slake, "a": rad}, processor, protocol, batch_size=2)
+    batches = [batch for loader in module.test_dataloader() for batch in loader]
+    expected = [("slake", "0"), ("slake", "1")], [("slake", "2")], [("vqa_rad", "0"), ("vqa_rad", "1")]
+    assert tuple([(a.question.dataset, a.question.id) for a in b] for b in batches) == expected
     assert slake.opened == ["0", "1", "2"] and rad.opened == ["0", "1"]
     for asked in (a for b in batches for a in b):  # each with a picture of its own benchmark
         plain = Image.new("RGB", (56, 56), color_of(asked.question))
@@ -209,6 +217,13 @@ def test_workers_give_the_same_batches(processor: FamilyProcessor, protocol: Pro
     one, two = (BenchmarkDataModule({"a": slake}, processor, protocol, batch_size=2, num_workers=n) for n in (0, 2))
     for a, b in zip(asked_in(one), asked_in(two), strict=True):
         assert a.question == b.question and np.array_equal(pixels_of(a), pixels_of(b))
+
+
+def test_other_questions_of_a_benchmark_may_be_asked(processor: FamilyProcessor, protocol: Protocol) -> None:
+    listed = Listed([question(0)])
+    others = [question(k) for k in (5, 3)]
+    loader = BenchmarkDataModule({"a": listed}, processor, protocol).loader("a", questions=others)
+    assert [asked.question for batch in loader for asked in batch] == others and listed.opened == ["5", "3"]
 
 
 def test_owner_train_and_splits_are_those_of_the_data_set(
@@ -223,11 +238,14 @@ def test_owner_train_and_splits_are_those_of_the_data_set(
     for dataset in drawn.splits:
         own = module.train(dataset)
         assert own == [q for q in drawn.train() if q.dataset == dataset] and len(own) > 1  # `at_most` is of the test
-    assert module.splits() == {**listed.splits, **drawn.splits}
-    assert list(module.splits()) == ["slake", "vqa_rad", *drawn.splits]
+    assert module.splits == {**listed.splits, **drawn.splits}
+    assert module.scorers == {**listed.scorers, **drawn.scorers}
+    assert list(module.splits) == ["slake", "vqa_rad", *drawn.splits]
     assert BenchmarkDataModule({"a": Listed([question(0)])}, processor, protocol).train("slake") == []
 
 
 def test_no_benchmark_is_no_question(processor: FamilyProcessor, protocol: Protocol) -> None:
     module = BenchmarkDataModule({}, processor, protocol)
-    assert module.questions == [] == list(module.loader("shuffled")) and module.splits() == {}
+    assert module.questions == [] == module.test_dataloader() and module.splits == module.scorers == {}
+    nothing = BenchmarkDataModule({"empty": Listed([])}, processor, protocol)
+    assert list(nothing.loader("empty", "shuffled")) == []

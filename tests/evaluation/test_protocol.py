@@ -20,7 +20,7 @@ def protocol(name: str) -> Protocol:
 
 
 def question(answer_type: str, choices: tuple[str, ...] | None = None, text: str = TEXT) -> Question:
-    return Question("1", "pmc_vqa", "test_clean.csv", text, "B", answer_type, "a.jpg", choices)
+    return Question(id="1", dataset="pmc_vqa", question=text, answer="B", answer_type=answer_type, choices=choices)
 
 
 def test_medvint_asks_with_the_raw_strings() -> None:

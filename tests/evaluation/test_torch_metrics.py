@@ -1,78 +1,92 @@
 """The rules as torchmetrics modules give what the whole file gives."""
 
+import itertools
+
 import pytest
 import torch
+from answers import SCORERS, diagnose, line, parse, predict
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from umed.errors import InputError
+from umed.evaluation.prediction import Prediction
 from umed.evaluation.rules.labels import LABELS
+from umed.evaluation.scorer import judge_all, mean_scores
 from umed.evaluation.torch_metrics import AucMetric, RuleMetric
-from umed.evaluation.verdicts import metrics, verdicts
+from umed.metrics import torch_metrics
+
+PREDICTIONS = [
+    predict(0, "slake", "open", "left lung", "lung"),
+    predict(1, "slake", "closed", "yes", "yes"),
+    predict(2, "slake", "open", "CT", "ct"),
+    predict(3, "vqa_rad", "open", "CT", ""),
+]
 
 
-def line(number: int, kind: str, answer: str, output: str, **more: object) -> dict:
-    base = {"id": str(number), "dataset": "slake", "question": "", "answer": answer, "answer_type": kind}
-    return {**base, "output": output, "choices": None, "scores": None, "boxes": None, "image": None, **more}
+def test_scripts_find_them_under_their_old_name() -> None:
+    assert torch_metrics.RuleMetric is RuleMetric and torch_metrics.AucMetric is AucMetric
 
 
-LINES = [line(0, "open", "left lung", "lung"), line(1, "closed", "yes", "yes"), line(2, "open", "CT", "ct"),
-         line(3, "open", "CT", "", dataset="vqa_rad")]  # fmt: skip
+def value_of(rule: str, predictions: list[Prediction]) -> float:
+    dataset = predictions[0].question.dataset
+    verdicts = judge_all(predictions, SCORERS)
+    [value] = [s.value for s in mean_scores(SCORERS[dataset], dataset, predictions, verdicts) if s.rule == rule]
+    return value
 
 
-def test_batches_give_the_value_of_the_file() -> None:
-    whole = metrics(LINES, verdicts(LINES))
+@settings(max_examples=15)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=3), st.booleans())
+def test_batches_and_processes_give_the_value_of_the_file(cuts: list[int], as_lines: bool) -> None:
+    """Predictions or lines of a file, in any batches; the sums of two processes add up."""
+    edges = [0, *sorted(cuts), len(PREDICTIONS)]
+    batches = [PREDICTIONS[a:b] for a, b in itertools.pairwise(edges)]
     for rule in ("open_exact", "open_recall", "closed_exact"):
-        metric = RuleMetric("slake", rule)
-        for k in range(4):
-            metric.update(LINES[k : k + 1])
-        assert metric.compute() == pytest.approx(whole[f"slake/{rule}"])
-        metric.reset()
-        metric.update(LINES[3:])
-        assert torch.isnan(metric.compute())  # no item of the data set
+        whole, one, two = (RuleMetric("slake", rule) for _ in range(3))
+        for k, batch in enumerate(batches):
+            given = [p.to_line() for p in batch] if as_lines else batch
+            whole.update(given)
+            (one, two)[k % 2].update(given)
+        expected = value_of(rule, PREDICTIONS[:3])
+        assert float(whole.compute()) == pytest.approx(expected)
+        assert float((one.total + two.total) / (one.count + two.count)) == pytest.approx(expected)
+
+
+def test_no_item_has_no_value() -> None:
+    metric = RuleMetric("slake", "open_exact")
+    metric.update(PREDICTIONS[3:])
+    assert torch.isnan(metric.compute())
 
 
 def test_accuracy_of_mau_knows_the_synonyms() -> None:
-    own = {"source": "s", "category": "stone", "gold_boxes": [[0, 0, 1, 1]], "width": 2, "height": 2}
-    said = [line(0, "diagnosis", "", "A calculus.", dataset="mau", **own)]
-    for synonyms, value in (({}, 0.0), ({"stone": ["calculus"]}, 1.0)):
+    for synonyms, value in (({}, 0.0), ({"cyst": ["vesicle"]}, 1.0)):
         metric = RuleMetric("mau", "accuracy", synonyms=synonyms)
-        metric.update(said)
+        metric.update([diagnose(0, "a", "A vesicle.")])
         assert metric.compute() == value
-
-
-def test_processes_add_their_sums() -> None:
-    one, two = RuleMetric("slake", "open_recall"), RuleMetric("slake", "open_recall")
-    one.update(LINES[:1])
-    two.update(LINES[1:])
-    total, count = one.total + two.total, one.count + two.count
-    assert total / count == pytest.approx(0.75)
 
 
 def test_rules_that_need_the_whole_file_say_so() -> None:
     metric = RuleMetric("slake", "open_nearest")
     with pytest.raises(InputError, match="needs each line's choices"):
-        metric.update(LINES[:1])
-    metric.update([{**LINES[0], "choices": ["left lung", "liver"]}])
+        metric.update(PREDICTIONS[:1])
+    metric.update([{**PREDICTIONS[0].to_line(), "choices": ["left lung", "liver"]}])
     assert metric.compute() == 1
     with pytest.raises(InputError, match="slake/acc is no rule of single items: choose of open_exact"):
         RuleMetric("slake", "acc")
     with pytest.raises(InputError, match="medmnist_derma/auc is no rule of single items"):
         RuleMetric("medmnist_derma", "auc")
+    with pytest.raises(InputError, match="okvqa/acc is no rule of single items: choose of none"):
+        RuleMetric("okvqa", "acc")
 
 
 def test_auc_is_of_all_batches() -> None:
-    names = LABELS["medmnist_pneumonia"]
+    names, dataset = LABELS["medmnist_pneumonia"], "medmnist_pneumonia"
     golds, scores = ["normal", "pneumonia", "pneumonia", "normal"], [0.2, 0.9, 0.4, 0.6]
-    lines = [
-        line(k, "label", g, "", dataset="medmnist_pneumonia", scores={names[0]: 1 - s, names[1]: s})
-        for k, (g, s) in enumerate(zip(golds, scores, strict=True))
-    ]
-    metric = AucMetric("medmnist_pneumonia")
-    metric.update([LINES[0]])
+    lines = [line(k, dataset, "label", g, "", scores={names[0]: 1 - s, names[1]: s})
+             for k, (g, s) in enumerate(zip(golds, scores, strict=True))]  # fmt: skip
+    metric = AucMetric(dataset)
+    metric.update(PREDICTIONS[:1])
     assert torch.isnan(metric.compute())  # nothing of the data set
-    metric.reset()
     metric.update(lines[:1])
     assert torch.isnan(metric.compute())  # one class
-    metric.reset()
-    metric.update(lines[:1])
-    metric.update([*lines[1:], LINES[0]])
-    assert metric.compute() == pytest.approx(metrics(lines, verdicts(lines))["medmnist_pneumonia/auc"]) == 0.75
+    metric.update([*lines[1:], PREDICTIONS[0], line(9, dataset, "label", "normal", "normal")])  # the last: no scores
+    assert metric.compute() == pytest.approx(value_of("auc", [parse(x) for x in lines])) == 0.75

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from umed.errors import InputError
-from umed.evaluation.pixel_leaks import pixel_digest
-from umed.evaluation.question import DATASETS, SYNTHETIC, kind
+from umed.evaluation.benchmarks.find import find_scorers
+from umed.evaluation.leaks import hash_pixels
+from umed.evaluation.question import without_stand_in
+from umed.records import SYNTHETIC
 from umed.synthetic.benchmarks import PhantomBenchmarks
 
 
@@ -18,20 +20,22 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> PhantomBenchmarks:
 
 def test_all_data_sets_are_there_and_called_synthetic(drawn: PhantomBenchmarks) -> None:
     questions = drawn.questions()
-    assert {kind(q.dataset) for q in questions} == set(DATASETS) - {"mau"}
+    assert {without_stand_in(q.dataset) for q in questions} == set(find_scorers()) - {"mau"} == set(drawn.scorers)
     assert all(q.dataset.startswith(SYNTHETIC) for q in [*questions, *drawn.train()])
     assert min(Counter(q.dataset for q in questions).values()) >= 9
     assert "SYNTHETIC" in (drawn.root / "SYNTHETIC.txt").read_text()
-    types = {(kind(q.dataset), q.answer_type) for q in questions}
+    types = {(without_stand_in(q.dataset), q.answer_type) for q in questions}
     assert {("vqa_rad", "open"), ("vqa_rad", "closed"), ("pmc_vqa", "choice"), ("pmc_vqa", "blank")} <= types
-    closed = Counter(q.answer for q in questions if kind(q.dataset) == "slake" and q.answer_type == "closed")
+    closed = Counter(
+        q.answer for q in questions if without_stand_in(q.dataset) == "slake" and q.answer_type == "closed"
+    )
     assert set(closed) == {"Yes", "No"}
 
 
 def test_every_picture_opens_and_some_are_in_training(drawn: PhantomBenchmarks) -> None:
     for dataset in drawn.splits:
         test, train = (
-            {pixel_digest(drawn.picture(q)) for q in part if q.dataset == dataset}
+            {hash_pixels(drawn.picture(q)) for q in part if q.dataset == dataset}
             for part in (drawn.questions(), drawn.train())
         )
         assert test & train and test - train, dataset
@@ -40,7 +44,7 @@ def test_every_picture_opens_and_some_are_in_training(drawn: PhantomBenchmarks) 
 def test_it_is_drawn_once_and_by_the_seed(drawn: PhantomBenchmarks, tmp_path: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in drawn.root.rglob("*") if p.is_file()}
     again = PhantomBenchmarks(str(drawn.root), num_items=9)
-    assert [q.line("") for q in again.questions()] == [q.line("") for q in drawn.questions()]
+    assert again.questions() == drawn.questions()
     assert before == {p: p.stat().st_mtime_ns for p in drawn.root.rglob("*") if p.is_file()}
     same = PhantomBenchmarks(str(tmp_path / "same"), num_items=9)
     other = PhantomBenchmarks(str(tmp_path / "other"), num_items=9, seed=1)

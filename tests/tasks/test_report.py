@@ -4,65 +4,59 @@ import csv
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from answers import line, run_here, written
+from answers import SCORERS, diagnose, predict, run_here, written
 from PIL import Image
 
-from umed.errors import InputError
-from umed.evaluation.paper_tables import mau_table
-from umed.evaluation.results import results
-from umed.evaluation.verdicts import verdicts
-from umed.tasks.report import page, stages_of
+from umed.evaluation.prediction import Prediction
+from umed.evaluation.results import score_predictions
+from umed.evaluation.score import flat_metrics
+from umed.evaluation.scorer import judge_all
 
 BENIGN = ["malignant", "normal, benign"]
 
 
-def diagnosis(number: int, source: str, output: str, boxes: list | None, **more: object) -> dict:
-    own = {"source": source, "category": "cyst", "categories": ["cyst", "stone"], "gold_boxes": [[0, 0, 10, 10]]}
-    base = line(number, "mau", "diagnosis", "A cyst.", output, boxes=boxes, split_file="records.jsonl")
-    return {**base, **own, "width": 20, "height": 20, **more}
-
-
 MAU = [
-    diagnosis(0, "phantom_kvasir", "A cyst.", [[0, 0, 10, 10]]),
-    diagnosis(1, "phantom_kvasir", "A stone.", [[0, 0, 10, 5]]),
-    diagnosis(2, "phantom_kvasir", "A cyst.", None),
-    diagnosis(3, "phantom_tbx11k", "A cyst.", [[15, 15, 20, 20]]),
+    diagnose(k, source, output, boxes, categories=["cyst", "stone"])
+    for k, (source, output, boxes) in enumerate(
+        [
+            ("phantom_kvasir", "A cyst.", [[0, 0, 10, 10]]),
+            ("phantom_kvasir", "A stone.", [[0, 0, 10, 5]]),
+            ("phantom_kvasir", "A cyst.", None),
+            ("phantom_tbx11k", "A cyst.", [[15, 15, 20, 20]]),
+        ]
+    )
 ]
 SLAKE = [
-    line(10, "slake", "open", "CT", "ct"),
-    line(11, "slake", "open", "MR", "an MRI of the chest", image="other.jpg"),
-    line(12, "slake", "closed", "no", "normal"),
+    predict(10, "slake", "open", "CT", "ct"),
+    predict(11, "slake", "open", "MR", "an MRI of the chest", image="other.jpg"),
+    predict(12, "slake", "closed", "no", "normal"),
 ]
 BREAST = [
-    line(
-        20 + k,
-        "medmnist_breast",
-        "label",
-        BENIGN[k % 2],
-        BENIGN[0],
-        choices=BENIGN,
-        scores={BENIGN[0]: 0.9 - 0.2 * k, BENIGN[1]: 0.1 + 0.2 * k},
-    )
+    predict(20 + k, "medmnist_breast", "label", BENIGN[k % 2], BENIGN[0], choices=BENIGN,
+            scores={BENIGN[0]: 0.9 - 0.2 * k, BENIGN[1]: 0.1 + 0.2 * k})
     for k in range(4)
-]
+]  # fmt: skip
+
+
+def changed(predictions: list[Prediction], **fields: Any) -> list[dict[str, Any]]:
+    return [{**p.to_line(), **fields} for p in predictions]
 
 
 @pytest.fixture
-def evaluated(tmp_path: Path) -> Path:
+def finished(tmp_path: Path) -> Path:
     """A run folder with two stages."""
     for stage in ("aar", "base"):
         folder = tmp_path / "run" / "predictions" / stage
-        (folder / "sanity").mkdir(parents=True)
-        said = [{**x, "output": "?", "split_file": "old.json"} if stage == "base" else x for x in SLAKE]
         written(folder / "mau.jsonl", MAU)
-        written(folder / "sanity" / "mau.black.jsonl", [{**x, "output": "", "boxes": None} for x in MAU])
+        written(folder / "sanity" / "mau.black.jsonl", changed(MAU, output="", boxes=None))
         written(folder / "mau_sampled.jsonl", MAU[:1] * 3)
-        written(folder / "slake.jsonl", said)
+        written(folder / "slake.jsonl", changed(SLAKE, output="?", split_file="old.json") if stage == "base" else SLAKE)
         written(folder / "medmnist_breast.jsonl", BREAST)
-        written(folder / "sanity" / "slake.majority.jsonl", [{**x, "output": "CT"} for x in SLAKE])
-        normal = [{**x, "dataset": "mau_controls", "answer": "", "gold_boxes": []} for x in MAU[:2]]
+        written(folder / "sanity" / "slake.majority.jsonl", changed(SLAKE, output="CT"))
+        normal = changed(MAU[:2], dataset="mau_controls", answer="", gold_boxes=[])
         written(folder / "sanity" / "mau.controls.jsonl", normal)
     found = {"pictures": 3, "items": 3, "own_train": {"pictures": 1, "items": 2}}
     (tmp_path / "run" / "leaks.json").write_text(json.dumps({"slake": found}))
@@ -71,8 +65,8 @@ def evaluated(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_a_run_stands_in_the_papers_tables_in_every_form(evaluated: Path, tmp_path: Path) -> None:
-    shown = run_here(tmp_path / "out", "task=report", f"predictions={evaluated}", "task.draws=50")
+def test_a_run_stands_in_the_papers_tables_in_every_form(finished: Path, tmp_path: Path) -> None:
+    shown = run_here(tmp_path / "out", "task=report", f"predictions={finished}", "task.draws=50")
     out = tmp_path / "out" / "report"
     text = (out / "table.txt").read_text()
     assert text in shown and all(
@@ -83,7 +77,7 @@ def test_a_run_stands_in_the_papers_tables_in_every_form(evaluated: Path, tmp_pa
     }
 
     own = cells["external", "aar, nearest rules", "SLAKE open"]
-    expected = results(SLAKE, verdicts(SLAKE), draws=50)
+    expected = flat_metrics(score_predictions(SLAKE, judge_all(SLAKE, SCORERS), SCORERS, draws=50))
     assert float(own["value"]) == 100 * expected["slake/open_nearest"]
     assert float(own["low"]) == 100 * expected["slake/open_nearest/low"]
     assert (own["rule"], own["split_file"], own["n"], own["origin"]) == ("open_nearest", "test.json", "2", "ours")
@@ -138,22 +132,13 @@ def test_a_run_stands_in_the_papers_tables_in_every_form(evaluated: Path, tmp_pa
 
 def test_a_single_file_has_a_majority_row_and_every_split_file(tmp_path: Path) -> None:
     name = tmp_path / "[b]x _&%.jsonl"
-    written(name, [SLAKE[0], {**SLAKE[1], "split_file": "other.json"}, *SLAKE[2:]])
+    written(name, [SLAKE[0], *changed(SLAKE[1:2], split_file="other.json"), SLAKE[2]])
     shown = run_here(tmp_path / "out", "task=report", f"predictions='{name}'", "task.draws=0", "logger=csv")
     rows = list(csv.DictReader((tmp_path / "out" / "report" / "table.csv").read_text().splitlines()))
     assert "[b]x _&%, strict rules" in shown and "open_exact, test.json and other.json: n = 2" in shown
     assert any(row["row"].endswith("strict rules: majority") for row in rows)
     tex = (tmp_path / "out" / "report" / "table.tex").read_text()
     assert r"{[}b{]}x \_\&\%, strict rules &" in tex
-
-
-def test_a_source_and_its_stand_in_have_a_column_each() -> None:
-    lines = [
-        diagnosis(k, source, "A cyst." if k else "", None) for k, source in enumerate(["kvasir", "phantom_kvasir"])
-    ]
-    table = mau_table({"base": results(lines, verdicts(lines), draws=0)}, [])
-    [accuracy] = [row for row in table.rows if row.name.endswith("accuracy")]
-    assert {key: cell.value for key, cell in accuracy.cells.items()} == {"kvasir": 0, "phantom_kvasir": 1, "avg": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -165,9 +150,9 @@ def test_a_source_and_its_stand_in_have_a_column_each() -> None:
         ("predictions/aar/mau_sampled.jsonl", '{"id": "1", "output": ""}\n'),
     ],
 )
-def test_a_damaged_file_of_a_run_is_told(evaluated: Path, tmp_path: Path, file: str, content: str) -> None:
-    (evaluated / file).write_text(content)
-    words = ["task=report", f"predictions={evaluated}", "task.draws=0", "logger=csv"]
+def test_a_damaged_file_of_a_run_is_told(finished: Path, tmp_path: Path, file: str, content: str) -> None:
+    (finished / file).write_text(content)
+    words = ["task=report", f"predictions={finished}", "task.draws=0", "logger=csv"]
     assert file in run_here(tmp_path / "out", *words, fails=True)
 
 
@@ -175,23 +160,3 @@ def test_without_answers_there_is_one_line(tmp_path: Path) -> None:
     assert "no predictions/ there" in run_here(tmp_path / "out", "task=report", f"predictions={tmp_path}", fails=True)
     assert "predictions is not set" in run_here(tmp_path / "out", "task=report", fails=True)
     assert not (tmp_path / "out" / "report").exists()
-
-
-def test_stages_stand_in_the_order_of_training(tmp_path: Path) -> None:
-    for stage in ("aar", "zz", "sft", "base", "empty"):
-        (tmp_path / "predictions" / stage).mkdir(parents=True)
-        if stage != "empty":
-            written(tmp_path / "predictions" / stage / "slake.jsonl", SLAKE)
-    assert list(stages_of(tmp_path)) == ["base", "sft", "aar", "zz"]
-    assert list(stages_of(tmp_path / "predictions" / "zz")) == ["zz"]
-    assert list(stages_of(tmp_path / "predictions" / "zz" / "slake.jsonl")) == ["slake"]
-    (tmp_path / "other" / "predictions").mkdir(parents=True)
-    with pytest.raises(InputError, match="evaluate the run first"):
-        stages_of(tmp_path / "other")
-
-
-def test_what_a_file_says_is_no_part_of_the_page(tmp_path: Path) -> None:
-    name = tmp_path / "<script>alert(1)<script>"
-    assert "<script>" not in page(
-        name, [], {"<b>": b""}, {"<i>": {"pictures": 1, "items": 1, "<u>": {"pictures": 1, "items": 1}}}
-    )

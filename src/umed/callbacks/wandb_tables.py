@@ -60,7 +60,9 @@ class RolloutTables(L.Callback):
         rows = spread(batch, self.rows)
         records = {q: batch.records[q] for q in batch.group_B[rows].tolist()}
         pictures = {q: _picture(trainer, r) for q, r in records.items()}
-        title = f"{mark_synthetic(r.source for r in records.values())}{module.stage} {iteration}, true green, predicted orange"
+        title = (
+            f"{mark_synthetic(r.source for r in records.values())}{module.stage} {iteration}, predicted boxes orange"
+        )
         run.log(
             {
                 f"rollouts/{iteration:05d}": rollout_table(batch, scored, pictures, rows),

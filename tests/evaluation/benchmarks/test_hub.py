@@ -46,7 +46,7 @@ def test_a_form_without_answer_type_has_closed_by_yes_and_no(write: Write) -> No
     rows = [{"image": 9, "question": "Is it?", "answer": "yes"}, {"image": 9, "question": "Where?", "answer": "left"}]
     benchmark = VqaRad(hub=write(test=rows, train=rows[:1]))
     questions = benchmark.questions()
-    assert [(q.answer_type, q.answer, q.extra["closed_by"]) for q in questions] == [
+    assert [(q.answer_type, q.answer, q.closed_by) for q in questions] == [
         ("closed", "yes", "yes_no"),
         ("open", "left", "yes_no"),
     ]
@@ -63,7 +63,7 @@ def test_a_form_with_answer_type_says_what_it_means(write: Write) -> None:
     own = {"qid": "17", "image_name": "synpic1.jpg", "image_organ": "CHEST", "phrase_type": "test_para"}
     rows = [{**own, "image": 3, "question": "Left or right?", "answer": "left", "answer_type": "CLOSED"}]
     questions = VqaRad(hub=write(test=rows)).questions()
-    assert [(q.id, q.answer_type, q.extra["closed_by"]) for q in questions] == [("17", "closed", "answer_type")]
+    assert [(q.id, q.answer_type, q.closed_by) for q in questions] == [("17", "closed", "answer_type")]
     assert VqaRad(hub=write(test=rows)).train() == []
 
 

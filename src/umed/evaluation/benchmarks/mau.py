@@ -8,7 +8,6 @@ from pathlib import Path
 from PIL import Image
 
 from umed.boxes import Box, BoxError
-from umed.chat import without_region
 from umed.errors import InputError
 from umed.evaluation.benchmarks.base import Benchmark, Split
 from umed.evaluation.prediction import Prediction, short
@@ -111,6 +110,8 @@ def categories_by_source(predictions: Sequence[Prediction]) -> dict[str, list[st
 
 def question_of(record: Record, categories: Sequence[str]) -> BoxQuestion:
     """The question of a record; `categories` are those of its source."""
+    from umed.chat import without_region  # imports torch, which scoring does without
+
     size = record.width, record.height
     return BoxQuestion(
         id=record.id,
