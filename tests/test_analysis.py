@@ -20,7 +20,7 @@ from umed.evaluation.prediction import Prediction
 from umed.evaluation.results import score_predictions
 from umed.evaluation.score import flat_metrics
 from umed.evaluation.scorer import judge_all
-from umed.figures import heat_overlay, short
+from umed.figures import heat_overlay, shorten_boxes
 from umed.models.load import load_policy, save_adapter
 from umed.records import Record
 from umed.run_files import write_jsonl
@@ -167,8 +167,8 @@ def test_heat_is_most_colored_where_it_is_most():
 
 def test_answers_are_shown_without_their_json():
     box = '{"bbox_2d":[1,2,3,4],"label":"cyst"}'
-    assert short(f"Here: [{box},{box}]. A stone.") == "Here: (box: cyst). A stone."
-    assert short('cut: [{"bbox_2d":[1,2') == "cut: (box)"
+    assert shorten_boxes(f"Here: [{box},{box}]. A stone.") == "Here: (box: cyst). A stone."
+    assert shorten_boxes('cut: [{"bbox_2d":[1,2') == "cut: (box)"
 
 
 def test_write_figures(run):
