@@ -2,8 +2,6 @@
 
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -95,20 +93,8 @@ def build_example(name: str, folder: Path, **options: Any) -> tuple[Any, Example
     return target(**{**fields, "root": str(folder), **dict(example.options), **options}), example
 
 
-def run(*words: str, fails: bool = False) -> str:
-    """What a command prints; with `fails`, its one line on standard error."""
-    done = subprocess.run(
-        [sys.executable, "run.py", *words], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == int(fails), done.stderr[-2000:]
-    if fails:
-        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
-        return done.stderr
-    return done.stdout
-
-
 def run_here(run_dir: Path, *words: str, fails: bool = False) -> str:
-    """The same in this process, which has imported all that a task needs."""
+    """What a command prints, run in this process; with `fails`, its one line on standard error."""
     cfg = composed(f"paths.run_dir={run_dir}", *words)
     out, err, code = io.StringIO(), io.StringIO(), 0
     with redirect_stdout(out), redirect_stderr(err):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from answers import ITEMS, SMALL, EvaluatedRun, evaluate_embedded, run, run_here
+from answers import ITEMS, SMALL, EvaluatedRun, evaluate_embedded, run_here
 
 from umed.evaluation.benchmarks.slake import Slake
 from umed.records import SYNTHETIC, RecordSet
@@ -17,7 +17,7 @@ HEADS = ("majority", "chance", "question", "alone", "black", "another", "picture
 
 
 def test_score_finds_the_same_numbers(evaluated: EvaluatedRun, tmp_path: Path) -> None:
-    shown = run("task=score", f"predictions={evaluated.predictions}", f"hydra.run.dir={tmp_path}")
+    shown = run_here(tmp_path, "task=score", f"predictions={evaluated.predictions}")
     scored = json.loads((tmp_path / "metrics.json").read_text())
     metrics = evaluated.metrics
     assert {n.split("/")[0] for n in scored} == {"mau", *BENCHMARKS}
