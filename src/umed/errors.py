@@ -11,7 +11,7 @@ class InputError(Exception):
         super().__init__(" ".join(message.split()))
 
 
-def chosen(option: str, value: object, *known: str) -> str:
+def check_choice(option: str, value: object, *known: str) -> str:
     """The value of an option that has names.
 
     Raises:
@@ -22,7 +22,7 @@ def chosen(option: str, value: object, *known: str) -> str:
     return str(value)
 
 
-def positive(option: str, value: int | None) -> None:
+def check_positive(option: str, value: int | None) -> None:
     """Refuse a count below 1; None = not given."""
     if value is not None and type(value) is not int:
         raise InputError(f"{option}={value}: a whole number is needed")
@@ -30,7 +30,7 @@ def positive(option: str, value: int | None) -> None:
         raise InputError(f"{option}={value}: at least 1 is needed")
 
 
-def number(option: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> None:
+def check_number(option: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> None:
     """Refuse what is no finite number, or one that is too small; None = not given."""
     if value is None:
         return

@@ -18,7 +18,7 @@ from umed.annotate.journal import Journal
 from umed.annotate.online import converse
 from umed.annotate.session import Form, Session
 from umed.annotate.wire import PATHS
-from umed.errors import InputError, chosen
+from umed.errors import InputError, check_choice
 from umed.records import Record
 
 
@@ -77,7 +77,7 @@ class OpenAIAnnotator:
         aliases: Aliases | None = None,
         seed: int = 0,
     ) -> None:
-        chosen("annotator.api", api, *PATHS)
+        check_choice("annotator.api", api, *PATHS)
         for option, name in {"model": model, "journal": journal}.items():
             _check(option, name, isinstance(name, str | Path) and bool(str(name).strip()), "a name")
         for option, switch in {"batch": batch, "dry_run": dry_run}.items():

@@ -17,7 +17,7 @@ from typing import Any
 from scipy.stats import binomtest
 
 from umed.chat import REGION
-from umed.errors import InputError, chosen
+from umed.errors import InputError, check_choice
 from umed.records import Record, is_text
 
 STATUS = {"accept": "accepted", "edit": "edited", "reject": "rejected"}
@@ -108,7 +108,7 @@ def reviewed(records: Sequence[Record], decisions: Iterable[Decision], on_confli
         InputError: an unknown id, a text that is no longer the record's, an edit that loses the region or changes
             nothing, or reviewers who disagree.
     """
-    chosen("task.on_conflict", on_conflict, *CONFLICTS)
+    check_choice("task.on_conflict", on_conflict, *CONFLICTS)
     of: dict[str, list[Decision]] = defaultdict(list)
     for decision in decisions:
         of[decision.id].append(decision)

@@ -9,7 +9,7 @@ from typing import Self
 from PIL import Image
 
 from umed.boxes import Box
-from umed.errors import InputError, chosen
+from umed.errors import InputError, check_choice
 from umed.records import Record
 
 HORIZONTAL = (("left", "right"), ("leftmost", "rightmost"), ("leftward", "rightward"), ("leftwards", "rightwards"))
@@ -77,7 +77,7 @@ class Flips:
             InputError: another kind of augmentation, or a probability outside [0, 1].
         """
         for name, share in augment.items():
-            chosen("data.augment", name, "horizontal_flip", "vertical_flip")
+            check_choice("data.augment", name, "horizontal_flip", "vertical_flip")
             if not isinstance(share, int | float) or not 0 <= share <= 1:
                 raise InputError(f"data.augment.{name}={share}: a probability from 0 to 1 is expected")
         flips = cls(augment["horizontal_flip"], augment["vertical_flip"], seed)

@@ -14,7 +14,7 @@ from umed.chat import Processor, Prompt
 from umed.data.augment import Flips
 from umed.data.looks import exchanged, seen_as
 from umed.data.sampler import BatchPlan, PlacedBatches, classes_of
-from umed.errors import InputError, positive
+from umed.errors import InputError, check_positive
 from umed.pictures import picture_of
 from umed.records import Record
 
@@ -113,7 +113,7 @@ class MauDataModule(L.LightningDataModule):
         super().__init__()
         if num_workers < 0:
             raise InputError(f"data.num_workers={num_workers}: 0 or more is expected")
-        positive("data.prefetch", prefetch)
+        check_positive("data.prefetch", prefetch)
         classes_of((), sampler)  # a name that is not known is told before training
         self.records, self.roots, self.processor = list(records), roots, processor
         self.batch_size, self.seed, self.every = batch_size, seed, every

@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 
-from umed.errors import InputError, chosen
+from umed.errors import InputError, check_choice
 from umed.records import Record
 
 
@@ -18,7 +18,7 @@ def subsample(records: Sequence[Record], total: int | None, by: str, seed: int) 
     Raises:
         InputError: there are fewer records; another word.
     """
-    chosen("data.prepare.sample.by", by, "natural", "source", "category")
+    check_choice("data.prepare.sample.by", by, "natural", "source", "category")
     if total is None:
         return list(records)
     if type(total) is not int or not 1 <= total <= len(records):

@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch.utils.data import Sampler
 
-from umed.errors import chosen
+from umed.errors import check_choice
 from umed.records import Record
 
 KINDS: dict[str, Callable[[Record], str] | None] = {
@@ -95,7 +95,7 @@ def classes_of(records: Sequence[Record], kind: str) -> list[list[int]] | None:
     Raises:
         InputError: another kind.
     """
-    key = KINDS[chosen("data.sampler", kind, *KINDS)]
+    key = KINDS[check_choice("data.sampler", kind, *KINDS)]
     if key is None:
         return None
     found: dict[str, list[int]] = defaultdict(list)

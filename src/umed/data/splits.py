@@ -9,7 +9,7 @@ from itertools import accumulate
 from types import MappingProxyType
 from typing import TypeVar
 
-from umed.errors import InputError, chosen
+from umed.errors import InputError, check_choice
 from umed.records import Record
 
 Name = TypeVar("Name", bound=Hashable)
@@ -132,7 +132,7 @@ def with_unseen(
 
 
 def _values(records: Sequence[Record], field: str, values: Iterable[str] | str) -> set[str]:
-    chosen("data.split.unseen", field, *FIELDS)
+    check_choice("data.split.unseen", field, *FIELDS)
     listed = [values] if isinstance(values, str) or not isinstance(values, Iterable) else values
     named = {str(v) for v in listed}
     there = {getattr(r, field) for r in records}

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from umed.chat import Prompt
-from umed.errors import InputError, positive
+from umed.errors import InputError, check_positive
 from umed.methods.base import Method
 from umed.methods.kl import Kl
 from umed.methods.objective import ClippedObjective, total_weight
@@ -59,7 +59,7 @@ class AbnormalAwareRewarding(Method):
         super().__init__(*args, **kwargs)
         counts = {"num_epochs": num_epochs, "num_minibatches": num_minibatches, "micro_batch": micro_batch}
         for name, value in counts.items():
-            positive(f"method.{name}", value)
+            check_positive(f"method.{name}", value)
         if num_candidates < 2 and credit.compares:
             raise InputError(
                 f"method.num_candidates={num_candidates} with a group's baseline: one answer has nothing to be "

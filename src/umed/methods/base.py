@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import SchedulerType, get_scheduler
 
 from umed.chat import Prompt
-from umed.errors import InputError, positive
+from umed.errors import InputError, check_positive
 from umed.evaluation.lines import answer_lines
 from umed.evaluation.rules.mau import mau_metrics
 from umed.evaluation.rules.mentions import NO_ALIASES
@@ -65,7 +65,7 @@ class Method(L.LightningModule):
             "max_skipped": max_skipped,
             "val_samples": val_samples,
         }.items():
-            positive(f"method.{name}", value)
+            check_positive(f"method.{name}", value)
         if max_skipped is None:
             raise InputError("method.max_skipped=null: give a number of steps")
         if schedule not in SCHEDULES:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from umed.errors import InputError, chosen, number, positive
+from umed.errors import InputError, check_choice, check_number, check_positive
 from umed.rollout import Rollout
 
 
@@ -45,11 +45,11 @@ class Kl:
         target: float | None = None,
         horizon: int = 10_000,
     ) -> None:
-        positive("method.kl.horizon", horizon)
-        chosen("method.kl.estimator", estimator, "k1", "k2", "k3")
-        self.where = chosen("method.kl.where", where, "reward", "loss")
-        number("method.kl.coef", 0.0 if coef is None else coef, at_least=0)
-        number("method.kl.target", target, above=0)
+        check_positive("method.kl.horizon", horizon)
+        check_choice("method.kl.estimator", estimator, "k1", "k2", "k3")
+        self.where = check_choice("method.kl.where", where, "reward", "loss")
+        check_number("method.kl.coef", 0.0 if coef is None else coef, at_least=0)
+        check_number("method.kl.target", target, above=0)
         if coef is None or coef < 0 or (target is not None and (target <= 0 or coef == 0)):
             raise InputError(
                 f"method.kl: coef={coef}, target={target}: give a coefficient above 0, and a target above 0 or null"

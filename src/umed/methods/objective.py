@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from umed.errors import InputError, chosen, number, positive
+from umed.errors import InputError, check_choice, check_number, check_positive
 from umed.methods.kl import Kl
 from umed.models.policy import Policy, Scores
 from umed.rewards.total import Scored
@@ -87,18 +87,18 @@ class ClippedObjective:
         c3_max: float = 0.1,
         mask_truncated: bool = False,
     ) -> None:
-        chosen("objective.reward_term", reward_term, "credit", "score_function", "differentiable")
-        chosen("objective.aggregation", aggregation, "token_mean", "seq_mean", "constant")
+        check_choice("objective.reward_term", reward_term, "credit", "score_function", "differentiable")
+        check_choice("objective.aggregation", aggregation, "token_mean", "seq_mean", "constant")
         self.clip_eps, self.c1, self.c2, self.c3, self.value_clip = clip_eps, c1, c2, c3, value_clip
         self.reward_term, self.aggregation, self.max_length = reward_term, aggregation, max_length
-        number("objective.dual_clip", dual_clip, above=1)
+        check_number("objective.dual_clip", dual_clip, above=1)
         for name, value in {"clip_eps": clip_eps, "clip_eps_high": clip_eps_high, "value_clip": value_clip}.items():
-            number(f"objective.{name}", value, above=0)
+            check_number(f"objective.{name}", value, above=0)
         for name, value in {"entropy_target": entropy_target, "c3_step": c3_step, "c3_max": c3_max}.items():
-            number(f"objective.{name}", value, at_least=0)
+            check_number(f"objective.{name}", value, at_least=0)
         if not isinstance(mask_truncated, bool):
             raise InputError(f"objective.mask_truncated={mask_truncated}: true or false")
-        positive("objective.max_length", max_length)
+        check_positive("objective.max_length", max_length)
         self.clip_eps_high, self.dual_clip = clip_eps_high, dual_clip
         self.entropy_target, self.c3_step, self.c3_max = entropy_target, c3_step, c3_max
         self.mask_truncated = mask_truncated

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from umed.chat import Prompt
-from umed.errors import chosen
+from umed.errors import check_choice
 from umed.evaluation.rules.mentions import find_mentions
 from umed.models.policy import Policy, generating
 from umed.rollout import Rollout
@@ -31,8 +31,8 @@ class Sampler:
         row: Literal["token", "predictor"] = "token",
         looking: Literal["name", "answer"] = "name",
     ) -> None:
-        chosen("method.row", row, "token", "predictor")
-        chosen("method.looking", looking, "name", "answer")
+        check_choice("method.row", row, "token", "predictor")
+        check_choice("method.looking", looking, "name", "answer")
         self.num_candidates, self.max_new_tokens, self.row, self.looking = num_candidates, max_new_tokens, row, looking
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from umed.chat import Prompt
-from umed.errors import InputError, positive
+from umed.errors import InputError, check_positive
 from umed.models.attention import Recorder
 from umed.models.contexts import plain
 from umed.models.features import is_frozen
@@ -56,7 +56,7 @@ class AdapterCritic(SharedCritic):
 
     def __init__(self, model: Any, reader: Reader, r: int = 8, lora_alpha: int = 16) -> None:
         super().__init__(model, reader)
-        positive("critic.r", r)
+        check_positive("critic.r", r)
         if not isinstance(model, PeftModel):
             raise InputError(
                 "critic=adapter needs a policy with an adapter, but model.adapter=null trains every weight: use "

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, BitsAndBytesConfig
 
 from umed.chat import Processor
-from umed.errors import InputError, chosen
+from umed.errors import InputError, check_choice
 from umed.models.attention import IMPLEMENTATION
 from umed.models.backbone import Backbone
 from umed.models.critic import SharedCritic
@@ -62,7 +62,7 @@ def load_policy(
     Raises:
         InputError: no checkpoint, or an adapter that was made for another model.
     """
-    chosen("model.dtype", dtype, "float32", "bfloat16", "float16")
+    check_choice("model.dtype", dtype, "float32", "bfloat16", "float16")
     family: Backbone = import_module(backbone).BACKBONE
     torch.manual_seed(seed)
     folder = adapter_folder(init_from) if init_from else None
@@ -138,7 +138,7 @@ def quantized(kind: str, family: Backbone, dtype: str, device: str, adapter: Any
     Raises:
         InputError: nothing that could be trained on top, or bitsandbytes is not installed.
     """
-    chosen("model.quantization", kind, "4bit")
+    check_choice("model.quantization", kind, "4bit")
     if not adapter:
         raise InputError(
             "model.quantization=4bit needs an adapter to train, but model.adapter=null: set one of the two"

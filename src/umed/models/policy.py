@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from umed.chat import Processor, Prompt
-from umed.errors import InputError, chosen
+from umed.errors import InputError, check_choice
 from umed.models.attention import Recorder, recording
 from umed.models.backbone import Backbone
 from umed.models.cache import make_room
@@ -79,7 +79,7 @@ class Policy(nn.Module):
         if wrong := [h for h in attention_heads or () if not 0 <= h < count]:
             raise InputError(f"model.attention.heads={wrong}: the model has heads 0 to {count - 1}")
         self._heads = attention_heads
-        self._pool: Any = chosen("model.attention.pool", attention_pool, "mean", "max")
+        self._pool: Any = check_choice("model.attention.pool", attention_pool, "mean", "max")
         self.critic = critic(model, self.reader)
 
     @property

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from umed.boxes import MATCHES
-from umed.errors import chosen
+from umed.errors import check_choice
 from umed.rollout import Rollout
 
 
@@ -21,7 +21,7 @@ class LocalizationReward:
     max_normalized = True
 
     def __init__(self, match: str = "union", weight: float = 1.0) -> None:
-        self.iou = MATCHES[chosen("reward.parts.localization.match", match, *MATCHES)]
+        self.iou = MATCHES[check_choice("reward.parts.localization.match", match, *MATCHES)]
         self.weight = weight
 
     def __call__(self, rollout: Rollout) -> Tensor:

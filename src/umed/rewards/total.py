@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from umed.errors import InputError, chosen, positive
+from umed.errors import InputError, check_choice, check_positive
 from umed.rollout import Rollout
 
 
@@ -50,7 +50,7 @@ class TotalReward:
         normalize: Literal["max", "zscore", "none"] = "max",
         advantage_in_reward: Literal["false", "literal"] = "false",
     ) -> None:
-        positive("method.num_candidates", num_candidates)
+        check_positive("method.num_candidates", num_candidates)
         if not parts:
             raise InputError("reward=[]: choose at least one of relevance, localization, vision_relevance")
         alone = {"max": any(p.max_normalized for p in parts.values()), "zscore": True}.get(normalize, False)
@@ -62,9 +62,9 @@ class TotalReward:
         if advantage_in_reward == "literal" and "relevance" not in parts:
             raise InputError("reward.advantage_in_reward=literal needs the relevance reward: add it to reward=[...]")
         self.parts = dict(parts)
-        self.normalize = chosen("reward.normalize", normalize, "max", "zscore", "none")
+        self.normalize = check_choice("reward.normalize", normalize, "max", "zscore", "none")
         said = str(advantage_in_reward).lower()
-        self.literal = chosen("reward.advantage_in_reward", said, "false", "literal") == "literal"
+        self.literal = check_choice("reward.advantage_in_reward", said, "false", "literal") == "literal"
         self.needs = frozenset().union(*(p.needs for p in self.parts.values()))
 
     def __call__(self, rollout: Rollout, credit: Callable[[Rollout, Tensor], Rollout]) -> Scored:

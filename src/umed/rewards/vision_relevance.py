@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from umed.errors import chosen
+from umed.errors import check_choice
 from umed.rollout import Rollout
 
 
@@ -63,9 +63,9 @@ class VisionRelevanceReward:
         weight: float = 1.0,
     ) -> None:
         where = "reward.parts.vision_relevance"
-        chosen(f"{where}.denominator", denominator, "image", "all_keys", "printed")
-        chosen(f"{where}.over_name", over_name, "mean", "sum")
-        chosen(f"{where}.region", region, "area", "touch")
+        check_choice(f"{where}.denominator", denominator, "image", "all_keys", "printed")
+        check_choice(f"{where}.over_name", over_name, "mean", "sum")
+        check_choice(f"{where}.region", region, "area", "touch")
         self.reading = {"denominator": denominator, "over_name": over_name, "region": region, "lift": lift}
         self.weight = weight
 

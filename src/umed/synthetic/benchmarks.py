@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from umed.errors import InputError, positive
+from umed.errors import InputError, check_positive
 from umed.evaluation.benchmarks.base import Benchmark, Split
 from umed.evaluation.benchmarks.medmnist import MedMnist
 from umed.evaluation.benchmarks.pmc_vqa import PmcVqa
@@ -49,7 +49,7 @@ class PhantomBenchmarks:
     """
 
     def __init__(self, root: str, num_items: int = 24, seed: int = 11) -> None:
-        positive("data.benchmark.phantom.num_items", num_items)
+        check_positive("data.benchmark.phantom.num_items", num_items)
         self.root, self.num_items, self.seed = Path(root), num_items, seed
 
     @cached_property

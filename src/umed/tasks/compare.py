@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from umed.errors import InputError, positive
+from umed.errors import InputError, check_positive
 from umed.evaluation import verdicts as rules
 from umed.evaluation.intervals import grouped_intervals, mcnemar
 from umed.evaluation.predictions import Line, read_predictions
@@ -33,7 +33,7 @@ def compare(cfg: DictConfig) -> None:
     given = list(cfg.predictions) if not isinstance(cfg.predictions, str | None) else []
     if len(given) != 2:
         raise InputError("predictions: give two files or folders of answers, 'predictions=[A,B]'")
-    positive("task.draws", cfg.task.draws)
+    check_positive("task.draws", cfg.task.draws)
     first, second = (read_predictions(Path(path), cfg.task.dataset) for path in given)
     pairs = paired(first, second, given, cfg.task.common)
     options = {"compat": list(cfg.task.compat), "synonyms": cfg.data.synonyms, "named": cfg.task.named}

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig
 
 from umed.analysis import open_run
 from umed.callbacks.wandb_tables import log_evaluation
-from umed.errors import InputError, chosen, number, positive
+from umed.errors import InputError, check_choice, check_number, check_positive
 from umed.evaluation import verdicts as rules
 from umed.evaluation.answer import answer_controls, answer_mau, answer_questions
 from umed.evaluation.baselines import majority, question_prior
@@ -73,14 +73,14 @@ def asks_mau(cfg: DictConfig) -> bool:
     if not isinstance(options.sanity, ListConfig):
         raise InputError(f"data.evaluate.sanity={options.sanity}: a list is needed, [] for none")
     for row in options.sanity:
-        chosen("data.evaluate.sanity", row, *ROWS)
+        check_choice("data.evaluate.sanity", row, *ROWS)
     for name in ("mau", "leaks"):
         if not isinstance(options[name], bool):
             raise InputError(f"data.evaluate.{name}={options[name]}: choose true or false")
-    positive("data.evaluate.at_most", options.at_most)
-    positive("data.evaluate.batch_size", options.batch_size)
+    check_positive("data.evaluate.at_most", options.at_most)
+    check_positive("data.evaluate.batch_size", options.batch_size)
     for option, count in (("evaluate.alone", options.alone), ("num_workers", cfg.data.num_workers)):
-        number(f"data.{option}", count, at_least=0)
+        check_number(f"data.{option}", count, at_least=0)
         if count != int(count):
             raise InputError(f"data.{option}={count}: a whole number is needed")
     if not cfg.data.evaluate.mau and not cfg.data.get("benchmark"):

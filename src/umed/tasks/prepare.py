@@ -17,7 +17,7 @@ from umed.data.manifest import from_manifest, made_of, write_manifest
 from umed.data.sample import subsample
 from umed.data.sources.base import Copy, Seen, Source
 from umed.data.splits import SPLITS, assign_splits
-from umed.errors import InputError, positive
+from umed.errors import InputError, check_positive
 from umed.evaluation.files import update_metrics
 from umed.pictures import contact_sheet, draw_boxes, picture_of
 from umed.records import Dropped, Record, write_jsonl, write_whole
@@ -59,7 +59,7 @@ def prepare_records(
         InputError: a source without a record, two sources of one name, an id that occurs twice, another set than the
             manifest's.
     """
-    positive("data.prepare.workers", workers)
+    check_positive("data.prepare.workers", workers)
     gathered = _Gathered(sources, workers or os.cpu_count() or 1)
     write_jsonl(out / "dropped.jsonl", (d.to_json() for d in gathered))
     gathered.check(out)

@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
-from umed.errors import InputError, number
+from umed.errors import InputError, check_number
 from umed.evaluation import verdicts as rules
 from umed.evaluation.baselines import majority
 from umed.evaluation.files import read_metrics
@@ -43,7 +43,7 @@ def report(cfg: DictConfig) -> None:
     Raises:
         InputError: no predictions there, or a file that cannot be scored.
     """
-    number("task.draws", cfg.task.draws, at_least=0)
+    check_number("task.draws", cfg.task.draws, at_least=0)
     if not isinstance(cfg.predictions, str):
         raise InputError("predictions is not set: give a run folder, predictions=RUN")
     given, out = Path(cfg.predictions), Path(cfg.paths.run_dir)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from umed.annotate.review import CONFLICTS, report_of, reviewed
 from umed.annotate.review_sheet import drawn_sample, read_sheet, write_sheet
-from umed.errors import InputError, chosen, positive
+from umed.errors import InputError, check_choice, check_positive
 from umed.evaluation.files import update_metrics
 from umed.records import RecordSet, write_jsonl, write_whole
 from umed.tasks.annotate import prepared
@@ -29,8 +29,8 @@ def review(cfg: DictConfig) -> None:
     """
     task, run = cfg.task, Path(cfg.paths.run_dir)
     for name in ("sample", "chunk", "picture_side"):
-        positive(f"task.{name}", task[name])
-    chosen("task.on_conflict", task.on_conflict, *CONFLICTS)
+        check_positive(f"task.{name}", task[name])
+    check_choice("task.on_conflict", task.on_conflict, *CONFLICTS)
     if cfg.records is None and not (run / "records.jsonl").is_file():
         raise InputError(f"{run}: no records.jsonl there: give records=FILE or the run folder in hydra.run.dir")
     data = prepared(cfg)

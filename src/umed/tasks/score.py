@@ -8,7 +8,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from umed.errors import InputError, number
+from umed.errors import InputError, check_number
 from umed.evaluation import verdicts as rules
 from umed.evaluation.baselines import majority
 from umed.evaluation.files import update_metrics
@@ -27,7 +27,7 @@ def score(cfg: DictConfig) -> None:
         InputError: a line that cannot be scored, an option that cannot be, or, where completeness is asked for, items
             that are missing or not of the benchmark.
     """
-    number("task.draws", cfg.task.draws, at_least=0)
+    check_number("task.draws", cfg.task.draws, at_least=0)
     lines = predictions_of(cfg.predictions, cfg.task.dataset)
     if cfg.task.complete:
         check_complete(lines, cfg)

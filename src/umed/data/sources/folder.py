@@ -10,7 +10,7 @@ from umed.data.formats import SPLIT_WORDS, coco, csv_table, masks, voc, yolo
 from umed.data.formats.corners import CONVENTIONS
 from umed.data.sources.base import Picture, PictureSource
 from umed.data.sources.files import printable
-from umed.errors import InputError, chosen
+from umed.errors import InputError, check_choice
 from umed.records import Dropped, is_text
 
 USUAL = {
@@ -61,9 +61,9 @@ class FolderSource(PictureSource):
     ) -> None:
         super().__init__(root, name)
         self.near = modality == "Endoscopy" if near is None else near
-        self.format = chosen(f"{name}: format", format, *USUAL)
-        self.split = chosen(f"{name}: split", split, "ours", "own")
-        if box is not None and (chosen(f"{name}: box", box, *CONVENTIONS), format)[1] not in MEANT:
+        self.format = check_choice(f"{name}: format", format, *USUAL)
+        self.split = check_choice(f"{name}: split", split, "ours", "own")
+        if box is not None and (check_choice(f"{name}: box", box, *CONVENTIONS), format)[1] not in MEANT:
             raise InputError(f"{name}: box={box} is for format=csv and format=voc: leave it out")
         if category is not None and format != "masks":
             raise InputError(f"{name}: category={category} is for format=masks: the other formats name their own")

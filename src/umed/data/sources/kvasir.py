@@ -12,7 +12,7 @@ from umed.data.formats.masks import regions_of
 from umed.data.look import Unusable
 from umed.data.sources.base import Item, Picture, PictureSource, Region, Seen, plain
 from umed.data.sources.files import files_below, printable, read_json
-from umed.errors import InputError, chosen
+from umed.errors import InputError, check_choice
 from umed.records import Dropped, is_text
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class KvasirSource(PictureSource):
         controls_root: str | Path | None = None,
     ) -> None:
         super().__init__(root, name)
-        self.boxes = chosen(f"data.source.{name}.boxes", boxes, "json", "masks")
+        self.boxes = check_choice(f"data.source.{name}.boxes", boxes, "json", "masks")
         self.controls_root = Path(controls_root) if controls_root else None
 
     @property

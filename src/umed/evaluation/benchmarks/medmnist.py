@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from umed.errors import InputError, chosen
+from umed.errors import InputError, check_choice
 from umed.evaluation.benchmarks.base import Split, unique
 from umed.evaluation.question import Question
 from umed.evaluation.rules.labels import LABELS
@@ -62,7 +62,7 @@ class MedMnist:
     ) -> None:
         if root is None:
             raise InputError("data.benchmark.medmnist.root is not set: give the folder of the .npz files")
-        self.sets = [chosen("data.benchmark.medmnist.sets", name, *CHECKSUMS) for name in sets or ()]
+        self.sets = [check_choice("data.benchmark.medmnist.sets", name, *CHECKSUMS) for name in sets or ()]
         if not self.sets or size not in SIZES:
             raise InputError(
                 f"data.benchmark.medmnist: sets={self.sets}, size={size}: name a set, and 28, 64, 128 or 224"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from umed.errors import InputError, chosen
+from umed.errors import InputError, check_choice
 from umed.evaluation.benchmarks.base import Split, placed, plain_name, read_file, table, tell_lost
 from umed.evaluation.benchmarks.hub import HubRows
 from umed.evaluation.benchmarks.parts import Part, TwoParts
@@ -37,7 +37,7 @@ class PmcVqa(TwoParts):
         dataset: str = "pmc_vqa",
     ) -> None:
         super().__init__(root, hub, dataset)
-        self.modes = [chosen("data.benchmark.pmc_vqa.modes", mode, "choice", "blank") for mode in modes]
+        self.modes = [check_choice("data.benchmark.pmc_vqa.modes", mode, "choice", "blank") for mode in modes]
         if not self.modes or Path(split_file).name != split_file:
             raise InputError(f"data.benchmark.pmc_vqa: modes={self.modes}, split_file={split_file}: name both, no path")
         self.split_file = split_file

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from umed.errors import InputError, chosen
+from umed.errors import InputError, check_choice
 from umed.evaluation.benchmarks.base import Split, as_gold, read_file, tell_lost
 from umed.evaluation.benchmarks.hub import HubRows
 from umed.evaluation.benchmarks.parts import Part, TwoParts
@@ -28,7 +28,7 @@ class ShortAnswers(TwoParts):
 
     def __init__(self, root: str | None, hub: str | None, closed_by: str, dataset: str) -> None:
         super().__init__(root, hub, dataset)
-        self.closed_by = chosen(f"data.benchmark.{self.name}.closed_by", closed_by, "answer_type", "yes_no")
+        self.closed_by = check_choice(f"data.benchmark.{self.name}.closed_by", closed_by, "answer_type", "yes_no")
 
     @abstractmethod
     def local(self, root: Path, part: str) -> tuple[Path, str, Rows, list[str | None]] | None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from umed.errors import InputError, chosen
+from umed.errors import InputError, check_choice
 from umed.evaluation.benchmarks.base import placed
 from umed.evaluation.benchmarks.short_answers import Rows, ShortAnswers, json_rows
 from umed.evaluation.question import Question
@@ -31,8 +31,8 @@ class Slake(ShortAnswers):
         closed_by: str = "answer_type",
         dataset: str = "slake",
     ) -> None:
-        self.language = chosen("data.benchmark.slake.language", language, "en", "zh", "both")
-        self.split = chosen("data.benchmark.slake.split", split, "test", "validation")
+        self.language = check_choice("data.benchmark.slake.language", language, "en", "zh", "both")
+        self.split = check_choice("data.benchmark.slake.split", split, "test", "validation")
         super().__init__(root, hub, closed_by, dataset)
 
     def questions(self) -> list[Question]:

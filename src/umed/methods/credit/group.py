@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from umed.errors import chosen
+from umed.errors import check_choice
 from umed.methods.credit.base import against_group, scorable
 from umed.rewards.total import nan_total
 from umed.rollout import Rollout
@@ -49,8 +49,8 @@ class GroupCredit:
         scale: Literal["group", "batch", "none"] = "group",
         scope: Literal["answer", "span"] = "answer",
     ) -> None:
-        chosen("credit.scale", scale, "group", "batch", "none")
-        chosen("credit.scope", scope, "answer", "span")
+        check_choice("credit.scale", scale, "group", "batch", "none")
+        check_choice("credit.scope", scope, "answer", "span")
         self.c1, self.scale, self.scope = c1, scale, scope
 
     def __call__(self, rollout: Rollout, reward_B: Tensor, summands: Mapping[str, Tensor] | None = None) -> Rollout:

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from umed.errors import chosen
+from umed.errors import check_choice
 from umed.methods.credit.base import against_group, paid_at_last, scorable, whitened
 from umed.rollout import Rollout
 
@@ -33,7 +33,7 @@ class ReinforceCredit:
 
     def __init__(self, gamma: float = 1.0, c1: float = 1.0, baseline: Literal["none", "group"] = "none") -> None:
         self.gamma, self.c1 = gamma, c1
-        self.baseline = chosen("credit.baseline", baseline, "none", "group")
+        self.baseline = check_choice("credit.baseline", baseline, "none", "group")
         self.compares = baseline == "group"
 
     def __call__(self, rollout: Rollout, reward_B: Tensor, summands: Mapping[str, Tensor] | None = None) -> Rollout:

@@ -11,7 +11,7 @@ from transformers import Gemma4Config, Gemma4ForConditionalGeneration
 from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
 
 from umed.chat import Grid, ImageView
-from umed.errors import chosen
+from umed.errors import check_choice
 from umed.models.backbone import EVERY_PROJECTION, Backbone
 from umed.models.backbones.json_codec import JsonCodec
 from umed.models.family import BoxCodec, FamilyProcessor, Look
@@ -48,7 +48,7 @@ class Gemma4Processor(FamilyProcessor):
         if max_soft_tokens is not None:
             known = map(str, BUDGETS)
             self.image_processor.max_soft_tokens = int(
-                chosen("model.processor.max_soft_tokens", str(max_soft_tokens), *known)
+                check_choice("model.processor.max_soft_tokens", str(max_soft_tokens), *known)
             )
 
     def load_image_processor(self, path: str) -> Any:

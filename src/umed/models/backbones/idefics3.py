@@ -10,7 +10,7 @@ from transformers import Idefics3Config, Idefics3ForConditionalGeneration
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
 from umed.chat import Grid, ImageView
-from umed.errors import positive
+from umed.errors import check_positive
 from umed.models.backbone import EVERY_PROJECTION, Backbone
 from umed.models.backbones.json_codec import JsonCodec
 from umed.models.family import BoxCodec, FamilyProcessor, Look
@@ -40,7 +40,7 @@ class Idefics3Processor(FamilyProcessor):
     def __init__(
         self, path: str, longest_edge: int | None = None, max_prompt_tokens: int = 4096, codec: BoxCodec | None = None
     ) -> None:
-        positive("model.processor.longest_edge", longest_edge)
+        check_positive("model.processor.longest_edge", longest_edge)
         super().__init__(path, max_prompt_tokens, codec)
         self.image_processor.size = {"longest_edge": longest_edge or dict(self.image_processor.size)["longest_edge"]}
         self.tile: int = dict(self.image_processor.max_image_size)["longest_edge"]

@@ -13,7 +13,7 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
 )
 
 from umed.chat import Grid, ImageView
-from umed.errors import positive
+from umed.errors import check_positive
 from umed.models.backbone import EVERY_PROJECTION, Backbone
 from umed.models.backbones.ref_box_codec import TAGS, RefBoxCodec
 from umed.models.family import BoxCodec, FamilyProcessor, Look
@@ -41,7 +41,7 @@ class InternVLProcessor(FamilyProcessor):
         max_prompt_tokens: int = 4096,
         codec: BoxCodec | None = None,
     ) -> None:
-        positive("model.processor.max_patches", max_patches)
+        check_positive("model.processor.max_patches", max_patches)
         super().__init__(path, max_prompt_tokens, codec)
         self.image_processor.max_patches = max_patches or self.image_processor.max_patches
         # as transformers' processor of the family does, whatever the checkpoint's file says

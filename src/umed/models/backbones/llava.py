@@ -10,7 +10,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from umed.chat import Grid, ImageView
-from umed.errors import chosen
+from umed.errors import check_choice
 from umed.models.backbone import EVERY_PROJECTION, Backbone
 from umed.models.backbones.float_codec import FloatCodec
 from umed.models.family import BoxCodec, FamilyProcessor, Look
@@ -37,7 +37,7 @@ class LlavaProcessor(FamilyProcessor):
         self, path: str, max_prompt_tokens: int = 4096, fit: str | None = None, codec: BoxCodec | None = None
     ) -> None:
         if fit is not None:
-            chosen("model.processor.fit", fit, "pad", "squash", "checkpoint")
+            check_choice("model.processor.fit", fit, "pad", "squash", "checkpoint")
         super().__init__(path, max_prompt_tokens, codec)
         self.side: int = self.config.vision_config.image_size
         self.patch: int = self.config.vision_config.patch_size

@@ -14,7 +14,7 @@ from transformers.models.llava_next.image_processing_pil_llava_next import Llava
 from transformers.models.llava_next.modeling_llava_next import unpad_image
 
 from umed.chat import Grid, ImageView
-from umed.errors import positive
+from umed.errors import check_positive
 from umed.models.backbone import EVERY_PROJECTION, Backbone
 from umed.models.backbones.float_codec import FloatCodec
 from umed.models.backbones.llava import SPECIAL, TINY, tiny_tower
@@ -38,7 +38,7 @@ class LlavaNextProcessor(FamilyProcessor):
     def __init__(
         self, path: str, longest_edge: int | None = None, max_prompt_tokens: int = 4096, codec: BoxCodec | None = None
     ) -> None:
-        positive("model.processor.longest_edge", longest_edge)
+        check_positive("model.processor.longest_edge", longest_edge)
         super().__init__(path, max_prompt_tokens, codec)
         self.longest_edge = longest_edge
         self.tile: int = self.config.vision_config.image_size

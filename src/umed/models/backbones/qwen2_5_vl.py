@@ -10,7 +10,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from umed.chat import Grid, ImageView
-from umed.errors import positive
+from umed.errors import check_positive
 from umed.models.backbone import EVERY_PROJECTION, Backbone
 from umed.models.backbones.json_codec import JsonCodec
 from umed.models.family import BoxCodec, FamilyProcessor, Look
@@ -39,7 +39,7 @@ class Qwen25VLProcessor(FamilyProcessor):
         codec: BoxCodec | None = None,
     ) -> None:
         for option, value in {"min_pixels": min_pixels, "max_pixels": max_pixels, "step": step}.items():
-            positive(f"model.processor.{option}", value)
+            check_positive(f"model.processor.{option}", value)
         self.step = step
         super().__init__(path, max_prompt_tokens, codec)
         size = dict(self.image_processor.size)
