@@ -7,7 +7,7 @@ import umed
 
 PACKAGE = Path(umed.__file__).parent
 LAYERS = (
-    {"errors", "boxes", "config", "dicom"},
+    {"errors", "boxes", "config", "dicom", "thoughts"},
     {"records", "chat"},
     {"rollout", "pictures", "figures"},
     {"llm", "data", "models", "evaluation.rules"},
@@ -21,7 +21,7 @@ LAYERS = (
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 APART = {frozenset({"data", "models"})}  # the config hands both the same light processor
 # to be undone: each goes when its room is put in order
-KNOWN = ("evaluation/leaks.py", "methods/base.py", "models/backbones/")
+KNOWN = ("annotate/stage.py", "evaluation/leaks.py", "methods/base.py", "models/backbones/")
 FORBIDDEN = {"torchvision", "pickle", "requests"}
 
 

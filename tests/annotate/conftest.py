@@ -1,7 +1,6 @@
 """Records with small pictures, an annotator that asks a server on the loopback interface, and a clean environment."""
 
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 from pytest_httpserver import HTTPServer
+from served import Clock, clock, environment, make_httpserver
 from werkzeug import Request, Response
 
 from umed.annotate.openai_annotator import OpenAIAnnotator
@@ -21,24 +21,12 @@ from umed.boxes import Box
 from umed.records import Record
 
 CONF = Path(__file__).parents[2] / "conf" / "annotator" / "openai.yaml"
-SECRET = "sk-test-0123456789-never-show-me"
+__all__ = ["clock", "environment", "make_httpserver"]
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.upper().endswith("_PROXY") or name.startswith("OPENAI_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    monkeypatch.setenv("SSL_CERT_DIR", str(Path(__file__).parent))  # each client would read all certificates for none
-
-
-@pytest.fixture(scope="module")
-def make_httpserver() -> Any:
-    """Serves several requests at once, unlike the package's own."""
-    with HTTPServer(host="127.0.0.1", threaded=True) as server:
-        yield server
+def no_polling(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("umed.annotate.batch.sleep", clock.sleep)
 
 
 @pytest.fixture

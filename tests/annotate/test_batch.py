@@ -66,11 +66,11 @@ def test_a_killed_run_picks_up_its_batch(
         elif moment == "before create":
             patch.setattr("openai.resources.batches.AsyncBatches.create", killed)
         elif moment == "after create":
-            patch.setattr("umed.annotate.journal.Journal.submitted", killed)
+            patch.setattr("umed.llm.journal.Journal.note_submitted", killed)
         elif moment == "polling":
             patch.setattr("openai.resources.batches.AsyncBatches.retrieve", killed)
         else:
-            patch.setattr("umed.annotate.journal.Journal.end_batch", killed)
+            patch.setattr("umed.llm.journal.Journal.end_batch", killed)
         with pytest.raises(Stopped, match="annotator: interrupted; 0 of 3 records are done"):
             make(batch=True).annotate(records, roots)
     assert len(shop.batches) == (moment not in ("before upload", "before create"))

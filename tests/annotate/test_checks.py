@@ -80,7 +80,7 @@ def test_what_is_near_enough(changes: dict[str, Any]) -> None:
 def test_what_is_refused(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(Unusable) as error:
         read(**changes)
-    assert error.value.reason == reason and error.value.told
+    assert error.value.reason == reason and error.value.message
 
 
 @pytest.mark.parametrize(

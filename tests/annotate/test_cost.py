@@ -14,9 +14,9 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from umed.annotate.base import Stopped
-from umed.annotate.cost import Budget, Price, Spent, image_tokens
-from umed.annotate.journal import Journal
+from umed.annotate.cost import Budget, Price, Spent, count_image_tokens
 from umed.errors import InputError
+from umed.llm.journal import Journal
 from umed.records import Record
 
 Make = Callable[..., Any]
@@ -38,7 +38,7 @@ def test_the_cap_is_kept_across_runs_and_what_is_done_is_kept(
         with pytest.raises(Stopped, match=f"max_cost={cap:g}.*to go.*not paid again") as stop:
             make(**tight, max_cost=cap).annotate(records, roots)
         assert "\n" not in str(stop.value)
-        with Journal(Path(settings["journal"])) as journal:
+        with Journal(Path(settings["journal"]), "annotator.journal") as journal:
             spent = sum(cost or 0 for _, _, cost, _ in journal.tokens())
         assert cap - 0.003 < spent <= cap and spent == pytest.approx(len(came) * 6e-4)
     assert sum(bool(r.diagnosis) for r in stop.value.records) >= 9
@@ -87,7 +87,7 @@ def test_what_is_under_way_counts_until_it_is_paid() -> None:
 
         async def request(name: str) -> None:
             try:
-                async with budget.held(lambda: 0.6):
+                async with budget.hold(lambda: 0.6):
                     told.append(f"{name} begins")
                     await asyncio.sleep(0.01)
                     budget.spent += paid
@@ -107,7 +107,7 @@ def test_what_is_under_way_counts_until_it_is_paid() -> None:
 )
 def test_picture_tokens_follow_the_published_formula(size: tuple[int, int], tiles: int) -> None:
     """1024 x 1024 is scaled to 768 x 768, 2048 x 4096 to 768 x 1536; nothing is enlarged."""
-    assert image_tokens(*size, {"base": 85, "tile": 170}) == 85 + 170 * tiles
+    assert count_image_tokens(*size, {"base": 85, "tile": 170}) == 85 + 170 * tiles
 
 
 @pytest.mark.parametrize("batch", [False, True])
@@ -146,7 +146,7 @@ def test_the_cap_holds_where_estimates_are_too_low(
     for cap in (0.1, 0.2):
         with pytest.raises(Stopped, match=f"max_cost={cap:g}"):
             make(**options, max_cost=cap).annotate(make_records(60), roots)
-        with Journal(Path(settings["journal"])) as journal:
+        with Journal(Path(settings["journal"]), "annotator.journal") as journal:
             spent = sum(cost or 0 for _, _, cost, _ in journal.tokens())
         assert cap - 0.04 < spent <= cap, "from the second run on, the journal tells how good the estimates are"
     assert batch or max(most) > 1
@@ -159,7 +159,7 @@ def test_one_request_goes_first_under_a_cap() -> None:
 
         async def request(number: int) -> None:
             nonlocal under_way, most
-            async with budget.held(lambda: budget.bound(10, 10)):
+            async with budget.hold(lambda: budget.bound(10, 10)):
                 under_way += 1
                 most = max(most, under_way)
                 await asyncio.sleep(0.01)

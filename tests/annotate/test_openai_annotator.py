@@ -5,18 +5,22 @@ import io
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import answer, good, is_reflection, is_repair, texts_of
+from hydra.errors import InstantiationException
+from loopback import good, is_reflection, is_repair, texts_of
 from PIL import Image
+from served import SECRET
 from werkzeug import Response
 
 from umed.annotate.base import Stopped
-from umed.annotate.wire import reply_of
+from umed.errors import InputError
 from umed.records import Record
 
 Make = Callable[..., Any]
@@ -122,7 +126,7 @@ def test_an_answer_is_on_disk_before_it_is_read(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("umed.annotate.dialog.reply_of", killed)
+        patch.setattr("umed.annotate.dialog.read_reply", killed)
         with pytest.raises(Stopped, match="interrupted"):
             make().annotate(make_records(1), roots)
     (record,) = make().annotate(make_records(1), roots)
@@ -194,13 +198,164 @@ def test_a_reply_without_end_is_sent_back_in_part(make: Make, serve: Make, make_
     assert len(texts_of(came[1])[2][1]) == 4000 and "far too long" in texts_of(came[1])[-1][1]
 
 
-@pytest.mark.parametrize("api", ["chat", "responses"])
-def test_parts_of_a_content_are_joined(api: str) -> None:
-    kind = {"chat": "text", "responses": "output_text"}[api]
-    parts = [{"type": "thinking", "text": "Hm."}, {"type": kind, "text": "a"}, {"type": kind, "text": "b"}, None, 1]
-    body = answer({"messages": []} if api == "chat" else {}, "")
-    if api == "chat":
-        body["choices"][0]["message"]["content"] = parts
-    else:
-        body["output"][1]["content"] = parts
-    assert reply_of(json.dumps(body)).text == "ab"
+def test_thoughts_are_no_part_of_the_answer(make: Make, serve: Make, make_records: Make, roots: Any) -> None:
+    came = serve(lambda body: "<think>{" + ("" if is_repair(body) else good(body)) + "</think>" + good(body))
+    (record,) = make().annotate(make_records(1), roots)
+    assert record.diagnosis and len(came) == 2 and "think" not in texts_of(came[1])[2][1]
+    came = serve(lambda body: "<think>" + good(body))
+    (record,) = make(model="n").annotate(make_records(1), roots)
+    assert note(record)["reason"] == "diagnosis: no JSON object" and texts_of(came[1])[2][1] == "(no answer)"
+
+
+def test_a_request_that_keeps_failing_fails_its_record_for_now(
+    make: Make, serve: Make, make_records: Make, roots: Any
+) -> None:
+    is_down = True
+
+    def reply(body: dict[str, Any]) -> str | Response:
+        return Response("", 502) if is_down and "kidney" in texts_of(body)[1][1] else good(body)
+
+    came, records = serve(reply), make_records(2)
+    bad, fine = make().annotate(records, roots)
+    assert note(bad)["reason"] == "no answer: status 502" and fine.diagnosis and len(came) == 3 + 2
+    is_down = False
+    again = make().annotate([bad, fine], roots)
+    assert again[0].diagnosis and again[1] == fine and len(came) == 5 + 2
+
+
+@pytest.mark.parametrize(("status", "body"), [(401, ""), (429, '{"error": {"code": "insufficient_quota"}}')])
+def test_a_refusal_ends_the_run_with_one_line_and_loses_nothing(
+    make: Make, serve: Make, make_records: Make, roots: Any, status: int, body: str
+) -> None:
+    came, records = serve(lambda _: Response(body, status, content_type="application/json")), make_records(20)
+    with pytest.raises(Stopped, match=f"status {status}.*annotator.base_url.*0 of 20 records are done") as stop:
+        make(concurrency=2).annotate(records, roots)
+    assert "\n" not in str(stop.value) and SECRET not in str(stop.value)
+    assert stop.value.records == records and len(came) <= 6, "not every record is asked for"
+
+
+def test_a_quota_that_ends_on_the_way_keeps_what_is_done(
+    make: Make, serve: Make, make_records: Make, roots: Any
+) -> None:
+    quota = 10
+
+    def reply(body: dict[str, Any]) -> str | Response:
+        error = '{"error": {"code": "insufficient_quota"}}'
+        return Response(error, 429, content_type="application/json") if len(came) > quota else good(body)
+
+    came, records = serve(reply), make_records(9)
+    with pytest.raises(Stopped, match="5 of 9 records are done, 4 to go") as stop:
+        make(concurrency=1).annotate(records, roots)
+    assert [bool(r.diagnosis) for r in stop.value.records] == [True] * 5 + [False] * 4
+    quota = 1000
+    assert all(r.diagnosis for r in make().annotate(records, roots))
+    answered = [b["idempotency"] for b in came]
+    assert len(set(answered)) == 18 and len(answered) == 18 + 4
+
+
+def test_settings_that_the_endpoint_refuses_and_an_endpoint_that_is_not_there(
+    make: Make, serve: Make, make_records: Make, roots: Any
+) -> None:
+    words = json.dumps({"error": {"message": "'temperature' takes no other value than its default"}})
+    serve(lambda _: Response(words, 400, content_type="application/json"))
+    with pytest.raises(Stopped, match="refuses temperature: change annotator.request.temperature"):
+        make().annotate(make_records(9), roots)
+    with pytest.raises(Stopped, match="http://127.0.0.1:9/v1 brings no answer .no connection.") as stop:
+        make(base_url="http://user:password@127.0.0.1:9/v1").annotate(make_records(2), roots)
+    assert "password" not in str(stop.value) and "\n" not in str(stop.value)
+
+
+def test_requests_are_bounded_and_paced(
+    make: Make, serve: Make, make_records: Make, roots: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = set[float]()
+
+    class Limiter:
+        def __init__(self, max_rate: float, _: float) -> None:
+            self.max_rate = max_rate
+
+        async def acquire(self, amount: float) -> None:
+            rates.add(self.max_rate)
+
+    monkeypatch.setattr("umed.llm.limits.AsyncLimiter", Limiter)
+    lock, three, now, most = threading.Lock(), threading.Barrier(3), 0, 0
+
+    def reply(body: dict[str, Any]) -> str:
+        nonlocal now, most
+        with lock:
+            now, most = now + 1, max(most, now + 1)
+        three.wait(20)
+        with lock:
+            now -= 1
+        return good(body)
+
+    serve(reply)
+    make(concurrency=3, timeout=60.0, requests_per_minute=600, tokens_per_minute=6000).annotate(make_records(6), roots)
+    assert most == 3 and rates == {10.0, 100.0}
+
+
+def test_the_key_is_nowhere(make: Make, serve: Make, make_records: Make, roots: Any, tmp_path: Path) -> None:
+    """Even where the endpoint quotes it."""
+
+    def reply(body: dict[str, Any]) -> str | Response:
+        if "kidney" in texts_of(body)[1][1]:
+            error = {"error": {"message": f"no such model for {SECRET}"}}
+            return Response(json.dumps(error), 400, content_type="application/json")
+        return good(body, diagnosis=f"the key is {SECRET}") if not is_reflection(body) else good(body)
+
+    serve(reply)
+    bad, fine = make().annotate(make_records(2), roots)
+    assert "no such model" in note(bad)["reason"] and fine.diagnosis
+    written = b"".join(p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file())
+    assert b"the key is" in written and b"never-show-me" not in written + repr([bad, fine]).encode()
+
+
+def test_no_key(make: Make, make_records: Make, roots: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(InputError, match="annotator: no key for https://api.openai.com/v1: set the environment"):
+        make(base_url=None).annotate(make_records(1), roots)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"api": "completions"}, "annotator.api=completions"), ({"max_cost": 1.0}, "annotator.max_cost=1 needs prices"),
+        ({"max_cost": -1, "price": {"input": 1, "output": 1}}, "annotator.max_cost=-1"),
+        ({"price": {"input": -1, "output": 1}}, "annotator.price.input=-1"), ({"price": 5}, "annotator.price=5"),
+        ({"price": {"input": "abc", "output": 1}}, "annotator.price.input=abc"),
+        ({"base_url": "localhost:8000/v1"}, "annotator.base_url is no address"),
+        ({"queries": []}, "annotator.queries"), ({"queries": [" "]}, "annotator.queries"),
+        ({"tries": 0}, "annotator.tries=0"), ({"concurrency": 2.5}, "annotator.concurrency=2.5"),
+        ({"timeout": "abc"}, "annotator.timeout=abc"), ({"patience": None}, "annotator.patience=null"),
+        ({"backoff": float("nan")}, "annotator.backoff=nan"), ({"poll_seconds": 0}, "annotator.poll_seconds=0"),
+        ({"tokens_per_minute": True}, "annotator.tokens_per_minute=True"), ({"model": None}, "annotator.model=null"),
+        ({"requests_per_minute": 0}, "annotator.requests_per_minute=0"), ({"journal": None}, "annotator.journal=null"),
+        ({"seed": "x"}, "annotator.seed=x"), ({"dry_run": "maybe"}, "annotator.dry_run=maybe"),
+        ({"batch": "yes"}, "annotator.batch=yes"),
+        ({"output_tokens": {"expected": 1, "at_most": 0}}, "annotator.output_tokens.at_most=0"),
+        ({"image_tokens": {"base": -1, "tile": 0}}, "annotator.image_tokens.base=-1"),
+        ({"prompt": {"user": "Look at {category}."}}, "annotator.prompt.user has no place for {region}"),
+        ({"prompt": {"reflection": "Order it."}}, "annotator.prompt.reflection has no place for <region>"),
+        ({"prompt": {"repair": "Again."}}, "annotator.prompt.repair has no place for {problem}"),
+        ({"prompt": {"system": " "}}, "annotator.prompt.system"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_one_line(make: Make, settings: dict[str, Any], changes: dict[str, Any], told: str) -> None:
+    if "prompt" in changes:
+        changes = {"prompt": {**settings["prompt"], **changes["prompt"]}}
+    with pytest.raises(InstantiationException) as error:
+        make(**changes)
+    assert isinstance(error.value.__cause__, InputError)
+    line = str(error.value.__cause__)
+    assert told in line and "\n" not in line
+
+
+def test_an_id_that_occurs_twice(make: Make, make_records: Make, roots: Any) -> None:
+    with pytest.raises(InputError, match="s/0 occurs 2 times"):
+        make().annotate(make_records(1) * 2, roots)
+
+
+def test_left_and_right_are_told_apart(settings: dict[str, Any]) -> None:
+    rule = "Left and right are the patient's in X-ray, CT and MR, and the image's in endoscopy."
+    assert rule in settings["prompt"]["system"]
+    assert "in the upper zone of the patient's left lung: <region>." in settings["prompt"]["reflection"]

@@ -21,8 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from umed.annotate.review import Decision, error_rate, hash_of, report_of, review_of, reviewed
-from umed.annotate.review_sheet import _bare, _guarded, drawn_sample, read_sheet, write_sheet
+from umed.annotate.review import Decision, apply_decisions, find_review, hash_text
+from umed.annotate.review_files import guard, read_sheet, unguard
+from umed.annotate.review_report import estimate_error_rate, make_report
+from umed.annotate.review_sheet import draw_sample, write_sheet
 from umed.boxes import Box
 from umed.errors import InputError
 from umed.records import Record
@@ -86,7 +88,7 @@ class Page(HTMLParser):
 
 def decision(number: int, word: str, reviewer: str = "anna", base: Record | None = None, **fields: str) -> Decision:
     base = base or record(number)
-    return Decision(base.id, hash_of(base), word, reviewer, **{"time": TIME, "where": "file:1", **fields})
+    return Decision(base.id, hash_text(base), word, reviewer, **{"time": TIME, "where": "file:1", **fields})
 
 
 def test_the_page_shows_every_record_and_nothing_breaks_out(roots: dict[str, Path], tmp_path: Path) -> None:
@@ -99,7 +101,7 @@ def test_the_page_shows_every_record_and_nothing_breaks_out(roots: dict[str, Pat
     assert len(page.scripts) == 4 and len(page.all("script", type="application/json")) == 3
     assert not set("<>&") & set("".join(page.scripts[:3]))  # browsers end a script at less than html.parser does
     first, second, sheet = (json.loads(page.scripts[k]) for k in range(3))
-    assert (second["id"], second["diagnosis"], second["hash"]) == (evil.id, EVIL, hash_of(evil))
+    assert (second["id"], second["diagnosis"], second["hash"]) == (evil.id, EVIL, hash_text(evil))
     assert first["category"] == "cyst" and sheet["categories"] == sorted(["cyst", EVIL])
     assert [b["data-do"] for b in page.all("button") if b.get("data-do")][:3] == ["accept", "edit", "reject"]
     assert not [a for _, a in page.elements if any(name.startswith("on") for name in a)]
@@ -185,22 +187,22 @@ def test_a_sample_gives_each_source_its_share_whatever_the_order() -> None:
     records = (
         [record(k, "s") for k in range(80)] + [record(k, "t") for k in range(20)] + [record(k, "u", "") for k in (1, 2)]
     )
-    drawn, told = drawn_sample(records, 10, 0)
+    drawn, told = draw_sample(records, 10, 0)
     assert Counter(r.source for r in drawn) == {"s": 8, "t": 2}
     assert told == "a random 10 of 100 diagnoses, spread over sources (seed 0)"
-    assert {r.id for r in drawn_sample(records[::-1], 10, 0)[0]} == {r.id for r in drawn}
+    assert {r.id for r in draw_sample(records[::-1], 10, 0)[0]} == {r.id for r in drawn}
     assert drawn == sorted(drawn, key=records.index)
-    assert drawn_sample(records, 10, 1)[0] != drawn
-    assert {r.source for r in drawn_sample(records, 2, 0)[0]} == {"s", "t"}
-    assert drawn_sample(records, None, 0) == (records[:100], "all 100 diagnoses") == drawn_sample(records, 500, 0)
+    assert draw_sample(records, 10, 1)[0] != drawn
+    assert {r.source for r in draw_sample(records, 2, 0)[0]} == {"s", "t"}
+    assert draw_sample(records, None, 0) == (records[:100], "all 100 diagnoses") == draw_sample(records, 500, 0)
     with pytest.raises(InputError, match="no record has a diagnosis.*task=annotate"):
-        drawn_sample(records[-2:], None, 0)
+        draw_sample(records[-2:], None, 0)
 
 
 @given(st.text(st.sampled_from("=+-@\t\r\n'\uff1da ")))
 def test_a_guarded_cell_comes_back_and_is_no_formula(text: str) -> None:
-    assert _bare(_guarded(text)) == text
-    assert not _guarded(text).startswith(("=", "+", "-", "@", "\t", "\r", "\uff1d"))
+    assert unguard(guard(text)) == text
+    assert not guard(text).startswith(("=", "+", "-", "@", "\t", "\r", "\uff1d"))
 
 
 def filled(path: Path, words: Sequence[dict[str, str]]) -> str:
@@ -242,17 +244,17 @@ def test_a_filled_in_table_is_read_in_any_form(roots: dict[str, Path], tmp_path:
     decisions, sheets = read_sheet(path)
     assert sheets == ["all 4"] and [d.decision for d in decisions] == ["accept", "edit", "reject"]
     first, second, third = decisions
-    assert (first.id, first.hash, first.reviewer) == ("=s/0", hash_of(equals), "Änna")
+    assert (first.id, first.hash, first.reviewer) == ("=s/0", hash_text(equals), "Änna")
     assert second.diagnosis == "-A größer stone,\nat <region>;" and second.comment == "=no"
     assert third.time == "2001-09-09T01:46:40+00:00"
-    after = reviewed(records, decisions, "refuse")
+    after = apply_decisions(records, decisions, "refuse")
     assert [r.diagnosis for r in after] == [equals.diagnosis, second.diagnosis, "", RECORDS[3].diagnosis]
 
 
 def test_a_table_with_semicolons_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(
-        f'id;decision;reviewer;hash;corrected_diagnosis\ns/0;edit;ben;{hash_of(record(0))};"a, b <region>"\n'
+        f'id;decision;reviewer;hash;corrected_diagnosis\ns/0;edit;ben;{hash_text(record(0))};"a, b <region>"\n'
     )
     ((found,), sheets) = read_sheet(path)
     assert (found.diagnosis, found.category, sheets) == ("a, b <region>", "", [])
@@ -263,7 +265,7 @@ def saved(path: Path, decisions: Any, **fields: Any) -> Path:
     return path
 
 
-GOOD = {"id": "s/0", "hash": hash_of(record(0)), "decision": "accept", "time": "2026-01-02T04:04:05+01:00"}
+GOOD = {"id": "s/0", "hash": hash_text(record(0)), "decision": "accept", "time": "2026-01-02T04:04:05+01:00"}
 
 
 def test_what_the_page_saved_is_read(tmp_path: Path) -> None:
@@ -326,7 +328,7 @@ def test_a_wrong_file_is_told(tmp_path: Path) -> None:
 def test_decisions_become_the_records() -> None:
     edit = {"diagnosis": "A stone is seen at <region>.", "category": "stone", "comment": "no cyst"}
     done = [decision(0, "accept"), decision(1, "edit", **edit), decision(2, "reject")]
-    after = reviewed(RECORDS, done, "refuse")
+    after = apply_decisions(RECORDS, done, "refuse")
     accepted, edited, rejected, untouched = after
     assert untouched == RECORDS[3] and [r.query for r in after] == ["What?"] * 4
     assert (accepted.diagnosis, edited.diagnosis, edited.category) == (RECORDS[0].diagnosis, *list(edit.values())[:2])
@@ -341,10 +343,10 @@ def test_decisions_become_the_records() -> None:
     }
     assert review["before"] == {"diagnosis": RECORDS[1].diagnosis, "category": "cyst"}
     later = [replace(d, time="2027-01-01T00:00:00+00:00") for d in done]
-    assert reviewed(after, done, "refuse") == reviewed(after, later, "refuse") == after
+    assert apply_decisions(after, done, "refuse") == apply_decisions(after, later, "refuse") == after
     again = [Record.from_json(json.loads(json.dumps(r.to_json()))) for r in after]
-    assert reviewed(again, done, "refuse") == again
-    assert report_of(again) == report_of(after)
+    assert apply_decisions(again, done, "refuse") == again
+    assert make_report(again) == make_report(after)
 
 
 @pytest.mark.parametrize(
@@ -359,74 +361,78 @@ def test_decisions_become_the_records() -> None:
 )
 def test_what_cannot_be_applied_is_told(wrong: Decision, told: str) -> None:
     with pytest.raises(InputError, match=told):
-        reviewed(RECORDS, [decision(1, "accept"), wrong], "refuse")
+        apply_decisions(RECORDS, [decision(1, "accept"), wrong], "refuse")
 
 
 def test_the_category_alone_can_be_corrected() -> None:
-    (after, *_) = reviewed(RECORDS, [decision(0, "edit", diagnosis=record(0).diagnosis, category="stone")], "refuse")
+    (after, *_) = apply_decisions(
+        RECORDS, [decision(0, "edit", diagnosis=record(0).diagnosis, category="stone")], "refuse"
+    )
     assert (after.diagnosis, after.category) == (record(0).diagnosis, "stone")
 
 
 def test_a_reviewer_may_change_their_mind() -> None:
     first, second = decision(0, "accept"), decision(0, "reject", time="2026-01-03T00:00:00+00:00")
-    both = reviewed(RECORDS, [second, first], "refuse")
-    assert both[0].diagnosis == "" and both == reviewed(reviewed(RECORDS, [first], "refuse"), [second], "refuse")
-    assert reviewed(both, [first], "refuse") == both  # the older file once more
+    both = apply_decisions(RECORDS, [second, first], "refuse")
+    assert both[0].diagnosis == "" and both == apply_decisions(
+        apply_decisions(RECORDS, [first], "refuse"), [second], "refuse"
+    )
+    assert apply_decisions(both, [first], "refuse") == both  # the older file once more
 
 
 def test_an_edited_text_can_be_judged_again_and_still_counts_as_an_error() -> None:
     edit = decision(0, "edit", diagnosis="A stone at <region>.")
-    edited = reviewed(RECORDS, [edit], "refuse")
+    edited = apply_decisions(RECORDS, [edit], "refuse")
     agree = decision(0, "accept", "ben", edited[0])
-    again = reviewed(edited, [agree], "refuse")
+    again = apply_decisions(edited, [agree], "refuse")
     assert again[0].diagnosis == edited[0].diagnosis and again[0].provenance["review"]["reviewer"] == "ben"
     assert again[0].provenance["review"]["earlier"] == edited[0].provenance["review"]
-    assert reviewed(again, [agree], "refuse") == again
-    assert report_of(again)["total"]["edited"] == 1
+    assert apply_decisions(again, [agree], "refuse") == again
+    assert make_report(again)["total"]["edited"] == 1
     with pytest.raises(InputError, match="another diagnosis"):  # the first file is of a text that is two reviews old
-        reviewed(again, [edit], "refuse")
+        apply_decisions(again, [edit], "refuse")
 
 
 def test_a_text_that_was_written_anew_is_not_reviewed() -> None:
-    (rejected, *_) = reviewed(RECORDS, [decision(0, "reject")], "refuse")
+    (rejected, *_) = apply_decisions(RECORDS, [decision(0, "reject")], "refuse")
     anew = replace(rejected, diagnosis="Another text at <region>.")
-    assert review_of(rejected) and review_of(anew) is None
-    assert report_of([anew])["total"]["not_reviewed"] == 1
+    assert find_review(rejected) and find_review(anew) is None
+    assert make_report([anew])["total"]["not_reviewed"] == 1
     with pytest.raises(InputError, match="another diagnosis"):
-        reviewed([anew], [decision(0, "reject")], "refuse")
+        apply_decisions([anew], [decision(0, "reject")], "refuse")
 
 
 def test_reviewers_who_disagree() -> None:
     done = [decision(0, "accept"), decision(0, "reject", "ben", time="2026-01-03T00:00:00+00:00")]
     with pytest.raises(InputError, match=r"s/0: the reviewers disagree \(anna: accept, ben: reject\)"):
-        reviewed(RECORDS, done, "refuse")
+        apply_decisions(RECORDS, done, "refuse")
     with pytest.raises(InputError, match="s/0: the reviewers disagree"):  # also if ben comes later
-        reviewed(reviewed(RECORDS, done[:1], "refuse"), done[1:], "refuse")
+        apply_decisions(apply_decisions(RECORDS, done[:1], "refuse"), done[1:], "refuse")
     for rule, by in (("last", "ben"), ("reject", "anna, ben")):
-        after = reviewed(RECORDS, done, rule)
+        after = apply_decisions(RECORDS, done, rule)
         assert after[0].diagnosis == "" and after[0].provenance["review"]["reviewer"] == by
-        assert reviewed(after, done[::-1], rule) == after
-    last = reviewed(RECORDS, [done[1], replace(done[0], time="2026-01-04T00:00:00+00:00")], "last")
+        assert apply_decisions(after, done[::-1], rule) == after
+    last = apply_decisions(RECORDS, [done[1], replace(done[0], time="2026-01-04T00:00:00+00:00")], "last")
     assert last[0].diagnosis == record(0).diagnosis
     with pytest.raises(InputError, match="task.on_conflict=first"):
-        reviewed(RECORDS, done, "first")
+        apply_decisions(RECORDS, done, "first")
 
 
 def test_two_texts_of_one_edit_disagree() -> None:
     with pytest.raises(InputError, match="anna: edit, ben: edit"):
-        reviewed(RECORDS, [decision(0, "edit", d, diagnosis=f"{d} <region>") for d in ("anna", "ben")], "refuse")
+        apply_decisions(RECORDS, [decision(0, "edit", d, diagnosis=f"{d} <region>") for d in ("anna", "ben")], "refuse")
 
 
 def test_the_error_rate_and_its_interval() -> None:
-    paper = report_of(RECORDS)["paper"]
+    paper = make_report(RECORDS)["paper"]
     assert paper["error_rate"] == pytest.approx(0.0022348, abs=1e-6)
     assert (paper["low"], paper["high"]) == (pytest.approx(0.0013066, abs=1e-6), pytest.approx(0.0038201, abs=1e-6))
-    assert error_rate(0, 10) == {"error_rate": 0, "low": 0, "high": pytest.approx(0.2775, abs=1e-4)}
-    assert error_rate(0, 0) == {"error_rate": None, "low": None, "high": None}
+    assert estimate_error_rate(0, 10) == {"error_rate": 0, "low": 0, "high": pytest.approx(0.2775, abs=1e-4)}
+    assert estimate_error_rate(0, 0) == {"error_rate": None, "low": None, "high": None}
     other = record(7, "t")
     done = [decision(0, "accept"), decision(1, "reject"), decision(7, "accept", base=other)]
-    report = report_of(reviewed([*RECORDS, other], done, "refuse"))
-    assert report["sources"]["s"] | error_rate(1, 2) == report["sources"]["s"]
+    report = make_report(apply_decisions([*RECORDS, other], done, "refuse"))
+    assert report["sources"]["s"] | estimate_error_rate(1, 2) == report["sources"]["s"]
     counts = ("reviewed", "accepted", "edited", "rejected", "not_reviewed")
     assert [report["total"][k] for k in counts] == [3, 2, 0, 1, 2]
     assert report["sources"]["t"]["reviewed"] == 1 and report["agreement"] is None
@@ -435,11 +441,11 @@ def test_the_error_rate_and_its_interval() -> None:
 def test_agreement_of_two_and_of_three() -> None:
     words = {"anna": ["accept", "accept", "reject", "reject"], "ben": ["accept", "accept", "reject", "accept"]}
     done = [decision(k, w, name) for name, own in words.items() for k, w in enumerate(own)]
-    agreement = report_of(reviewed(RECORDS, done, "reject"))["agreement"]
+    agreement = make_report(apply_decisions(RECORDS, done, "reject"))["agreement"]
     assert agreement == {"reviewers": ["anna", "ben"], "records": 4, "same_decision": 0.75, "kappa": 0.5}
-    alike = report_of(reviewed(RECORDS[:1], [decision(0, "accept", n) for n in words], "refuse"))["agreement"]
+    alike = make_report(apply_decisions(RECORDS[:1], [decision(0, "accept", n) for n in words], "refuse"))["agreement"]
     assert alike == {"reviewers": ["anna", "ben"], "records": 1, "same_decision": 1, "kappa": None}
-    three = report_of(reviewed(RECORDS, [*done, decision(0, "accept", "cleo")], "reject"))["agreement"]
+    three = make_report(apply_decisions(RECORDS, [*done, decision(0, "accept", "cleo")], "reject"))["agreement"]
     assert three == {"reviewers": ["anna", "ben", "cleo"], "records": 4, "same_decision": 0.75, "kappa": None}
 
 
@@ -485,6 +491,6 @@ def test_what_the_script_saves_is_read_back(roots: dict[str, Path], tmp_path: Pa
     saved.write_text(json.dumps(said["file"]))
     decisions, sheets = read_sheet(saved)
     assert sheets == ["all 4"] and [(d.id, d.reviewer) for d in decisions] == [("s/0", "Anna M."), ("s/1", "Anna M.")]
-    after = reviewed(records, decisions, "refuse")
+    after = apply_decisions(records, decisions, "refuse")
     assert (after[1].diagnosis, after[1].category) == (f"New. {EVIL}", "x") and after[2:] == records[2:]
     assert after[0].provenance["review"]["comment"] == "fine"

@@ -11,16 +11,16 @@ from composed import composed
 from loopback import good, texts_of
 from omegaconf import DictConfig
 from pytest_httpserver import HTTPServer
+from served import SECRET
 from werkzeug import Response
 
 from umed import tasks
+from umed.annotate.stage import load_or_annotate
 from umed.errors import InputError
 from umed.evaluation.files import read_metrics
 from umed.records import Record, read_records, write_jsonl
-from umed.tasks.annotate import annotated
 
 Make = Callable[..., Any]
-SECRET = "sk-test-0123456789-never-show-me"
 PRICES = ["annotator.price.input=1", "annotator.price.output=10"]
 
 
@@ -79,9 +79,9 @@ def test_what_is_printed_written_and_handed_on(
     assert read_metrics(tmp_path / "run") == {"annotate/ok": 3, "annotate/failed": 2, "annotate/cost_usd": 0.006}
     assert json.loads((tmp_path / "run" / "sources.json").read_text()) == {"s": str(tmp_path / "pictures")}
     assert len(came) == 10
-    data = annotated(cfg(*PRICES))
+    data = load_or_annotate(cfg(*PRICES))
     assert [r.id for r in data.records] == ["s/0", "s/2", "s/4"] and data.records[0] == written[0]
-    again = annotated(cfg("records=null", *PRICES))
+    again = load_or_annotate(cfg("records=null", *PRICES))
     assert again.records == data.records and len(came) == 10, "from the run's own records too"
     files = [p for p in (tmp_path / "run").rglob("*") if p.is_file()]
     assert len(files) >= 4 and not any(b"never-show-me" in p.read_bytes() for p in files)
@@ -91,7 +91,7 @@ def test_only_what_has_no_diagnosis_is_annotated(cfg: Make, serve: Make, given: 
     came, records = serve(), given(4)
     done = replace(records[1], query="What?", diagnosis="An expert's words <region>.")
     write_jsonl(tmp_path / "given" / "records.jsonl", (r.to_json() for r in (records[0], done, *records[2:])))
-    data = annotated(cfg())
+    data = load_or_annotate(cfg())
     assert [r.id for r in data.records] == [r.id for r in records] and data.records[1] == done
     assert len(came) == 6
 
@@ -100,22 +100,22 @@ def test_what_an_expert_rejected_is_not_written_anew(cfg: Make, serve: Make, giv
     came, records = serve(), given(3)
     rejected = replace(records[1], provenance={"annotator": "openai", "review": {"status": "rejected"}})
     write_jsonl(tmp_path / "given" / "records.jsonl", (r.to_json() for r in (records[0], rejected, records[2])))
-    assert [r.id for r in annotated(cfg()).records] == ["s/0", "s/2"] and len(came) == 4
+    assert [r.id for r in load_or_annotate(cfg()).records] == ["s/0", "s/2"] and len(came) == 4
     assert read_records(tmp_path / "run" / "records.jsonl")[1] == rejected
 
 
 def test_reviews_in_the_run_folder_are_not_written_over(cfg: Make, serve: Make, given: Make, tmp_path: Path) -> None:
     came, records = serve(), given(3)
-    annotated(cfg())
+    load_or_annotate(cfg())
     run = tmp_path / "run" / "records.jsonl"
     done = read_records(run)
     edited = replace(done[1], diagnosis="Mine <region>.", provenance={"review": {"status": "edited"}})
     write_jsonl(run, (r.to_json() for r in (done[0], edited, done[2])))
-    assert annotated(cfg()).records[1].diagnosis == "Mine <region>." and len(came) == 6
+    assert load_or_annotate(cfg()).records[1].diagnosis == "Mine <region>." and len(came) == 6
     assert read_records(run)[1] == edited
     write_jsonl(tmp_path / "given" / "records.jsonl", (r.to_json() for r in records[:2]))
     with pytest.raises(InputError, match="holds 1 reviewed records"):
-        annotated(cfg())
+        load_or_annotate(cfg())
     assert read_records(run)[1] == edited
 
 
@@ -131,7 +131,7 @@ def test_a_study_of_the_unseen_can_be_made_of_given_records(
     ]
     write_jsonl(tmp_path / "given" / "records.jsonl", (r.to_json() for r in known))
     for _ in range(2):  # what was divided so stays so
-        data = annotated(cfg("data.split.unseen.modality=[MR]"))
+        data = load_or_annotate(cfg("data.split.unseen.modality=[MR]"))
         assert [(r.id, r.split) for r in data.records] == [("s/0", "train"), ("s/1", "val"), ("s/3", "test")]
     assert "leaves out 1 of 4 records" in capsys.readouterr().out
 
@@ -139,12 +139,12 @@ def test_a_study_of_the_unseen_can_be_made_of_given_records(
 def test_what_one_annotator_failed_at_is_not_for_another(cfg: Make, serve: Make, given: Make, tmp_path: Path) -> None:
     serve(spoiled)
     given(3)
-    annotated(cfg())
+    load_or_annotate(cfg())
     mixed = [*read_records(tmp_path / "run" / "records.jsonl"), replace(given(4)[3], id="s/new")]
     write_jsonl(tmp_path / "run" / "records.jsonl", (r.to_json() for r in mixed))
     offline = cfg("records=null")
     offline.annotator = {"_target_": "umed.annotate.offline.OfflineAnnotator"}
-    data = annotated(offline)
+    data = load_or_annotate(offline)
     assert [r.provenance["annotator"] for r in data.records] == ["openai", "openai", "offline"]
     assert [r.id for r in read_records(tmp_path / "run" / "records.jsonl")] == ["s/0", "s/1", "s/2", "s/new"]
 
@@ -196,7 +196,7 @@ def test_a_dry_run_writes_no_records(
         (["annotator.base_url=http://127.0.0.1:9/v1"], "http://127.0.0.1:9/v1 brings no answer (no connection)"),
         (["annotator.base_url=127.0.0.1"], "annotator.base_url is no address"),
         (["annotator.base_url=null"], "set the environment variable OPENAI_API_KEY"),
-        (["annotator.api=legacy"], "annotator.api=legacy: choose chat or responses"),
+        (["annotator.api=legacy"], "annotator.api=legacy: input should be 'chat' or 'responses'"),
         (["annotator.max_cost=1"], "annotator.max_cost=1 needs prices"),
         (["annotator.prompt.user=Look."], "annotator.prompt.user has no place for {category}, {region}"),
     ],

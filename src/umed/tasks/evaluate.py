@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, ListConfig
 
 from umed.analysis import open_run
+from umed.annotate.stage import load_or_annotate
 from umed.callbacks.wandb_tables import log_evaluation
 from umed.errors import InputError, check_choice, check_number, check_positive
 from umed.evaluation import verdicts as rules
@@ -27,7 +28,6 @@ from umed.evaluation.throughput import batches_against_alone
 from umed.models.load import build_policy
 from umed.models.policy import Policy
 from umed.records import Record, RecordSet, write_jsonl, write_whole
-from umed.tasks.annotate import annotated
 from umed.tasks.score import notes
 from umed.training import datamodule_of
 
@@ -47,7 +47,7 @@ class Answered:
 def evaluate(cfg: DictConfig) -> None:
     """Evaluate a model (`model=...`) or a run (`init_from=...`)."""
     stage = "base" if cfg.init_from is None else "init_from"
-    exam = Exam(cfg, annotated(cfg) if asks_mau(cfg) else None)
+    exam = Exam(cfg, load_or_annotate(cfg) if asks_mau(cfg) else None)
     metrics = evaluate_stage(exam, stage, cfg.init_from)
     title = cfg.init_from or cfg.model.path
     if exam.data is not None:

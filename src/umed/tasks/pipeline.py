@@ -5,12 +5,12 @@ from pathlib import Path
 from omegaconf import DictConfig, open_dict
 
 from umed.analysis import write_figures
+from umed.annotate.stage import load_or_annotate
 from umed.errors import InputError
 from umed.evaluation.evaluation_set import Exam
 from umed.evaluation.files import read_metrics
 from umed.evaluation.tables import print_table
 from umed.records import RecordSet
-from umed.tasks.annotate import annotated
 from umed.tasks.evaluate import asks_mau, evaluate_stage, print_rules
 from umed.training import build_method, train_stage
 
@@ -26,7 +26,7 @@ def pipeline(cfg: DictConfig) -> None:
         raise InputError("data.evaluate.mau=false: the pipeline is measured on MAU; use task=evaluate")
     for method in (cfg.task.sft, relevance_only(cfg), cfg.method):
         build_method(cfg, method)  # what cannot work is refused before anything long begins
-    data = annotated(cfg)
+    data = load_or_annotate(cfg)
     exam = Exam(cfg, data, data)
     evaluated(exam, "base", None)
     sft = trained(exam, cfg.task.sft, data, "sft", None, run / "adapter" / "sft")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from umed.annotate.stage import load_or_annotate
 from umed.evaluation.evaluation_set import Exam
 from umed.evaluation.tables import print_table
-from umed.tasks.annotate import annotated
 from umed.tasks.evaluate import asks_mau, evaluate_stage, print_rules
 from umed.training import build_method, train_stage
 
@@ -16,7 +16,7 @@ def train(cfg: DictConfig) -> None:
     run = Path(cfg.paths.run_dir)
     stage = build_method(cfg, cfg.method).stage  # what cannot work is refused before anything long begins
     mau = asks_mau(cfg)
-    data = annotated(cfg)
+    data = load_or_annotate(cfg)
     exam = Exam(cfg, data if mau else None, data)
     exam.check()
     if not (run / "adapter" / "umed.json").is_file():
