@@ -113,8 +113,8 @@ async def _next_requests(session: Session, unanswered: _Unanswered) -> AsyncIter
                 session.count_unanswered(error, 1)  # one at a time: not every record is tried
             continue
         has_format = session.endpoint.takes_format and turn.key not in unanswered.refused
-        body = session.form.body(turn, picture.url(), has_format)
-        line = {"custom_id": turn.key, "method": "POST", "url": f"/v1{session.form.path}", "body": body}
+        body = session.dialog.body(turn, picture.url(), has_format)
+        line = {"custom_id": turn.key, "method": "POST", "url": f"/v1{session.dialog.path}", "body": body}
         yield turn, json.dumps(line).encode() + b"\n"
 
 
@@ -136,7 +136,7 @@ async def _send(session: Session, requests: dict[Sent, bytes]) -> None:
         if batch is None:
             batch = await client.batches.create(
                 input_file_id=file_id,
-                endpoint=cast(Any, f"/v1{session.form.path}"),
+                endpoint=cast(Any, f"/v1{session.dialog.path}"),
                 completion_window="24h",
                 metadata={"umed": name},
                 extra_headers={"Idempotency-Key": name},

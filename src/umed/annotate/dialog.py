@@ -7,16 +7,19 @@ a run that was killed goes on where it was.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from umed.annotate.base import make_random
 from umed.annotate.checks import PARTS, Aliases, Unusable, boxes_in_pixels, make_schema, read_diagnosis, read_parts
+from umed.annotate.cost import ImageTokens, OutputTokens, count_image_tokens, count_text_tokens
+from umed.annotate.sent_picture import sent_size
 from umed.chat import REGION
 from umed.errors import InputError
 from umed.llm.journal import Answer, Journal
 from umed.llm.reply import read_reply
-from umed.llm.request import Message
+from umed.llm.request import APIS, Message, build_body
 from umed.records import Record
 
 TURNS = (
@@ -55,30 +58,55 @@ class Conclusion:
 
 
 class Dialog:
-    """The prompts, and what makes one request differ from another.
-
-    Args:
-        prompt: the texts `system`, `user`, `reflection` and `repair`.
-        settings: what changes an answer besides the prompts: model, api, `at_most` (tokens of a reply), further fields
-            of the request.
-        aliases: a category's other names.
+    """The prompts, and how requests are written; see `OpenAIAnnotator` for the arguments.
 
     Raises:
         InputError: a prompt is missing or lacks a placeholder.
     """
 
-    def __init__(self, prompt: Mapping[str, str], settings: Mapping[str, Any], aliases: Aliases) -> None:
+    def __init__(
+        self,
+        model: str,
+        api: str,
+        *,
+        prompt: Mapping[str, str],
+        queries: Sequence[str],
+        seed: int,
+        output_tokens: OutputTokens,
+        image_tokens: ImageTokens,
+        request: Mapping[str, Any],
+        aliases: Aliases,
+    ) -> None:
         for name, places in _REQUIRED.items():
-            text = prompt.get(name, "")
-            if not text.strip():
-                raise InputError(f"annotator.prompt.{name} is no text: write one")
-            missing = [place for place in places if place not in text]
-            if missing:
+            if name not in prompt:
+                raise InputError(f"annotator.prompt.{name} is missing: write one")
+            if missing := [place for place in places if place not in prompt[name]]:
                 raise InputError(f"annotator.prompt.{name} has no place for {', '.join(missing)}: write it there")
         self.prompt, self.aliases = {name: prompt[name] for name in _REQUIRED}, aliases
         self.prompt_sha256 = hashlib.sha256(json.dumps(self.prompt, sort_keys=True).encode()).hexdigest()
-        self._at_most = int(settings["at_most"])
+        self.model, self.api, self.path, self.at_most = model, api, APIS[api].path, output_tokens["at_most"]
+        self.output_tokens, self._image_tokens, self._request = output_tokens, image_tokens, request
+        self._queries, self._seed = queries, seed
+        # what changes an answer besides the prompts
+        settings = {"model": model, "api": api, "at_most": self.at_most, "request": request}
         self._settings = json.dumps(settings, sort_keys=True)
+
+    def body(self, turn: NextTurn, picture: str, has_format: bool) -> dict[str, Any]:
+        """The body of a request; `picture` is a data URL."""
+        schema, api = turn.schema if has_format else None, APIS[self.api]
+        return build_body(
+            api, self.model, turn.messages,
+            request=self._request, picture=picture, schema=schema, max_tokens=self.at_most,
+        )  # fmt: skip
+
+    def count_tokens(self, record: Record, messages: Sequence[Message]) -> int:
+        """An estimate of the tokens of a request."""
+        pictures = sum(m.has_picture for m in messages)
+        sent = count_image_tokens(*sent_size(record.width, record.height, record.boxes), self._image_tokens)
+        return sum(count_text_tokens(m.text) for m in messages) + pictures * sent
+
+    def choose_query(self, record: Record) -> str:
+        return make_random(record, self._seed).choice(self._queries).replace("{modality}", record.modality)
 
     def advance(self, record: Record, picture_hash: str, journal: Journal) -> NextTurn | Conclusion:
         """What comes next in the conversation about a record."""
@@ -95,13 +123,13 @@ class Dialog:
                 text = read_reply(answer.body).text
                 reply = text if text.strip() else _SILENCE
                 try:
-                    if len(text) > _USABLE * self._at_most:
+                    if len(text) > _USABLE * self.at_most:
                         raise Unusable("too long", "the reply is far too long")
                     diagnosis = read(text, record, self.aliases)
                     messages = (*messages, Message("assistant", reply))
                     break
                 except Unusable as problem:
-                    reason, excerpt = problem.reason, Message("assistant", reply[: _REPEATED * self._at_most])
+                    reason, excerpt = problem.reason, Message("assistant", reply[: _REPEATED * self.at_most])
                     messages = (*messages, excerpt, self._message("repair", record, problem.message))
             else:
                 return Conclusion(None, f"{turn}: {reason}", tuple(answers))

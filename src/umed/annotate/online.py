@@ -31,10 +31,10 @@ async def _finish(session: Session, number: int, concurrency: int) -> None:
                     return
                 sent = session.note_sent(turn)
                 answer = await session.endpoint.ask(
-                    session.form.path,
-                    partial(session.form.body, turn, url),
+                    session.dialog.path,
+                    partial(session.dialog.body, turn, url),
                     key=turn.key,
-                    tokens=sent.tokens + session.form.output_tokens["expected"],
+                    tokens=sent.tokens + session.dialog.output_tokens["expected"],
                 )
                 session.keep([(sent, answer)])
         except Spent:

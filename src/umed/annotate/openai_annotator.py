@@ -14,7 +14,7 @@ from umed.annotate.checks import Aliases
 from umed.annotate.cost import Budget, ImageTokens, OutputTokens, Price, Prices, count_text_tokens
 from umed.annotate.dialog import Dialog
 from umed.annotate.online import converse
-from umed.annotate.session import Form, Session
+from umed.annotate.session import Session
 from umed.errors import InputError
 from umed.llm.endpoint import Endpoint
 from umed.llm.journal import Journal
@@ -76,11 +76,9 @@ class OpenAIAnnotator:
         aliases: Aliases | None = None,
         seed: int = 0,
     ) -> None:
-        request = dict(request or {})
-        settings = {"model": model, "api": api, "at_most": output_tokens["at_most"], "request": request}
-        dialog = Dialog(prompt, settings, dict(aliases or {}))
-        self._form = Form(
-            model, api, output_tokens, image_tokens, request, list(queries), seed, dialog
+        self._dialog = Dialog(
+            model, api, prompt=prompt, queries=queries, seed=seed, output_tokens=output_tokens,
+            image_tokens=image_tokens, request=dict(request or {}), aliases=aliases or {},
         )  # fmt: skip
         self._price, self._max_cost = Price(**price), max_cost
         self._journal, self.dry_run = Path(journal), dry_run
@@ -109,7 +107,7 @@ class OpenAIAnnotator:
         budget = Budget(self._price, self._max_cost)
         with (
             Journal(self._journal, "annotator.journal") as journal,
-            Session(records, roots, self._form, self._endpoint, budget, journal) as session,
+            Session(records, roots, self._dialog, self._endpoint, budget, journal) as session,
         ):
             try:
                 asyncio.run(self._run(session))
@@ -128,10 +126,10 @@ class OpenAIAnnotator:
 
     def estimate(self, records: Sequence[Record]) -> str:
         """What annotating would take, without repairs; nothing is opened or sent."""
-        expected, at_most = self._form.output_tokens["expected"], self._form.at_most
-        dialog, tokens_in = self._form.dialog, 0
+        dialog, tokens_in = self._dialog, 0
+        expected = dialog.output_tokens["expected"]
         for record in records:
-            first = self._form.count_tokens(record, dialog.opening(record))
+            first = dialog.count_tokens(record, dialog.opening(record))
             tokens_in += 2 * first + expected + count_text_tokens(dialog.prompt["reflection"])
         requests = 2 * len(records)
         cost = self._price.of(tokens_in, expected * requests)
@@ -139,8 +137,8 @@ class OpenAIAnnotator:
             "unknown: set annotator.price.input and annotator.price.output" if cost is None else f"about ${cost:.2f}"
         )
         return (
-            f"dry run: {len(records)} records to annotate with {self._form.model}, {requests} requests\n"
+            f"dry run: {len(records)} records to annotate with {dialog.model}, {requests} requests\n"
             f"estimated tokens in: {tokens_in:,} (text: 4 characters a token; pictures: annotator.image_tokens)\n"
-            f"estimated tokens out: {expected * requests:,} (at most {at_most * requests:,})\n"
+            f"estimated tokens out: {expected * requests:,} (at most {dialog.at_most * requests:,})\n"
             f"estimated cost: {amount} (without repairs; paid answers in a journal are not deducted)"
         )

@@ -7,11 +7,12 @@ import io
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from html import escape
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader
 from tqdm import tqdm
 
 from umed.annotate.base import make_random
@@ -28,7 +29,8 @@ COLUMNS = (
     "id", "source", "category", "query", "diagnosis", "decision", "corrected_diagnosis", "corrected_category",
     "comment", "reviewer", "hash", "sheet",
 )  # fmt: skip
-TEMPLATE = Path(__file__).with_name("review.html")
+FACTS = ("source", "modality", "category", "query")  # shown on a card
+FOLDER = Path(__file__).parent
 
 
 def draw_sample(records: Sequence[Record], sample: int | None, seed: int) -> tuple[list[Record], str]:
@@ -84,14 +86,23 @@ def write_sheet(
         "pages": pages,
         "categories": sorted({r.category for r in records}),
     }
-    with tqdm(total=len(records), desc="writing cards", unit="card", leave=False, disable=None) as bar:
+    templates = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, trim_blocks=True)
+    page = templates.get_template("review.html")
+    script = re.findall(r"<script>(.*?)</script>", (FOLDER / "review.html").read_text(encoding="utf-8"), re.DOTALL)[0]
+    shared = {
+        "script_hash": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "title": f"{synthetic(r.source for r in records)}review of diagnoses",
+        "names": [path.name for path in paths],
+        "words": list(STATUS),
+        "region": REGION,
+    }
+    with tqdm(records, desc="writing cards", unit="card", leave=False, disable=None) as bar:
+        queue = iter(bar)
         for n, path in enumerate(paths):
-            own = records[n * chunk : (n + 1) * chunk]
+            cards = _cards(islice(queue, chunk), roots, picture_side)
             part = path.with_name(path.name + ".part")
-            with part.open("w", encoding="utf-8", newline="\n") as f:
-                for text in _page(own, roots, {**sheet, "page": n + 1}, [p.name for p in paths], picture_side):
-                    f.write(text)
-                    bar.update("<article" in text[:9])
+            with part.open("w", encoding="utf-8", newline="\n") as file:
+                file.writelines(page.generate(**shared, cards=cards, sheet={**sheet, "page": n + 1}))
             part.replace(path)
     rows = io.StringIO()
     table = csv.writer(rows)
@@ -103,58 +114,30 @@ def write_sheet(
     return paths
 
 
-def _page(
-    records: Sequence[Record], roots: Mapping[str, Path], sheet: Mapping[str, Any], names: Sequence[str], side: int
-) -> Iterator[str]:
-    """The texts of one file, in order."""
-    head, tail = TEMPLATE.read_text(encoding="utf-8").split("<!-- cards -->\n")
-    script = re.findall(r"<script>(.*?)</script>", tail, re.DOTALL)[0]
-    here = names[sheet["page"] - 1]
-    links = [f'<a href="{n}"{" aria-current=page" if n == here else ""}>page {k}</a>' for k, n in enumerate(names, 1)]
-    fill = {
-        "script_hash": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        "title": escape(f"{synthetic(r.source for r in records)}review of diagnoses"),
-        "subtitle": escape(f"{sheet['name']}; page {sheet['page']} of {sheet['pages']}"),
-        "pages": f'<nav aria-label="pages">{"".join(links)}</nav>' if len(names) > 1 else "",
-        "sheet": _json(sheet),
-    }
-    yield re.sub(r"\{\{(\w+)\}\}", lambda m: fill[m[1]], head)
-    for number, record in enumerate(records, 1):
-        yield _card(record, roots, number, side)
-    yield re.sub(r"\{\{(\w+)\}\}", lambda m: fill[m[1]], tail)
+def _cards(records: Iterable[Record], roots: Mapping[str, Path], side: int) -> Iterator[dict[str, Any]]:
+    """What the template shows of each record."""
+    for record in records:
+        corners = [", ".join(f"{v:.0f}" for v in b.to_xyxy(record.width, record.height)) for b in record.boxes]
+        places = "; ".join(f"({c})" for c in corners) + f" px of {record.width} x {record.height}" if corners else ""
+        facts = {name: values for name, values in record.to_json().items() if name in FACTS}
+        if review := find_review(record):
+            facts["earlier"] = f"{review['status']} by {review['reviewer']}"
+        data = {"id": record.id, "source": record.source, "category": record.category, "diagnosis": record.diagnosis}
+        card = {"record": record, "facts": facts, "data": {**data, "hash": hash_text(record), "boxes": places}}
+        try:
+            picture, size = _draw(record, roots, side)
+            yield {**card, "picture": picture, "size": size}
+        except InputError as error:
+            yield {**card, "problem": str(error)}
 
 
-def _card(record: Record, roots: Mapping[str, Path], number: int, side: int) -> str:
-    corners = [", ".join(f"{v:.0f}" for v in b.to_xyxy(record.width, record.height)) for b in record.boxes]
-    places = "; ".join(f"({c})" for c in corners) + f" px of {record.width} x {record.height}" if corners else ""
-    region = f'<mark class="region" title="{escape(places)}">region</mark>'
-    facts = {"source": record.source, "modality": record.modality, "category": record.category, "query": record.query}
-    if review := find_review(record):
-        facts["earlier"] = f"{review['status']} by {review['reviewer']}"
-    list_ = "".join(f'<dt>{k}</dt><dd class="{k}">{escape(v)}</dd>' for k, v in facts.items())
-    button = '<button type="button" data-do="{}" aria-pressed="false">{}</button>'
-    buttons = "".join(button.format(word, word.title()) for word in STATUS)
-    data = {"id": record.id, "source": record.source, "category": record.category, "diagnosis": record.diagnosis}
-    return f"""<article class="card" id="card-{number}" tabindex="-1" data-state="open" aria-labelledby="id-{number}">
-<div>{_picture(record, roots, side)}</div>
-<div>
-<h2 id="id-{number}">{escape(record.id)}</h2>
-<dl>{list_}</dl>
-<p class="diagnosis">{region.join(map(escape, record.diagnosis.split(REGION)))}</p>
-<div class="actions" role="group" aria-label="decision">{buttons}</div>
-<label class="field">Comment <input data-field="comment"></label>
-</div>
-<script type="application/json">{_json({**data, "hash": hash_text(record), "boxes": places})}</script>
-</article>
-"""
+def _draw(record: Record, roots: Mapping[str, Path], side: int) -> tuple[str, tuple[int, int]]:
+    """The picture with its boxes, a JPEG in base64, and its size.
 
-
-def _picture(record: Record, roots: Mapping[str, Path], side: int) -> str:
-    """The picture with its boxes inside the page, or the reason why there is none."""
-    try:
-        image = picture_inside(record, roots)
-    except InputError as error:
-        return f'<p class="nopicture">No picture: {escape(str(error))}</p>'
+    Raises:
+        InputError: see `picture_inside`.
+    """
+    image = picture_inside(record, roots)
     room = max(side, clear_side(image.size, record.boxes))
     image.thumbnail((room, room))
     scale = clear_scale(image.size, record.boxes)
@@ -163,14 +146,4 @@ def _picture(record: Record, roots: Mapping[str, Path], side: int) -> str:
     image.thumbnail((room, room))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=88, subsampling=0)  # or the outline's color would run into a small box
-    alt = escape(f"{record.modality} picture of {record.id}, boxes drawn: {len(record.boxes)}")
-    return (
-        f'<img alt="{alt}" width="{image.width}" height="{image.height}" '
-        f'src="data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}">'
-    )
-
-
-def _json(value: Any) -> str:
-    """JSON that stands in a page: nothing in it can end the script or begin a tag."""
-    text = json.dumps(value)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return base64.b64encode(file.getvalue()).decode(), image.size

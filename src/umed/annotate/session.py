@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -10,58 +9,17 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
-from umed.annotate.base import make_random
-from umed.annotate.cost import Budget, ImageTokens, OutputTokens, count_image_tokens, count_text_tokens
+from umed.annotate.cost import Budget
 from umed.annotate.dialog import Conclusion, Dialog, NextTurn
-from umed.annotate.sent_picture import SentPicture, sent_size
+from umed.annotate.sent_picture import SentPicture
 from umed.errors import InputError
 from umed.llm.endpoint import Endpoint
 from umed.llm.failures import NoAnswer
 from umed.llm.journal import Answer, Journal, Sent
 from umed.llm.reply import read_reply
-from umed.llm.request import APIS, Message, build_body
 from umed.records import Record, with_text
 
 UNANSWERED = 4  # requests in a row (at least `concurrency`) that bring no answer and end the run
-
-
-@dataclass(frozen=True)
-class Form:
-    """How requests and annotations are written, and how many tokens a request is estimated to take.
-
-    See `OpenAIAnnotator` for the fields.
-    """
-
-    model: str
-    api: str
-    output_tokens: OutputTokens
-    image_tokens: ImageTokens
-    request: Mapping[str, Any]
-    queries: Sequence[str]
-    seed: int
-    dialog: Dialog
-
-    @property
-    def path(self) -> str:
-        return APIS[self.api].path
-
-    @property
-    def at_most(self) -> int:
-        """Tokens of a reply."""
-        return self.output_tokens["at_most"]
-
-    def body(self, turn: NextTurn, picture: str, has_format: bool) -> dict[str, Any]:
-        schema = turn.schema if has_format else None
-        return build_body(
-            APIS[self.api], self.model, turn.messages,
-            request=self.request, picture=picture, schema=schema, max_tokens=self.at_most,
-        )  # fmt: skip
-
-    def count_tokens(self, record: Record, messages: Sequence[Message]) -> int:
-        """An estimate of the tokens of a request."""
-        pictures = sum(m.has_picture for m in messages)
-        sent = count_image_tokens(*sent_size(record.width, record.height, record.boxes), self.image_tokens)
-        return sum(count_text_tokens(m.text) for m in messages) + pictures * sent
 
 
 class Session:
@@ -71,12 +29,12 @@ class Session:
         self,
         records: Sequence[Record],
         roots: Mapping[str, Path],
-        form: Form,
+        dialog: Dialog,
         endpoint: Endpoint,
         budget: Budget,
         journal: Journal,
     ) -> None:
-        self.records, self.roots, self.form, self.endpoint = records, roots, form, endpoint
+        self.records, self.roots, self.dialog, self.endpoint = records, roots, dialog, endpoint
         self.budget, self.journal = budget, journal
         self.done: dict[int, Record] = {}
         self.unanswered: set[int] = set()  # of those in `done`
@@ -85,7 +43,7 @@ class Session:
         self._last_failure: NoAnswer | None = None
 
     def __enter__(self) -> Self:
-        self.budget.start(self.journal.tokens(), self.form.at_most)
+        self.budget.start(self.journal.tokens(), self.dialog.at_most)
         self._bar = tqdm(total=len(self.records), desc="annotating", unit="record", disable=None)
         return self
 
@@ -103,7 +61,7 @@ class Session:
 
     def advance(self, number: int, picture: SentPicture) -> NextTurn | None:
         """The next request of a record, or None where it is done."""
-        step = self.form.dialog.advance(self.records[number], picture.hash, self.journal)
+        step = self.dialog.advance(self.records[number], picture.hash, self.journal)
         if isinstance(step, NextTurn):
             return step
         if step.diagnosis is None:
@@ -114,20 +72,20 @@ class Session:
 
     def bound_cost(self, turn: NextTurn) -> float:
         """The most that a request is estimated to cost, USD."""
-        return self.budget.bound(self.form.count_tokens(turn.record, turn.messages), self.form.at_most)
+        return self.budget.bound(self.dialog.count_tokens(turn.record, turn.messages), self.dialog.at_most)
 
     def note_sent(self, turn: NextTurn) -> Sent:
-        return Sent(turn.key, turn.record.id, turn.turn, self.form.count_tokens(turn.record, turn.messages))
+        return Sent(turn.key, turn.record.id, turn.turn, self.dialog.count_tokens(turn.record, turn.messages))
 
     def keep(self, paid: Sequence[tuple[Sent, str]]) -> None:
         """Commit the bodies of paid answers."""
         answers = []
         for sent, body in paid:
             if self.journal.get(sent.key) is None:
-                tokens = read_reply(body).tokens or (sent.tokens, self.form.output_tokens["expected"])
+                tokens = read_reply(body).tokens or (sent.tokens, self.dialog.output_tokens["expected"])
                 cost = self.budget.price.of(*tokens)
                 answers.append(Answer(*sent[:3], body, *tokens, cost, estimate=sent.tokens))
-                self.budget.learn(*tokens, sent.tokens, self.form.at_most)
+                self.budget.learn(*tokens, sent.tokens, self.dialog.at_most)
         self.journal.put(answers)
         self.budget.spent += sum(a.cost or 0.0 for a in answers)
         if paid:
@@ -178,8 +136,8 @@ class Session:
         return [self.done[k] if k in kept else r for k, r in enumerate(self.records)]
 
     def _succeed(self, number: int, diagnosis: str, conclusion: Conclusion) -> None:
-        record, queries = self.records[number], self.form.queries
-        query = make_random(record, self.form.seed).choice(queries).replace("{modality}", record.modality)
+        record = self.records[number]
+        query = self.dialog.choose_query(record)
         self._succeeded += 1
         annotation = self._annotation(conclusion.answers, "ok")
         self._finish(number, with_text(record, query, diagnosis, annotator="openai", annotation=annotation))
@@ -195,10 +153,10 @@ class Session:
         return {
             "status": status,
             **more,
-            "model": self.form.model,
+            "model": self.dialog.model,
             "endpoint": self.endpoint.name,
-            "api": self.form.api,
-            "prompt_sha256": self.form.dialog.prompt_sha256,
+            "api": self.dialog.api,
+            "prompt_sha256": self.dialog.prompt_sha256,
             "time": answers[-1].time if answers else datetime.now(UTC).isoformat(timespec="seconds"),
             "turns": len(answers),
             "repairs": sum(a.turn.endswith("repair") for a in answers),
