@@ -54,6 +54,13 @@ def roots(tmp_path: Path) -> dict[str, Path]:
 
 
 @pytest.fixture
+def picture_folders(tmp_path: Path) -> dict[str, Path]:
+    """Two sources in a folder with one picture."""
+    Image.new("L", (800, 400), 90).save(tmp_path / "a.png")
+    return {"s": tmp_path, "t": tmp_path}
+
+
+@pytest.fixture
 def settings(tmp_path: Path) -> dict[str, Any]:
     """The shipped config, with a journal in the test's folder and quick repetitions."""
     cfg: Any = OmegaConf.load(CONF)
@@ -97,6 +104,16 @@ def serve(httpserver: HTTPServer) -> Callable[..., list[dict[str, Any]]]:
         return came
 
     return start
+
+
+@pytest.fixture
+def annotate(make, make_records, roots):
+    """`annotate(records, **changes)`: what the annotator makes of records, or of so many new ones."""
+
+    def run(records: int | list[Record], **changes: Any) -> list[Record]:
+        return make(**changes).annotate(make_records(records) if isinstance(records, int) else records, roots)
+
+    return run
 
 
 class Shop:
