@@ -9,7 +9,6 @@ from typing import Any
 import loopback
 import numpy as np
 import pytest
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 from pytest_httpserver import HTTPServer
@@ -60,24 +59,24 @@ def picture_folders(tmp_path: Path) -> dict[str, Path]:
     return {"s": tmp_path, "t": tmp_path}
 
 
+@pytest.fixture(scope="session")
+def shipped() -> dict[str, Any]:
+    """The arguments in the shipped config."""
+    cfg: Any = OmegaConf.to_container(OmegaConf.load(CONF))
+    return {name: value for name, value in cfg.items() if not name.startswith("_")}
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> dict[str, Any]:
+def settings(tmp_path: Path, shipped: dict[str, Any]) -> dict[str, Any]:
     """The shipped config, with a journal in the test's folder and quick repetitions."""
-    cfg: Any = OmegaConf.load(CONF)
-    cfg.journal = str(tmp_path / "run" / "annotate.sqlite")
-    return {**cfg, "model": "m", "backoff": 0.01, "timeout": 5.0, "tries": 3, "poll_seconds": 0.01}
+    quick = {"backoff": 0.01, "timeout": 5.0, "tries": 3, "poll_seconds": 0.01}
+    return {**shipped, "model": "m", "journal": str(tmp_path / "run" / "annotate.sqlite"), **quick}
 
 
 @pytest.fixture
 def make(httpserver: HTTPServer, settings: dict[str, Any]) -> Callable[..., OpenAIAnnotator]:
     """`make(**changes)`: an annotator that asks `httpserver`."""
-
-    def build(**changes: Any) -> OpenAIAnnotator:
-        annotator = instantiate({**settings, "base_url": httpserver.url_for("/v1"), **changes})
-        assert isinstance(annotator, OpenAIAnnotator)
-        return annotator
-
-    return build
+    return lambda **changes: OpenAIAnnotator(**{**settings, "base_url": httpserver.url_for("/v1"), **changes})
 
 
 @pytest.fixture

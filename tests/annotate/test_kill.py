@@ -17,8 +17,8 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from hydra.utils import instantiate
 
+from umed.annotate.openai_annotator import OpenAIAnnotator
 from umed.records import Record, read_records, write_jsonl
 
 ROOT = Path(__file__).parents[2]
@@ -94,16 +94,16 @@ def test_a_run_that_is_killed_twice_pays_for_no_answer_again(
 
         def run() -> None:
             sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-            instantiate(options).annotate(records, roots)
+            OpenAIAnnotator(**options).annotate(records, roots)
 
         for count in (40, 90):
             process = fork.Process(target=run)
             process.start()
             kills.append(killed_at(url, log, count, process.is_alive, process.pid or 0))
             process.join()
-        done = instantiate(options).annotate(records, roots)
+        done = OpenAIAnnotator(**options).annotate(records, roots)
         asked = len(requests(log))
-        assert instantiate(options).annotate(records, roots) == done
+        assert OpenAIAnnotator(**options).annotate(records, roots) == done
         assert len(requests(log)) == asked
     found = check(records, done, log, kills)
     assert found["ok"] >= 50 and found["requests"] > 130
