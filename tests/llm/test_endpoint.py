@@ -176,7 +176,7 @@ def test_a_refused_field_is_named(make: Make, serve: Any, message: str, fields: 
     if field:
         setting = f"judge.request.{field}"
         assert endpoint.advise(error) == (
-            f"the endpoint refuses {field}: change {setting}, or leave the field out with {setting}=null"
+            f"the endpoint refuses {field}: change {setting}, or leave the field out with ++{setting}=null"
         )
 
 

@@ -188,7 +188,7 @@ class Endpoint:
         """What the user can do about requests that bring no answer."""
         if error and error.field:
             setting = f"{self.owner}.request.{error.field}"
-            return f"the endpoint refuses {error.field}: change {setting}, or leave the field out with {setting}=null"
+            return f"the endpoint refuses {error.field}: change {setting}, or leave the field out with ++{setting}=null"
         return f"see that it is up and not overloaded, and check {self.owner}.base_url, {self.owner}.model and {KEY}"
 
     def check_key(self) -> str:

@@ -5,7 +5,6 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from umed.annotate.openai_annotator import OpenAIAnnotator
 from umed.annotate.stage import annotate_records, find_open, load_or_prepare
 from umed.annotate.summary import summarize
 
@@ -17,7 +16,7 @@ def annotate(cfg: DictConfig) -> None:
     """
     data = load_or_prepare(cfg)
     if cfg.annotator.get("dry_run"):
-        annotator: OpenAIAnnotator = instantiate(cfg.annotator)
+        annotator = instantiate(cfg.annotator)
         print(annotator.estimate([data.records[k] for k in find_open(data.records, annotator.name)]))
         return
     print(summarize(annotate_records(cfg, data)))
