@@ -9,8 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from umed import config
+from umed.annotate.stage import find_roots
 from umed.errors import InputError
-from umed.tasks.annotate import roots_of
 from umed.tasks.pipeline import relevance_only
 from umed.training import build_method
 
@@ -108,6 +108,6 @@ def test_pictures_that_moved_are_found_where_the_config_says(tmp_path: Path) -> 
     there.mkdir()
     (tmp_path / "sources.json").write_text(json.dumps({"folder": str(there)}))
     cfg = composed("data/source=[folder]", f"data.source.folder.root={moved}")
-    assert roots_of(cfg, tmp_path)["folder"] == there, "what was noted counts while it is there"
+    assert find_roots(cfg, tmp_path)["folder"] == there, "what was noted counts while it is there"
     there.rename(moved)
-    assert roots_of(cfg, tmp_path)["folder"] == moved
+    assert find_roots(cfg, tmp_path)["folder"] == moved

@@ -1,7 +1,6 @@
 """Records with small pictures, an annotator that asks a server on the loopback interface, and a clean environment."""
 
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any
 import loopback
 import numpy as np
 import pytest
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 from pytest_httpserver import HTTPServer
+from served import Clock, clock, environment, make_httpserver
 from werkzeug import Request, Response
 
 from umed.annotate.openai_annotator import OpenAIAnnotator
@@ -21,24 +20,12 @@ from umed.boxes import Box
 from umed.records import Record
 
 CONF = Path(__file__).parents[2] / "conf" / "annotator" / "openai.yaml"
-SECRET = "sk-test-0123456789-never-show-me"
+__all__ = ["clock", "environment", "make_httpserver"]
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.upper().endswith("_PROXY") or name.startswith("OPENAI_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    monkeypatch.setenv("SSL_CERT_DIR", str(Path(__file__).parent))  # each client would read all certificates for none
-
-
-@pytest.fixture(scope="module")
-def make_httpserver() -> Any:
-    """Serves several requests at once, unlike the package's own."""
-    with HTTPServer(host="127.0.0.1", threaded=True) as server:
-        yield server
+def no_polling(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("umed.annotate.batch.sleep", clock.sleep)
 
 
 @pytest.fixture
@@ -66,23 +53,30 @@ def roots(tmp_path: Path) -> dict[str, Path]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> dict[str, Any]:
+def picture_folders(tmp_path: Path) -> dict[str, Path]:
+    """Two sources in a folder with one picture."""
+    Image.new("L", (800, 400), 90).save(tmp_path / "a.png")
+    return {"s": tmp_path, "t": tmp_path}
+
+
+@pytest.fixture(scope="session")
+def shipped() -> dict[str, Any]:
+    """The arguments in the shipped config."""
+    cfg: Any = OmegaConf.to_container(OmegaConf.load(CONF))
+    return {name: value for name, value in cfg.items() if not name.startswith("_")}
+
+
+@pytest.fixture
+def settings(tmp_path: Path, shipped: dict[str, Any]) -> dict[str, Any]:
     """The shipped config, with a journal in the test's folder and quick repetitions."""
-    cfg: Any = OmegaConf.load(CONF)
-    cfg.journal = str(tmp_path / "run" / "annotate.sqlite")
-    return {**cfg, "model": "m", "backoff": 0.01, "timeout": 5.0, "tries": 3, "poll_seconds": 0.01}
+    quick = {"backoff": 0.01, "timeout": 5.0, "tries": 3, "poll_seconds": 0.01}
+    return {**shipped, "model": "m", "journal": str(tmp_path / "run" / "annotate.sqlite"), **quick}
 
 
 @pytest.fixture
 def make(httpserver: HTTPServer, settings: dict[str, Any]) -> Callable[..., OpenAIAnnotator]:
     """`make(**changes)`: an annotator that asks `httpserver`."""
-
-    def build(**changes: Any) -> OpenAIAnnotator:
-        annotator = instantiate({**settings, "base_url": httpserver.url_for("/v1"), **changes})
-        assert isinstance(annotator, OpenAIAnnotator)
-        return annotator
-
-    return build
+    return lambda **changes: OpenAIAnnotator(**{**settings, "base_url": httpserver.url_for("/v1"), **changes})
 
 
 @pytest.fixture
@@ -109,6 +103,16 @@ def serve(httpserver: HTTPServer) -> Callable[..., list[dict[str, Any]]]:
         return came
 
     return start
+
+
+@pytest.fixture
+def annotate(make, make_records, roots):
+    """`annotate(records, **changes)`: what the annotator makes of records, or of so many new ones."""
+
+    def run(records: int | list[Record], **changes: Any) -> list[Record]:
+        return make(**changes).annotate(make_records(records) if isinstance(records, int) else records, roots)
+
+    return run
 
 
 class Shop:

@@ -17,6 +17,12 @@ from typing import Any
 SILENT = 4.0  # seconds that a time-out lasts
 
 
+def note(record: Any) -> dict[str, Any]:
+    """What the annotator has noted in a record."""
+    found: dict[str, Any] = record.provenance["annotation"]
+    return found
+
+
 def texts_of(body: dict[str, Any]) -> list[tuple[str, str]]:
     """Role and text of each message, in either API."""
     found = []
@@ -102,6 +108,14 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
 
+    def do_GET(self) -> None:
+        reply = str(self.server.open).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(reply)))
+        self.end_headers()
+        self.wfile.write(reply)
+        self.close_connection = True
+
     def _note(self, key: str, status: int, arrived: float) -> None:
         line = {"key": key, "status": status, "arrived": arrived}
         with self.lock, self.log.open("a") as file:
@@ -112,8 +126,21 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
+    """`GET /` tells how many connections are open."""
+
     request_queue_size = 128
     daemon_threads = True
+    open, lock = 0, threading.Lock()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self.lock:
+            self.open += 1
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        with self.lock:
+            self.open -= 1
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass  # a client that was killed

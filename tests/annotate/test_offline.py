@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from umed.annotate.offline import COUNTABLE, ORGANS, OfflineAnnotator, finding_of, place_of
+from umed.annotate.offline import COUNTABLE, ORGANS, OfflineAnnotator, describe_finding, describe_place
 from umed.boxes import Box
 from umed.evaluation.rules.mentions import named
 from umed.records import Record
@@ -29,13 +29,13 @@ def record(number: int, category: str = "polyp", modality: str = "CT", boxes: in
     ],
 )
 def test_the_right_of_a_patient_is_on_the_left_of_the_film(box: Box, radiology: str, endoscopy: str) -> None:
-    assert {place_of(box, m) for m in ("CT", "MR", "X-ray")} == {radiology}
-    assert place_of(box, "Endoscopy") == endoscopy
+    assert {describe_place(box, m) for m in ("CT", "MR", "X-ray")} == {radiology}
+    assert describe_place(box, "Endoscopy") == endoscopy
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_the_finding_is_a_noun_phrase_that_names_the_category(category: str) -> None:
-    phrase = finding_of(category)
+    phrase = describe_finding(category)
     assert named(f"This indicates {phrase}.", CATEGORIES) == {category}
     assert phrase.startswith(("a ", "an ")) == (category in ORGANS or category.split()[-1] in COUNTABLE)
     assert not re.search(r"\ba [aeiou]|\ban [^aeiou]", phrase)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from umed.annotate.offline import place_of
+from umed.annotate.offline import describe_place
 from umed.boxes import Box
 from umed.data.augment import Flips, flip_as_recorded, flip_horizontally, flip_vertically, swap_sides
 from umed.errors import InputError
@@ -80,8 +80,8 @@ def test_words_say_where_the_box_now_is(modality: str) -> None:
     for x, y in product((0.05, 0.45, 0.8), repeat=2):
         box = Box(x, y, x + 0.1, y + 0.1)
         for flip in FLIPS.values():
-            _, after = flip(picture(), record([box], diagnosis=f"It lies in the {place_of(box, modality)}."))
-            assert after.diagnosis == f"It lies in the {place_of(after.boxes[0], modality)}."
+            _, after = flip(picture(), record([box], diagnosis=f"It lies in the {describe_place(box, modality)}."))
+            assert after.diagnosis == f"It lies in the {describe_place(after.boxes[0], modality)}."
             places.add(after.diagnosis)
     assert len(places) == 9
 

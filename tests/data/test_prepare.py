@@ -203,7 +203,7 @@ MEASURED = """
 import resource, sys
 from pathlib import Path
 from umed.data.sources.folder import FolderSource
-from umed.tasks.prepare import prepare_records
+from umed.data.prepare import prepare_records
 records = prepare_records(
     {"folder": FolderSource(sys.argv[1], "csv", modality="CT")}, {"fractions": [0.7, 0.1, 0.2], "seed": 0},
     Path(sys.argv[1]) / "run", workers=2,

@@ -88,7 +88,7 @@ def test_mau_alone(evaluated: EvaluatedRun, tmp_path: Path) -> None:
 def test_a_lost_test_picture_is_told_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     example_of(Slake)(tmp_path / "slake")
     (tmp_path / "slake" / "imgs" / "xmlab104" / "source.jpg").unlink()
-    monkeypatch.setattr("umed.tasks.train.annotated", lambda cfg: RecordSet([], {}))
+    monkeypatch.setattr("umed.tasks.train.load_or_annotate", lambda cfg: RecordSet([], {}))
     monkeypatch.setattr("umed.tasks.train.train_stage", lambda *_: pytest.fail("trained"))
     words = ["task=train", "data/benchmark=[slake]", f"data.benchmark.slake.root={tmp_path / 'slake'}"]
     told = run_here(tmp_path / "run", *words, "data.evaluate.mau=false", fails=True)

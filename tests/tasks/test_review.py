@@ -10,7 +10,7 @@ from composed import composed
 from omegaconf import DictConfig
 from PIL import Image
 
-from umed.annotate.review import hash_of
+from umed.annotate.review import hash_text
 from umed.boxes import Box
 from umed.errors import InputError
 from umed.records import Record, read_records
@@ -53,7 +53,7 @@ def asked(run: Path, *overrides: str) -> DictConfig:
 
 def saved(path: Path, records: list[Record], words: list[str], reviewer: str = "anna", **fields: str) -> Path:
     lines: list[dict[str, Any]] = [
-        {"id": r.id, "hash": hash_of(r), "decision": w, "time": "2026-01-02T03:04:05Z", **fields}
+        {"id": r.id, "hash": hash_text(r), "decision": w, "time": "2026-01-02T03:04:05Z", **fields}
         for r, w in zip(records, words, strict=False)
     ]
     path.write_text(json.dumps({"reviewer": reviewer, "sheet": "all 4 diagnoses", "decisions": lines}))

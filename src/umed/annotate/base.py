@@ -11,12 +11,12 @@ from umed.records import Record
 
 
 class Annotator(Protocol):
-    """Writes `query` and `diagnosis`, with `<region>` where the boxes stand, and its name into `provenance`.
+    """Writes `query` and `diagnosis`, with `<region>` where the boxes stand, and its `name` into `provenance`."""
 
-    `roots`: the folder of each source's pictures. A record that fails comes back without diagnosis.
-    """
+    name: str
 
-    def annotate(self, records: Iterable[Record], roots: Mapping[str, Path]) -> list[Record]: ...
+    def annotate(self, records: Iterable[Record], roots: Mapping[str, Path]) -> list[Record]:
+        """The records in their order; one that fails has no diagnosis. `roots`: each source's folder of pictures."""
 
 
 class Stopped(InputError):
@@ -27,7 +27,7 @@ class Stopped(InputError):
         self.records = list(records)
 
 
-def choices_of(record: Record, seed: int) -> random.Random:
+def make_random(record: Record, seed: int) -> random.Random:
     """A random source that depends on the record and the seed alone, so the order of records does not matter."""
     digest = hashlib.sha256(f"{seed}/{record.id}".encode()).digest()
     return random.Random(int.from_bytes(digest[:8], "big"))

@@ -1,24 +1,23 @@
 """The same conversations through the Batch API: each round sends what comes next for every record, and waits."""
 
-import asyncio
 import hashlib
 import json
 import logging
+from asyncio import sleep
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import openai
 from openai import AsyncOpenAI
 from openai.types import Batch
 
-from umed.annotate.client import Endpoint, NoAnswer
-from umed.annotate.dialog import Ask
-from umed.annotate.journal import Sent
+from umed.annotate.dialog import NextTurn
 from umed.annotate.session import Session
-from umed.annotate.wire import PATHS
+from umed.llm.failures import NoAnswer
+from umed.llm.journal import Sent
+from umed.llm.secret import without_key
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 180_000_000  # of one batch
 TRIES = 2  # of a request, in one run
@@ -30,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass
 class _Unanswered:
-    """What a run has learnt about requests that came back without an answer."""
+    """What a run has learned about requests that came back without an answer."""
 
     tries: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
@@ -41,25 +40,7 @@ class _Unanswered:
         self.reasons[key] = reason
 
 
-class _Requests:
-    """A file of requests, written as they come: pictures of many records are never held at once."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.sent, self._size = path, list[Sent](), 0
-        self._file = path.open("wb")
-
-    def has_room(self, line: bytes) -> bool:
-        return len(self.sent) < MOST_REQUESTS and self._size + len(line) <= MOST_BYTES
-
-    def add(self, sent: Sent, line: bytes) -> None:
-        self.sent.append(sent)
-        self._size += self._file.write(line)
-
-    def close(self) -> None:
-        self._file.close()
-
-
-async def rounds(session: Session, endpoint: Endpoint, poll_seconds: float, *, submits: bool) -> None:
+async def run_rounds(session: Session, poll_seconds: float, *, submits: bool) -> None:
     """Bring every record to its end; a batch that an earlier run has submitted is waited for, not sent again.
 
     Args:
@@ -67,12 +48,12 @@ async def rounds(session: Session, endpoint: Endpoint, poll_seconds: float, *, s
     """
     unanswered = _Unanswered()
     try:
-        await _recover(session, endpoint)
+        await _recover(session)
         while not session.stopped:
-            is_waiting = session.journal.open_batches(endpoint.name)
-            if not is_waiting and not (submits and await _submit(session, endpoint, unanswered)):
+            is_waiting = session.journal.open_batches(session.endpoint.name)
+            if not is_waiting and not (submits and await _submit(session, unanswered)):
                 return session.check_heard()
-            await _collect(session, endpoint, unanswered, poll_seconds)
+            await _collect(session, unanswered, poll_seconds)
     except NoAnswer as error:
         session.stop_outage(error)
 
@@ -85,153 +66,147 @@ async def _find(client: AsyncOpenAI, name: str) -> Batch | None:
     return None
 
 
-async def _recover(session: Session, endpoint: Endpoint) -> None:
+async def _recover(session: Session) -> None:
     """A run may have been killed while it submitted: what the endpoint does not know was not submitted."""
-    for name, _, batch in session.journal.open_batches(endpoint.name):
+    for name, _, batch in session.journal.open_batches(session.endpoint.name):
         if batch is None:
-            found = await endpoint.call(lambda client, n=name: _find(client, n))  # type: ignore[misc]
+            found = await session.endpoint.call(lambda client, n=name: _find(client, n))  # type: ignore[misc]
             if found:
-                session.journal.submitted(name, found.id)
+                session.journal.note_submitted(name, found.id)
             else:
                 session.journal.end_batch(name)
 
 
-async def _submit(session: Session, endpoint: Endpoint, unanswered: _Unanswered) -> bool:
+async def _submit(session: Session, unanswered: _Unanswered) -> bool:
     """Send the next request of every record that has one and for which there is money; whether any was sent."""
-    path = session.journal.path.with_name(session.journal.path.name + ".part")
-    held, has_sent, requests = 0.0, False, _Requests(path)
-    try:
-        async for ask, line in _next(session, endpoint, unanswered):
-            held += session.bound(ask)
-            if not session.budget.fits(held):
-                if not has_sent and not requests.sent:
-                    session.stop_spent()
-                break
-            if not requests.has_room(line):
-                await _send(session, endpoint, requests)
-                has_sent, requests = True, _Requests(path)
-            requests.add(session.sent(ask), line)
-            if not session.budget.is_sure:
-                break  # its answer tells how good the estimates are
-        if requests.sent:
-            await _send(session, endpoint, requests)
-            has_sent = True
-    finally:
-        requests.close()
-        path.unlink(missing_ok=True)
-    return has_sent
+    held, has_sent, requests, size = 0.0, False, dict[Sent, bytes](), 0
+    async for turn, line in _next_requests(session, unanswered):
+        held += session.bound_cost(turn)
+        if not session.budget.fits(held):
+            if not has_sent and not requests:
+                session.stop_spent()
+            break
+        if len(requests) == MOST_REQUESTS or (requests and size + len(line) > MOST_BYTES):
+            await _send(session, requests)
+            has_sent, requests, size = True, {}, 0
+        requests[session.note_sent(turn)], size = line, size + len(line)
+        if not session.budget.is_sure:
+            break  # its answer shows how good the estimates are
+    if requests:
+        await _send(session, requests)
+    return has_sent or bool(requests)
 
 
-async def _next(session: Session, endpoint: Endpoint, unanswered: _Unanswered) -> AsyncIterator[tuple[Ask, bytes]]:
+async def _next_requests(session: Session, unanswered: _Unanswered) -> AsyncIterator[tuple[NextTurn, bytes]]:
     """The next request of each record that is not done, with its line of the file."""
     for number in range(len(session.records)):
         if session.stopped or number in session.done:
             continue
-        picture = await session.look(number)
-        ask = session.step(number, picture) if picture else None
-        if picture is None or ask is None:
+        picture = await session.load_picture(number)
+        turn = session.advance(number, picture) if picture else None
+        if picture is None or turn is None:
             continue
-        if unanswered.tries[ask.key] >= TRIES:
-            error = NoAnswer(unanswered.reasons[ask.key])
+        if unanswered.tries[turn.key] >= TRIES:
+            error = NoAnswer(unanswered.reasons[turn.key])
             session.fail_unanswered(number, error)
             if not session.budget.is_sure:
                 session.count_unanswered(error, 1)  # one at a time: not every record is tried
             continue
-        body = session.form.body(ask, picture.url(), endpoint.takes_format and ask.key not in unanswered.refused)
-        line = {"custom_id": ask.key, "method": "POST", "url": f"/v1{PATHS[session.form.api]}", "body": body}
-        yield ask, json.dumps(line).encode() + b"\n"
+        has_format = session.endpoint.takes_format and turn.key not in unanswered.refused
+        body = session.dialog.body(turn, picture.url(), has_format)
+        line = {"custom_id": turn.key, "method": "POST", "url": f"/v1{session.dialog.path}", "body": body}
+        yield turn, json.dumps(line).encode() + b"\n"
 
 
-async def _send(session: Session, endpoint: Endpoint, requests: _Requests) -> None:
+async def _send(session: Session, requests: dict[Sent, bytes]) -> None:
     """Upload the requests and create their batch, noted before and after."""
-    requests.close()
-    keys = [session.journal.batch_count(), *(s.key for s in requests.sent)]
+    keys = [session.journal.count_batches(), *(sent.key for sent in requests)]
     name = hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:32]
-    session.journal.begin_batch(name, requests.sent, endpoint.name)
+    session.journal.begin_batch(name, requests, session.endpoint.name)
     has_tried = False
 
     async def upload(client: AsyncOpenAI) -> str:
-        with requests.path.open("rb") as file:
-            return (await client.files.create(file=("requests.jsonl", file), purpose="batch")).id
+        file = ("requests.jsonl", b"".join(requests.values()))
+        return (await client.files.create(file=file, purpose="batch")).id
 
     async def create(client: AsyncOpenAI) -> str:
         nonlocal has_tried
-        found = await _find(client, name) if has_tried else None  # a lost reply may be of a batch that is under way
+        batch = await _find(client, name) if has_tried else None  # a lost reply may be of a batch that is under way
         has_tried = True
-        if found is None:
-            found = await client.batches.create(
+        if batch is None:
+            batch = await client.batches.create(
                 input_file_id=file_id,
-                endpoint="/v1/chat/completions" if session.form.api == "chat" else "/v1/responses",
+                endpoint=cast(Any, f"/v1{session.dialog.path}"),
                 completion_window="24h",
                 metadata={"umed": name},
                 extra_headers={"Idempotency-Key": name},
             )
-        return found.id
+        return batch.id
 
-    file_id = await endpoint.call(upload, timeout=TRANSFER)
-    session.journal.submitted(name, await endpoint.call(create))
+    file_id = await session.endpoint.call(upload, timeout=TRANSFER)
+    session.journal.note_submitted(name, await session.endpoint.call(create))
 
 
-async def _collect(session: Session, endpoint: Endpoint, unanswered: _Unanswered, poll_seconds: float) -> None:
+async def _collect(session: Session, unanswered: _Unanswered, poll_seconds: float) -> None:
     """Wait for the batches under way and commit what they bring."""
+    endpoint = session.endpoint
     waiting = session.journal.open_batches(endpoint.name)
     while waiting:
         for name, sent, number in list(waiting):
-            batch = await _known(endpoint, lambda client, n=number: client.batches.retrieve(str(n)))  # type: ignore[misc]
+            batch = await _call_known(session, lambda client, n=number: client.batches.retrieve(str(n)))  # type: ignore[misc]
             if batch is None:
                 log.warning("annotator: %s no longer knows batch %s: asking again", endpoint.name, number)
                 for request in sent:
                     unanswered.add(request.key, "the endpoint no longer knows its batch")
             elif batch.status in ENDED:
-                await _read(session, endpoint, unanswered, batch, sent)
+                await _read(session, unanswered, batch, sent)
             else:
                 continue
             session.journal.end_batch(name)
             waiting.remove((name, sent, number))
         if waiting:
-            await asyncio.sleep(poll_seconds)
+            await sleep(poll_seconds)
 
 
-async def _known(
-    endpoint: Endpoint, request: Callable[[AsyncOpenAI], Awaitable[T]], timeout: float | None = None
+async def _call_known(
+    session: Session, request: Callable[[AsyncOpenAI], Awaitable[T]], timeout: float | None = None
 ) -> T | None:
     """What a request returns; None: the endpoint does not know, or no longer, what was asked for."""
     try:
-        return await endpoint.call(request, timeout=timeout)
+        return await session.endpoint.call(request, timeout=timeout)
     except NoAnswer as error:
         if isinstance(error.__cause__, openai.NotFoundError):
             return None
         raise
 
 
-async def _read(
-    session: Session, endpoint: Endpoint, unanswered: _Unanswered, batch: Batch, sent: Sequence[Sent]
-) -> None:
+async def _read(session: Session, unanswered: _Unanswered, batch: Batch, sent: Sequence[Sent]) -> None:
     """Commit the answers of a batch that has ended, in whatever way; note what is missing."""
     by_key, paid, reasons = {s.key: s for s in sent}, dict[str, str](), dict[str, str]()
     for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
-        content = await _known(endpoint, lambda client, f=file_id: client.files.content(f), TRANSFER)  # type: ignore[misc]
+        content = await _call_known(session, lambda client, f=file_id: client.files.content(f), TRANSFER)  # type: ignore[misc]
         if content is None:
-            log.warning("annotator: %s no longer has the results of batch %s: asking again", endpoint.name, batch.id)
+            name = session.endpoint.name
+            log.warning("annotator: %s no longer has the results of batch %s: asking again", name, batch.id)
             continue
         for text in content.text.split("\n"):  # not splitlines: a JSON text may hold other line ends
-            key, status, body = _line(text)
+            key, status, body = _read_line(text)
             if key in by_key and status == 200:
-                paid[key] = endpoint.without_key(json.dumps(body))
+                paid[key] = without_key(json.dumps(body))
                 if key in unanswered.refused:
-                    endpoint.takes_format = False  # it was the format: some servers know none
+                    session.endpoint.takes_format = False  # it was the format: some servers know none
             elif key in by_key:
                 reasons[key] = f"status {status} in a batch" if status else "an error in a batch"
                 if status in (400, 422):
                     unanswered.refused.add(key)
     session.keep([(by_key[key], body) for key, body in paid.items()])
     errors = batch.errors.data if batch.errors and batch.errors.data else []
-    why = f" ({endpoint.without_key(errors[0].message or '')[:200]})" if errors else ""
+    why = f" ({without_key(errors[0].message or '')[:200]})" if errors else ""
     for key in by_key.keys() - paid.keys():
         unanswered.add(key, reasons.get(key, f"its batch ended as {batch.status}{why}"))
 
 
-def _line(text: str) -> tuple[str, int | None, Any]:
+def _read_line(text: str) -> tuple[str, int | None, Any]:
     """Key, status and body in a line of a result file; a line that is none has no key."""
     try:
         value = json.loads(text)

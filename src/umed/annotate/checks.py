@@ -1,6 +1,5 @@
-"""Whether a reply says what was asked for: its fields, the category, the region, and the order of the parts."""
+"""Checks that a reply answers the request: its fields, the category, the region, and the order of the parts."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from umed.boxes import Box
 from umed.chat import REGION, tidy
 from umed.evaluation.rules.mentions import find_mentions
+from umed.llm.reply import find_objects
 from umed.records import Record
 from umed.run_files import is_text
 
@@ -17,27 +17,26 @@ _LIKE_REGION = re.compile(r"<\s*/?\s*region\s*/?\s*>", re.IGNORECASE)
 _NUMBER = r"(?<![\w.])-?\d++(?:\.\d++)?"
 _BOX = rf"(?:\[\s*){{0,2}}{_NUMBER}(?:\s*,\s*{_NUMBER}){{3}}(?:\s*\]){{0,2}}"
 _BOXES = re.compile(rf"{_BOX}(?:(?:\s*[,;]\s*and\s+|\s*[,;]\s*|\s+and\s+){_BOX})*")
-_STARTS = 20  # braces that begin no object before a reply counts as garbage
 _COORDINATES = re.compile(r"\d(?:\.\d+)?(?:\s*,\s*\d+(?:\.\d+)?){3}")
 
 
 class Unusable(ValueError):
-    """A reply that cannot be used: `reason` is short, for counting; `told` says more, for the model to mend it."""
+    """A reply that cannot be used: `reason` is short, for counting; `message` tells the model what to correct."""
 
-    def __init__(self, reason: str, told: str = "") -> None:
+    def __init__(self, reason: str, message: str) -> None:
         super().__init__(reason)
-        self.reason, self.told = reason, told or reason
+        self.reason, self.message = reason, message
 
 
-def schema(*texts: str) -> dict[str, Any]:
+def make_schema(*texts: str) -> dict[str, Any]:
     """The JSON schema of a reply: the echo of category and boxes, then the texts."""
     boxes = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
     fields = {"category": {"type": "string"}, "boxes": boxes, **{name: {"type": "string"} for name in texts}}
     return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
 
 
-def pixels(record: Record) -> list[list[float]]:
-    """The boxes as x0, y0, x1, y1 in pixels of the stored picture, as the model is told them."""
+def boxes_in_pixels(record: Record) -> list[list[float]]:
+    """The boxes as x0, y0, x1, y1 in pixels of the stored picture, as the prompt gives them."""
     return [[round(v, 1) for v in box.to_xyxy(record.width, record.height)] for box in record.boxes]
 
 
@@ -85,23 +84,15 @@ def _marked(text: str, record: Record) -> str:
     if _LIKE_REGION.search(text) or len(places) != 1:
         return text
     numbers = [float(n) for n in re.findall(_NUMBER, places[0][0])]
-    said = [numbers[k : k + 4] for k in range(0, len(numbers), 4)]
-    if not _is_same(said, record.boxes, record.width, record.height):
+    corners = [numbers[k : k + 4] for k in range(0, len(numbers), 4)]
+    if not _is_same(corners, record.boxes, record.width, record.height):
         return text
     return tidy(text[: places[0].start()] + REGION + text[places[0].end() :])
 
 
 def _object(reply: str, fields: Sequence[str]) -> dict[str, Any]:
     """The one JSON object with all the fields in a reply, which may have prose around it."""
-    found, at, failed = [], reply.find("{"), 0
-    while at >= 0 and failed < _STARTS:
-        try:
-            value, end = json.JSONDecoder().raw_decode(reply, at)
-        except (ValueError, RecursionError):
-            end, failed = at + 1, failed + 1
-        else:
-            found.append(value)
-        at = reply.find("{", end)
+    found = find_objects(reply)
     if not found:
         raise Unusable("no JSON object", "the reply holds no JSON object")
     if len(found) > 1:
@@ -127,18 +118,18 @@ def _check_echo(value: Mapping[str, Any], record: Record, aliases: Aliases) -> N
     if not isinstance(category, str) or " ".join(category.casefold().split()) not in names:
         raise Unusable("another category", f'category must be "{record.category}"')
     if not _is_same(value["boxes"], record.boxes, record.width, record.height):
-        raise Unusable("other boxes", f"boxes must be {pixels(record)}")
+        raise Unusable("other boxes", f"boxes must be {boxes_in_pixels(record)}")
 
 
-def _is_same(said: Any, boxes: Sequence[Box], width: int, height: int) -> bool:
+def _is_same(echo: Any, boxes: Sequence[Box], width: int, height: int) -> bool:
     """Whether the echoed boxes are the given ones, in their order, within 1 pixel or 1 % of the picture's side."""
-    if not isinstance(said, list) or len(said) != len(boxes):
+    if not isinstance(echo, list) or len(echo) != len(boxes):
         return False
     slack = [max(1.0, 0.01 * side) for side in (width, height, width, height)]
-    for echoed, box in zip(said, boxes, strict=True):
+    for echoed, box in zip(echo, boxes, strict=True):
         if not isinstance(echoed, list) or [type(v) in (int, float) for v in echoed] != [True] * 4:
             return False
-        given = [round(v, 1) for v in box.to_xyxy(width, height)]  # as told
+        given = [round(v, 1) for v in box.to_xyxy(width, height)]  # as in the prompt
         if not all(b - most <= a <= b + most for a, b, most in zip(echoed, given, slack, strict=True)):
             return False
     return True

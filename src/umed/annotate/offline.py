@@ -1,9 +1,9 @@
-"""Diagnoses from templates: no network, varied wording, in the order detect -> localize -> recognize."""
+"""Diagnoses from templates, without network, in the order detection, localization, recognition."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from umed.annotate.base import choices_of
+from umed.annotate.base import make_random
 from umed.boxes import Box, union_area
 from umed.chat import REGION
 from umed.records import Record, add_text
@@ -15,7 +15,7 @@ QUERIES = (
     "Describe the abnormal finding in this picture.",
 )
 DETECT = ("There is an abnormality.", "The image is abnormal.", "An abnormal area is seen.")
-# the region first: it is then said from the picture, not from the words for its place
+# the region comes first, so that it is read from the picture and not from the words for its place
 LOCALIZE = (
     "It is {size}: {region}, in the {place}.",
     "A {size} region is affected: {region}, in the {place}.",
@@ -26,13 +26,13 @@ LOCALIZE_MANY = (
 )
 RECOGNIZE = ("This indicates {finding}.", "The finding is {finding}.", "Diagnosis: {finding}.")
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-RADIOLOGY = ("CT", "MR", "X-ray")  # seen from the front or from the feet: the patient's right is on the left
+RADIOLOGY = ("CT", "MR", "X-ray")  # the patient's right is on the picture's left
 ORGANS = ("bone", "abdomen", "mediastinum", "liver", "lung", "kidney", "soft tissue", "pelvis")  # DeepLesion's types
 COUNTABLE = ("mass", "nodule", "polyp", "stone", "lesion", "tumor", "cyst", "fracture", "ulcer", "pneumothorax")
 
 
-def place_of(box: Box, modality: str) -> str:
-    """Where the center lies: "right lower part" of the patient in radiology, "upper left" of the picture elsewhere."""
+def describe_place(box: Box, modality: str) -> str:
+    """Where the center lies: of the patient in radiology ("right lower part"), else of the picture ("upper left")."""
     x, y = box.center
     row = "upper" if y < 0.4 else "lower" if y > 0.6 else ""
     column = "left" if x < 0.4 else "right" if x > 0.6 else ""
@@ -42,7 +42,7 @@ def place_of(box: Box, modality: str) -> str:
     return " ".join(w for w in (row, column) if w) or "center"
 
 
-def finding_of(category: str) -> str:
+def describe_finding(category: str) -> str:
     """The category as a noun phrase."""
     if category in ORGANS:
         return f"a lesion of the {category}"
@@ -51,14 +51,16 @@ def finding_of(category: str) -> str:
     return category
 
 
-def size_of(boxes: Sequence[Box]) -> str:
+def describe_size(boxes: Sequence[Box]) -> str:
     """Words for the share of the picture that the boxes cover."""
     share = union_area(boxes)
     return "small" if share < 0.02 else "medium" if share < 0.1 else "large"
 
 
 class OfflineAnnotator:
-    """Grammatical templates from category, modality, position and size; the same record gets the same text."""
+    """Fills templates with category, modality, position and size; the same record gets the same text."""
+
+    name = "offline"
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
@@ -67,12 +69,12 @@ class OfflineAnnotator:
         return [self.describe(r) for r in records]
 
     def describe(self, record: Record) -> Record:
-        pick = choices_of(record, self.seed)
+        pick = make_random(record, self.seed)
         largest = max(record.boxes, key=lambda b: b.area)
         count = len(record.boxes)
         where = pick.choice(LOCALIZE if count == 1 else LOCALIZE_MANY).format(
-            size=size_of(record.boxes),
-            place=place_of(largest, record.modality),
+            size=describe_size(record.boxes),
+            place=describe_place(largest, record.modality),
             count=COUNTS[count] if count < len(COUNTS) else str(count),
             region=REGION,
         )
@@ -80,6 +82,6 @@ class OfflineAnnotator:
         parts = (
             pick.choice(DETECT),
             where[0].upper() + where[1:],
-            pick.choice(RECOGNIZE).format(finding=finding_of(record.category)),
+            pick.choice(RECOGNIZE).format(finding=describe_finding(record.category)),
         )
-        return add_text(record, query, " ".join(parts), annotator="offline", annotator_seed=self.seed)
+        return add_text(record, query, " ".join(parts), annotator=self.name, annotator_seed=self.seed)

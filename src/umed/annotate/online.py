@@ -1,47 +1,40 @@
 """Conversations one request at a time, several records at once."""
 
 import asyncio
-from collections.abc import Iterator
 from functools import partial
 
-from umed.annotate.client import Endpoint, NoAnswer
 from umed.annotate.cost import Spent
 from umed.annotate.session import Session
-from umed.annotate.wire import PATHS
+from umed.llm.failures import NoAnswer
+from umed.llm.limits import for_each
 
 
-async def converse(session: Session, endpoint: Endpoint, concurrency: int) -> None:
+async def converse(session: Session, concurrency: int) -> None:
     """Bring every record to its end, or as many as the endpoint and the money allow."""
-    numbers = iter(range(len(session.records)))
-    workers = [asyncio.create_task(_work(session, endpoint, numbers, concurrency)) for _ in range(concurrency)]
-    try:
-        await asyncio.gather(*workers)
-        session.check_heard()
-    finally:
-        for worker in workers:
-            worker.cancel()
+
+    async def work(number: int) -> None:
+        if not session.stopped:
+            await _finish(session, number, concurrency)
+
+    await for_each(range(len(session.records)), concurrency, work)
+    session.check_heard()
 
 
-async def _work(session: Session, endpoint: Endpoint, numbers: Iterator[int], concurrency: int) -> None:
-    """Take one record after the other; after a stop, no request is begun."""
-    for number in numbers:
-        if session.stopped:
-            return
-        await _one(session, endpoint, number, concurrency)
-
-
-async def _one(session: Session, endpoint: Endpoint, number: int, concurrency: int) -> None:
-    picture = await session.look(number)
-    while picture is not None and not session.stopped and (ask := session.step(number, picture)):
+async def _finish(session: Session, number: int, concurrency: int) -> None:
+    """Send one request after the other until the record is done; after a stop, none is begun."""
+    picture = await session.load_picture(number)
+    while picture is not None and not session.stopped and (turn := session.advance(number, picture)):
         url = await asyncio.to_thread(picture.url)
         try:
-            async with session.budget.held(partial(session.bound, ask)):
+            async with session.budget.hold(partial(session.bound_cost, turn)):
                 if session.stopped:
                     return
-                sent = session.sent(ask)
-                tokens = sent.tokens + session.form.output_tokens["expected"]
-                answer = await endpoint.ask(
-                    PATHS[session.form.api], partial(session.form.body, ask, url), ask.key, tokens
+                sent = session.note_sent(turn)
+                answer = await session.endpoint.ask(
+                    session.dialog.path,
+                    partial(session.dialog.body, turn, url),
+                    key=turn.key,
+                    tokens=sent.tokens + session.dialog.output_tokens["expected"],
                 )
                 session.keep([(sent, answer)])
         except Spent:

@@ -10,38 +10,10 @@ from umed.judges.base import JudgeItem, Verdict
 
 _STOP_WORDS = frozenset(
     [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "been",
-        "by",
-        "for",
-        "from",
-        "has",
-        "have",
-        "in",
-        "is",
-        "it",
-        "its",
-        "of",
-        "on",
-        "or",
-        "that",
-        "the",
-        "there",
-        "these",
-        "this",
-        "to",
-        "was",
-        "were",
-        "which",
-        "with",
+        "a", "an", "and", "are", "as", "at", "be", "been", "by", "for", "from", "has", "have", "in", "is", "it", "its",
+        "of", "on", "or", "that", "the", "there", "these", "this", "to", "was", "were", "which", "with",
     ]
-)
+)  # fmt: skip
 
 
 def _words(text: str) -> list[str]:
@@ -50,9 +22,9 @@ def _words(text: str) -> list[str]:
 
 def token_f1(answer: str, gold: str) -> float:
     """F1 of the content words of two texts, each word as often as it occurs."""
-    ours, theirs = (Counter(w for w in _words(text) if w not in _STOP_WORDS) for text in (answer, gold))
-    shared = (ours & theirs).total()
-    return 2 * shared / (ours.total() + theirs.total()) if shared else 0.0
+    words, gold_words = (Counter(w for w in _words(text) if w not in _STOP_WORDS) for text in (answer, gold))
+    shared = (words & gold_words).total()
+    return 2 * shared / (words.total() + gold_words.total()) if shared else 0.0
 
 
 class OverlapJudge:
@@ -78,6 +50,6 @@ class OverlapJudge:
         if _words(item.answer) == gold:
             return Verdict(1.0)
         known = (item.category, *item.others)
-        said = named(item.answer, known)
-        right = item.category in said and said <= named(item.gold, known) | {item.category}
+        in_answer = named(item.answer, known)
+        right = item.category in in_answer and in_answer <= named(item.gold, known) | {item.category}
         return Verdict(self.category_weight * right + (1 - self.category_weight) * token_f1(item.answer, item.gold))

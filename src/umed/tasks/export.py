@@ -4,14 +4,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from umed.annotate.stage import load_or_prepare
 from umed.data.card import WARNING, list_restricted
 from umed.data.export import export as write_export
-from umed.tasks.annotate import prepared
 
 
 def export(cfg: DictConfig) -> None:
     """Write `export/` in the run folder; `data/source=[exported]` reads it."""
-    data = prepared(cfg)
+    data = load_or_prepare(cfg)
     folder = Path(cfg.paths.run_dir) / "export"
     files = write_export(data.records, data.roots, folder)
     size = sum(f.stat().st_size for f in files) / 2**20

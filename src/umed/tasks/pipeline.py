@@ -5,6 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig, open_dict
 
 from umed.analysis import write_figures
+from umed.annotate.stage import load_or_annotate
 from umed.errors import InputError
 from umed.evaluating import evaluate_and_log, print_evaluation
 from umed.evaluation.evaluation_set import EvaluationSet, check_evaluation
@@ -12,7 +13,6 @@ from umed.evaluation.score import read_scores
 from umed.evaluation.tables import print_stages
 from umed.records import RecordSet
 from umed.run_files import read_metrics
-from umed.tasks.annotate import annotated
 from umed.training import check_stage, train_stage
 
 STAGES = ("base", "sft", "ppo", "aar")
@@ -28,7 +28,7 @@ def pipeline(cfg: DictConfig) -> dict[str, float]:
         raise InputError("data.evaluate.mau=false: the pipeline is measured on MAU; use task=evaluate")
     for method, stage in ((cfg.task.sft, "sft"), (relevance_only(cfg), "ppo"), (cfg.method, "aar")):
         check_stage(cfg, method, stage)
-    data = annotated(cfg)
+    data = load_or_annotate(cfg)
     evaluation_set = EvaluationSet(cfg, data, trained_on=data)
     evaluate_once(evaluation_set, "base", None)
     sft = train_and_evaluate(evaluation_set, cfg.task.sft, data, "sft", None, run / "adapter" / "sft")

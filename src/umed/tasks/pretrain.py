@@ -9,16 +9,16 @@ from omegaconf import DictConfig, open_dict
 from transformers import AutoModelForImageTextToText
 
 from umed.annotate.offline import OfflineAnnotator
+from umed.annotate.stage import load_or_prepare
 from umed.records import Record, RecordSet
 from umed.synthetic.pretrain_vision import Patches, pretrain_vision
 from umed.synthetic.tiny_models.qwen3_vl import build
-from umed.tasks.annotate import prepared
 from umed.training import train_stage
 
 
 def pretrain(cfg: DictConfig) -> None:
     """Build the tiny model, its vision tower first, teach it wording and coarse vision, write it to `task.out`."""
-    data = prepared(cfg)
+    data = load_or_prepare(cfg)
     run = Path(cfg.paths.run_dir)
     annotated: list[Record] = []
     for k in range(cfg.task.texts_per_record):  # each record with several texts

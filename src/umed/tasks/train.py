@@ -4,10 +4,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from umed.annotate.stage import load_or_annotate
 from umed.evaluating import evaluate_and_log, print_evaluation
 from umed.evaluation.evaluation_set import EvaluationSet, check_evaluation
 from umed.evaluation.tables import print_stages
-from umed.tasks.annotate import annotated
 from umed.training import check_stage, train_stage
 
 
@@ -16,7 +16,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     run = Path(cfg.paths.run_dir)
     stage = check_stage(cfg, cfg.method)
     check_evaluation(cfg)
-    data = annotated(cfg)
+    data = load_or_annotate(cfg)
     evaluation_set = EvaluationSet(cfg, data if cfg.data.evaluate.mau else None, trained_on=data)
     _ = evaluation_set.leaked  # a lost test picture is reported before training
     if not (run / "adapter" / "umed.json").is_file():

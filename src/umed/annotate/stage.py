@@ -1,0 +1,140 @@
+"""The records of a run: prepared where they are not there yet, and annotated where they have no diagnosis."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from umed.annotate.base import Annotator, Stopped
+from umed.annotate.review import is_rejected
+from umed.annotate.summary import count_annotations, describe_failures, note_of
+from umed.data.prepare import prepare
+from umed.data.splits import apply_unseen
+from umed.errors import InputError
+from umed.records import Record, RecordSet, read_records
+from umed.run_files import update_metrics, write_jsonl, write_roots
+
+
+def load_or_prepare(cfg: DictConfig) -> RecordSet:
+    """Records of this run if it has them, else of `records=FILE`, else prepared now; with or without texts.
+
+    Raises:
+        InputError: no records, a source whose folder is not known, or reviewed records that `records=FILE` lacks.
+    """
+    own = Path(cfg.paths.run_dir) / "records.jsonl"
+    if not own.is_file() and cfg.records is None:
+        prepare(cfg)
+    path = own if own.is_file() and (cfg.resume or cfg.records is None) else Path(cfg.records)
+    records = read_records(path)
+    roots = find_roots(cfg, path.parent)
+    if not records:
+        raise InputError(f"{path}: no records in it")
+    lost = sorted({r.source for r in records} - roots.keys())
+    if lost:
+        raise InputError(
+            f"{path}: no folder is known for {', '.join(lost)}: keep sources.json beside the file or set "
+            "data.source.<name>.root"
+        )
+    if path != own and own.is_file():
+        records = _keep_reviews(own, path, records)
+    # a study of the unseen may be made of records that were split before
+    kept = apply_unseen(records, cfg.data.split.get("unseen") or {})
+    if len(kept) < len(records):
+        print(f"data.split.unseen leaves out {len(records) - len(kept)} of {len(records)} records")
+    return RecordSet(kept, roots)
+
+
+def load_or_annotate(cfg: DictConfig) -> RecordSet:
+    """The records with query and diagnosis; the run's `records.jsonl` also keeps those that have none.
+
+    Raises:
+        InputError: see `load_or_prepare` and `annotate_records`.
+    """
+    data = load_or_prepare(cfg)
+    return replace(data, records=[r for r in annotate_records(cfg, data) if r.diagnosis])
+
+
+def annotate_records(cfg: DictConfig, data: RecordSet) -> list[Record]:
+    """All records in order, the open ones annotated; written to the run folder whether that ends well or not.
+
+    Raises:
+        InputError: no record has a diagnosis, or the annotator had to stop; what is done is written.
+    """
+    records = list(data.records)
+    if not all(r.diagnosis for r in records):
+        annotator: Annotator = instantiate(cfg.annotator)
+        numbers = find_open(records, annotator.name)
+        try:
+            done = annotator.annotate([records[k] for k in numbers], data.roots)
+        except Stopped as stop:
+            _write(cfg, data, _merge(records, numbers, stop.records))
+            raise
+        records = _merge(records, numbers, done)
+    _write(cfg, data, records)
+    if not any(r.diagnosis for r in records):
+        ((reason, count),) = describe_failures(records, 1)
+        raise InputError(
+            f"none of {len(records)} records could be annotated ({count} x {reason}): see provenance.annotation in "
+            f"{Path(cfg.paths.run_dir) / 'records.jsonl'}"
+        )
+    return records
+
+
+def find_open(records: Sequence[Record], annotator: str) -> list[int]:
+    """Numbers of the records without diagnosis, but not of those that an expert rejected.
+
+    What one annotator failed at is not for another, which would mix their wording.
+    """
+    return [
+        k
+        for k, r in enumerate(records)
+        if not r.diagnosis
+        and not is_rejected(r)
+        and (note_of(r).get("status") != "failed" or r.provenance.get("annotator") == annotator)
+    ]
+
+
+def find_roots(cfg: DictConfig, folder: Path) -> dict[str, Path]:
+    """Picture folders of the sources: those noted beside the records, then those of the configured sources."""
+    path = folder / "sources.json"
+    noted = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    roots = {name: Path(root) for name, root in noted.items() if Path(root).is_dir()}
+    if roots.keys() < noted.keys() or not noted:  # moved, or never noted
+        for source in cfg.data.source.values():
+            roots = {**instantiate(source).roots, **roots}
+    return roots
+
+
+def _keep_reviews(own: Path, path: Path, records: list[Record]) -> list[Record]:
+    """The given records, or the run's own if experts have reviewed them: decisions are never written over.
+
+    Raises:
+        InputError: the run's own are other records.
+    """
+    reviewed = read_records(own)
+    given = {r.id for r in records if "review" in r.provenance}
+    lost = sum("review" in r.provenance and r.id not in given for r in reviewed)
+    if not lost:
+        return records
+    if [r.id for r in reviewed] != [r.id for r in records]:
+        raise InputError(
+            f"{own} holds {lost} reviewed records that {path} lacks: leave records= out to go on with them, or give "
+            "another hydra.run.dir"
+        )
+    print(f"{own} is used: it holds {lost} reviewed records that {path} lacks")
+    return reviewed
+
+
+def _merge(records: Sequence[Record], numbers: Sequence[int], done: Sequence[Record]) -> list[Record]:
+    new = dict(zip(numbers, done, strict=True))
+    return [new.get(k, r) for k, r in enumerate(records)]
+
+
+def _write(cfg: DictConfig, data: RecordSet, records: Sequence[Record]) -> None:
+    run = Path(cfg.paths.run_dir)
+    write_roots(run, data.roots)
+    update_metrics(run / "metrics.json", count_annotations(records))
+    write_jsonl(run / "records.jsonl", (r.to_json() for r in records))

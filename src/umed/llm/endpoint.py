@@ -1,0 +1,211 @@
+"""`Endpoint`: requests to an OpenAI-compatible endpoint, within its limits and repeated where that helps."""
+
+import asyncio
+import os
+import random
+import re
+from asyncio import sleep
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+import httpx2
+import openai
+from openai import AsyncOpenAI
+
+from umed.errors import InputError
+from umed.llm.failures import Fault, NoAnswer, find_field, read_failure
+from umed.llm.limits import Pace, read_retry_after
+from umed.llm.secret import KEY, read_key, without_key
+
+LONGEST_WAIT = 60.0  # seconds between two tries where the endpoint does not say
+BUSY = frozenset([429, 503])
+_NO_FORMAT = frozenset([400, 422, 500, 501])  # what servers answer that know no response format
+
+T = TypeVar("T")
+
+
+class Endpoint:
+    """The address of an endpoint and how long it is waited for; `async with` it to send requests.
+
+    A try counts against the limits whether it succeeds or not. 408, 409, 429, 5xx, time-outs and lost connections are
+    tried again after the time that the endpoint asks for, else after `backoff` seconds, doubled each time, with jitter.
+
+    Args:
+        owner: the config group that holds the settings, for messages.
+        base_url: None = the environment variable OPENAI_BASE_URL, else OpenAI.
+        tries: of a request, the first one included.
+        unlimited: statuses that are tried again until `patience` ends, however many tries that takes.
+        timeout: seconds for one try.
+        patience: seconds after which no further try of a request begins.
+        requests_per_minute, tokens_per_minute: None = no limit.
+
+    Raises:
+        InputError: `base_url` is no address.
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        base_url: str | None,
+        *,
+        tries: int,
+        timeout: float,
+        patience: float,
+        backoff: float = 0.5,
+        unlimited: frozenset[int] = BUSY,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+    ) -> None:
+        self.owner, self.base_url = owner, base_url or os.environ.get("OPENAI_BASE_URL") or None
+        url = self.base_url or "https://api.openai.com/v1"
+        try:
+            address = urlsplit(url)
+            has_host = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+        except ValueError:
+            has_host = False
+        if not has_host or not re.fullmatch(r"[!-~]*", url):
+            raise InputError(f"{owner}.base_url is no address: write it like http://localhost:8000/v1")
+        self.name = f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"  # without a password
+        self._tries, self._backoff, self._timeout, self._patience = tries, backoff, timeout, patience
+        self._unlimited, self._limits = unlimited, (requests_per_minute, tokens_per_minute)
+        self.takes_format = True  # until it refuses the response format
+        self._has_taken_format = False
+        self._client: AsyncOpenAI | None = None
+
+    async def __aenter__(self) -> Self:
+        self._paces = [Pace(per_minute) for per_minute in self._limits]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        del self._paces
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    async def ask(
+        self,
+        path: str,
+        body: Callable[[bool], dict[str, Any]],
+        *,
+        key: str | None = None,
+        tokens: int = 0,
+        patience: float | None = None,
+    ) -> str:
+        """Send a request and return the body of the answer.
+
+        Args:
+            body: `body(True)` is the request with a response format, `body(False)` without, for servers that know none.
+            key: the same for the same request, so that the endpoint may answer it once; None = not sent.
+            tokens: an estimate, for the limit.
+            patience: where it is not the usual one.
+
+        Raises:
+            NoAnswer: refused, or no try brought an answer.
+        """
+
+        async def post(has_format: bool) -> str:
+            request, suffix = body(has_format), "" if has_format else "-free"  # another body is another request
+            options: Any = {} if key is None else {"headers": {"Idempotency-Key": key + suffix}}
+            try:
+                response = await self.call(
+                    lambda client: client.post(path, cast_to=httpx2.Response, body=request, options=options),
+                    tokens=tokens,
+                    patience=patience,
+                )
+            except NoAnswer as error:
+                error.field = find_field(error, request)
+                raise
+            return without_key(response.text)
+
+        if not self.takes_format:
+            return await post(False)
+        try:
+            answer = await post(True)
+        except NoAnswer as error:
+            if error.status not in _NO_FORMAT or (error.is_outage and self._has_taken_format):
+                raise
+        else:
+            self._has_taken_format = True
+            return answer
+        answer = await post(False)
+        self.takes_format = False
+        return answer
+
+    async def call(
+        self,
+        request: Callable[[AsyncOpenAI], Awaitable[T]],
+        *,
+        tokens: int = 0,
+        timeout: float | None = None,
+        patience: float | None = None,
+    ) -> T:
+        """Return what a request returns, after as many tries as it takes.
+
+        Args:
+            timeout, patience: where they are not the usual ones.
+
+        Raises:
+            NoAnswer: refused, or no try succeeded.
+        """
+        client, end = self._open(), monotonic() + (patience or self._patience)
+        tries = counted = 0
+        while True:
+            for pace, amount in zip(self._paces, (1, tokens), strict=True):
+                await pace.wait(amount)
+            wait = None
+            try:
+                async with asyncio.timeout(timeout or self._timeout):
+                    result = await request(client)
+                if not isinstance(result, httpx2.Response) or result.content.strip():
+                    return result
+                failure = NoAnswer("an empty reply", Fault.FAILING)
+            except openai.APIStatusError as error:
+                failure = read_failure(error)
+                if failure.fault is not Fault.FAILING:
+                    raise failure from error
+                failure.__cause__, wait = error, read_retry_after(error.response.headers)
+            except (openai.APITimeoutError, TimeoutError):
+                failure = NoAnswer("time-out", Fault.SILENT)
+            except openai.APIConnectionError:
+                failure = NoAnswer("no connection", Fault.SILENT)
+            except openai.APIError as error:
+                failure = NoAnswer(f"a reply that cannot be read ({type(error).__name__})", Fault.FAILING)
+            if wait is None:
+                wait = min(self._backoff * 2 ** min(tries, 20), LONGEST_WAIT) * random.uniform(0.5, 1)
+            else:
+                wait += random.uniform(0, self._backoff / 4)  # not all at the same moment
+            tries, counted = tries + 1, counted + (failure.status not in self._unlimited)
+            if counted == self._tries or monotonic() + wait > end:
+                raise failure
+            await sleep(wait)
+
+    def advise(self, error: NoAnswer | None) -> str:
+        """What the user can do about requests that bring no answer."""
+        if error and error.field:
+            setting = f"{self.owner}.request.{error.field}"
+            return f"the endpoint refuses {error.field}: change {setting}, or leave the field out with ++{setting}=null"
+        return f"see that it is up and not overloaded, and check {self.owner}.base_url, {self.owner}.model and {KEY}"
+
+    def check_key(self) -> str:
+        """The key from the environment.
+
+        Raises:
+            InputError: there is none and the endpoint is OpenAI, or it is none.
+        """
+        key = read_key(self.owner)
+        if not key and not self.base_url:
+            raise InputError(f"{self.owner}: no key for {self.name}: set the environment variable {KEY}")
+        return key
+
+    def _open(self) -> AsyncOpenAI:
+        """The client, created at the first request: what can be replayed needs no key."""
+        if self._client is None:
+            key, connect = self.check_key(), min(5.0, self._timeout)
+            silence = httpx2.Timeout(self._timeout, connect=connect)
+            self._client = AsyncOpenAI(api_key=key or "none", base_url=self.base_url, max_retries=0, timeout=silence)
+        return self._client

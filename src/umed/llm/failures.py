@@ -1,0 +1,61 @@
+"""`NoAnswer`: why a request brought no answer, and which part of it the endpoint refuses."""
+
+import json
+import re
+from enum import Enum, auto
+from typing import Any
+
+import openai
+
+from umed.llm.secret import without_key
+
+_REPEATED = frozenset([408, 409, 429])  # and 5xx
+_CONTENT = frozenset(["model", "messages", "input", "text", "store", "response_format"])  # no settings of the user
+
+
+class Fault(Enum):
+    """What is to blame for a request without an answer."""
+
+    REFUSED = auto()  # 401, 403, 404 or no quota: no request will be answered
+    SILENT = auto()  # no connection, or a time-out
+    FAILING = auto()  # 408, 409, 429, 5xx, or a reply that cannot be read
+    REQUEST = auto()  # any other status: this request is not taken
+
+
+class NoAnswer(Exception):
+    """A request that brought no answer; `field`: the field of the request that the endpoint names as the reason."""
+
+    def __init__(self, reason: str, fault: Fault = Fault.REQUEST, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.fault, self.status, self.field = reason, fault, status, ""
+
+    @property
+    def is_outage(self) -> bool:
+        """Whether other requests would fail too."""
+        return self.fault is not Fault.REQUEST
+
+
+def read_failure(error: openai.APIStatusError) -> NoAnswer:
+    """The status; the server's words only where they help and cannot quote a part of the key (401 does)."""
+    reason, fault = f"status {error.status_code}", Fault.REQUEST
+    if error.code == "insufficient_quota":
+        reason, fault = f"{reason} (insufficient_quota)", Fault.REFUSED
+    elif error.status_code in (401, 403, 404):
+        fault = Fault.REFUSED
+    elif error.status_code in _REPEATED or error.status_code >= 500:
+        fault = Fault.FAILING
+    if error.body and not isinstance(error.body, str) and error.status_code in (400, 404, 413, 422):
+        reason += f": {_words(error)[:200]}"
+    return NoAnswer(reason, fault, error.status_code)
+
+
+def _words(error: openai.APIStatusError) -> str:
+    return " ".join(without_key(json.dumps(error.body, ensure_ascii=False)).split())
+
+
+def find_field(error: NoAnswer, request: dict[str, Any]) -> str:
+    """The setting in a refused request that the endpoint's words name, "" for none."""
+    if error.fault is not Fault.REQUEST or not isinstance(error.__cause__, openai.APIStatusError):
+        return ""
+    words = _words(error.__cause__)
+    return next((n for n in request if n not in _CONTENT and re.search(rf"(?<!\w){re.escape(n)}(?!\w)", words)), "")

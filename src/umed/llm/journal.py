@@ -1,0 +1,118 @@
+"""`Journal`: every paid answer on disk before anything is done with it, and the batches under way."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from sqlite3 import DatabaseError
+from typing import NamedTuple, Self
+
+from umed.llm.store import Store
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, record TEXT NOT NULL, turn TEXT NOT NULL, body TEXT NOT NULL,
+    input INTEGER NOT NULL, output INTEGER NOT NULL, cost REAL, time TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS batches (name TEXT PRIMARY KEY, requests TEXT NOT NULL, batch TEXT, done INTEGER NOT NULL)
+"""
+_ADDED = (("answers", "estimate", "INTEGER"), ("batches", "endpoint", "TEXT"))  # columns that old journals lack
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A paid answer: its body as it came, and what it cost.
+
+    Args:
+        input, output: tokens, counted by the endpoint or else estimated.
+        cost: USD, None = unknown.
+        time: when it came, in UTC; "" = now.
+        estimate: of the tokens in, before the request.
+    """
+
+    key: str
+    record: str
+    turn: str
+    body: str
+    input: int
+    output: int
+    cost: float | None
+    time: str = ""
+    estimate: int | None = None
+
+
+class Sent(NamedTuple):
+    """A request that was sent: its key, record and turn, and the estimated tokens in."""
+
+    key: str
+    record: str
+    turn: str
+    tokens: int
+
+
+class Journal(Store):
+    """A sqlite file that one process at a time may use: a second run would pay for the same answers.
+
+    Raises:
+        InputError: the file cannot be opened, read or written, or another process holds it.
+    """
+
+    def __init__(self, path: Path, setting: str) -> None:
+        super().__init__(path, _TABLES, setting, busy=2)
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        for table, column, kind in _ADDED:
+            if column not in [row[1] for row in self.execute(f"PRAGMA table_info({table})")]:
+                self.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+        self.execute("BEGIN IMMEDIATE")  # takes the lock, which is then held until the end
+        self.execute("COMMIT")
+        if self.execute("PRAGMA quick_check(1)") != [("ok",)]:
+            self._db.close()
+            raise self.unusable(DatabaseError("the file is damaged"))
+        return self
+
+    def prepare(self) -> None:
+        for setting in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
+            self.execute(f"PRAGMA {setting}")
+
+    def get(self, key: str) -> Answer | None:
+        rows = self.execute("SELECT * FROM answers WHERE key = ?", key)
+        return Answer(*rows[0]) if rows else None
+
+    def put(self, answers: Iterable[Answer]) -> None:
+        """Store and commit, all at once; an answer that is there already stays."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self.execute("BEGIN IMMEDIATE")
+        for answer in answers:
+            row = astuple(replace(answer, time=answer.time or now))
+            self.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *row)
+        self.execute("COMMIT")
+
+    def tokens(self) -> list[tuple[int, int, float | None, int | None]]:
+        """Tokens in, tokens out, USD if known, and the estimate of the tokens in, of every answer."""
+        return self.execute("SELECT input, output, cost, estimate FROM answers")
+
+    def begin_batch(self, name: str, requests: Iterable[Sent], endpoint: str) -> None:
+        """Note that a batch is about to be submitted; `name` finds it in the endpoint's list."""
+        self.execute(
+            "INSERT OR REPLACE INTO batches VALUES (?, ?, NULL, 0, ?)", name, json.dumps(list(requests)), endpoint
+        )
+
+    def note_submitted(self, name: str, batch: str) -> None:
+        self.execute("UPDATE batches SET batch = ? WHERE name = ?", batch, name)
+
+    def end_batch(self, name: str) -> None:
+        self.execute("UPDATE batches SET done = 1 WHERE name = ?", name)
+
+    def open_batches(self, endpoint: str) -> list[tuple[str, list[Sent], str | None]]:
+        """Name, requests and id (None: killed before it was known) of the batches under way at an endpoint."""
+        rows = self.execute(
+            "SELECT name, requests, batch FROM batches WHERE done = 0 AND COALESCE(endpoint, ?) = ? ORDER BY rowid",
+            endpoint,
+            endpoint,
+        )
+        return [(name, [Sent(*r) for r in json.loads(requests)], batch) for name, requests, batch in rows]
+
+    def count_batches(self) -> int:
+        """Batches ever begun; makes the name of the next one new."""
+        return int(self.execute("SELECT COUNT(*) FROM batches")[0][0])

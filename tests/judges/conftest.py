@@ -1,0 +1,3 @@
+from served import clock, environment, make_httpserver, serve
+
+__all__ = ["clock", "environment", "make_httpserver", "serve"]
