@@ -89,8 +89,9 @@ def build_example(name: str, folder: Path, **options: Any) -> tuple[Any, Example
     [config] = OmegaConf.load(ROOT / "conf" / "data" / "benchmark" / f"{name}.yaml").values()
     target = get_class(config._target_)
     example = example_of(target)(folder)
+    config.root = str(folder)
     fields = {str(k): v for k, v in config.items() if k != "_target_"}
-    return target(**{**fields, "root": str(folder), **dict(example.options), **options}), example
+    return target(**{**fields, **dict(example.options), **options}), example
 
 
 def run_here(run_dir: Path, *words: str, fails: bool = False) -> str:

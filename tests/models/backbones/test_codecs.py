@@ -49,17 +49,18 @@ def corners(box: Box) -> np.ndarray:
 @example(several=[Box(1.5 / 100, 0, 2.5 / 100, 1)], width=100, height=100)
 @example(several=[Box(0.999, 0.999, 1, 1), Box(0, 0, 1, 1), Box(0, 0, 1e-9, 1e-9)], width=28, height=1400)
 @example(several=[Box(0.5, 0.5, 1.0, 1.0)], width=1008, height=1008)  # no multiple of the step
+@example(several=[Box(0, 0.99609375, 1, 1)], width=28, height=131)
 def test_boxes_come_back_in_reading_order_within_half_a_step(
     codec: BoxCodec, several: list[Box], width: int, height: int
 ) -> None:
-    """A box thinner than a step is widened to one."""
+    """A box thinner than a step is widened to one, inwards where it touches the end of a frame between two steps."""
     back = codec.read(f"At {codec.write(several, 'stone', width, height)}.", width, height)
     assert back is not None and len(back) == len(several)
     step = np.array(codec.quantum(width, height) * 2)
     for one, two in zip(sorted(several, key=lambda b: (b.y0, b.x0)), back, strict=True):
         true, read = corners(one), corners(two)
         thin = np.tile(true[2:] - true[:2] < step[:2], 2)
-        assert (np.abs(read - true) <= step * np.where(thin, 1.0, 0.5) + 1e-9).all()
+        assert (np.abs(read - true) <= step * np.where(thin, 1.5, 0.5) + 1e-9).all()
 
 
 @given(box=boxes(), size=SIZE, step=st.sampled_from([5, 10, 50]))

@@ -52,7 +52,7 @@ def test_there_are_critics() -> None:
 
 def test_zero_at_first_and_then_of_the_picture(fresh: Policy, awake: Policy, make_prompts: Prompts) -> None:
     a, b = make_prompts(2, (56, 56))
-    b = replace(a, inputs=a.inputs | {"pixel_values": b.inputs["pixel_values"]}, seen=None)
+    b = replace(a, inputs=a.inputs | {"pixel_values": b.inputs["pixel_values"]}, features=None)
     assert (fresh.score([a], IDS[:1], MASK[:1]).values_BT == 0).all()
     one, other = (awake.score([p], IDS[:1], MASK[:1]).values_BT for p in (a, b))
     assert one.dtype == torch.float32 and one.shape == (1, 5) and (one - other).abs().max() > 1e-3
