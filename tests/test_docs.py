@@ -12,12 +12,6 @@ from PIL import Image
 
 NOTEBOOKS = "\n".join(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("notebooks/*.ipynb")))
 
-# What the pages name and conf/ or src/ does not have yet: empty this list when it is there.
-NOT_YET = [
-    *("experiment=umed_lvlm", "paths.mau", "optimized_metric", "trainer=gpu", "total=", "conf/overlay", "debug="),
-    *("callbacks=[", "logger=tensorboard", "logger=none", "src/umed/models/critics", "llm/"),
-]
-
 MADE_UP = ("NAME", "timer")  # names of files in the examples
 
 # What a page never says: paths of one machine, words about how the project is made, spellings that are not American.
@@ -48,10 +42,6 @@ def overrides(command: str) -> list[str]:
     return [re.sub(r"=(\[[^\]]*\]),\[.*", r"=\1", w) for w in first if not w.startswith("hydra.")]
 
 
-def is_planned(text: str) -> bool:
-    return any(name in text for name in NOT_YET)
-
-
 def code(page: str) -> str:
     """Everything that is set as code, one piece a line."""
     return "\n".join([*(text for _, text in FENCE.findall(page)), *_CODE.findall(FENCE.sub("", page))])
@@ -60,7 +50,7 @@ def code(page: str) -> str:
 COMMANDS = list(dict.fromkeys(shlex.join(overrides(c)) for page in PAGES.values() for c in commands(page)))
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if not is_planned(c)])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_composes(command: str) -> None:
     composed(*shlex.split(command))
 
@@ -93,7 +83,7 @@ def knows(whole: DictConfig, setting: str) -> bool:
 def unknown(whole: DictConfig, text: str) -> str | None:
     """What a piece of code names that conf/ does not have; pieces that are no setting name nothing."""
     found = _SETTING.match(text.strip("'"))
-    if not found or text.startswith("+") or is_planned(text):
+    if not found or text.startswith("+"):
         return None
     name, value = found.groups()
     if (CONF / name).is_dir() and value is not None:
@@ -154,8 +144,8 @@ def test_every_file_that_is_named_exists(page: str) -> None:
     named = re.findall(r"(?<![\w/])(?:src|conf|tests|notebooks|docs)/[\w./]+", code(PAGES[page]))
     for tree in (text for text in fences(PAGES[page], "") if text.startswith("src/umed/\n")):
         names = " ".join(re.split(r" {3,}", line)[0] for line in tree.splitlines()[1:])
-        named += [f"src/umed/{name}" for name in names.split() if not is_planned(name)]
-    gone = [n for n in named if not (ROOT / n.rstrip(".")).exists() and not is_planned(n)]
+        named += [f"src/umed/{name}" for name in names.split()]
+    gone = [n for n in named if not (ROOT / n.rstrip(".")).exists()]
     assert [n for n in gone if not any(name in n for name in MADE_UP)] == []
 
 

@@ -83,3 +83,13 @@ def test_rewards_never_see_the_policy() -> None:
 
 def test_nothing_forbidden_is_imported() -> None:
     assert not [(p, name) for p in FILES for name in imports(p) if name.split(".")[0] in FORBIDDEN]
+
+
+def test_a_task_is_one_file_and_one_yaml() -> None:
+    yamls = {p.stem for p in (PACKAGE.parents[1] / "conf" / "task").glob("*.yaml")}
+    assert {p.stem for p in (PACKAGE / "tasks").glob("*.py")} - {"__init__"} == yamls
+
+
+def test_files_are_short_enough_to_read() -> None:
+    lengths = {name_of(p): len(p.read_text(encoding="utf-8").splitlines()) for p in FILES}
+    assert not {name: length for name, length in lengths.items() if length > 250}
