@@ -60,7 +60,7 @@ class Credit(ABC):
         mask = rollout.mask_BT & ~reward_B.isnan()[:, None]
         penalty = torch.zeros_like(rollout.logp_BT) if penalty_BT is None else penalty_BT * mask
         advantages, returns = self.assign(rollout.updated(mask_BT=mask), reward_B, penalty, spans)
-        return Credited(mask, advantages * mask, returns * mask)
+        return Credited(mask, advantages.where(mask, 0.0), returns.where(mask, 0.0))
 
     def metrics(self, batch: TrainingBatch) -> dict[str, float]:
         """What it logs of a batch."""
