@@ -10,7 +10,7 @@ from umed.methods.credit.gae import GaeCredit
 from umed.methods.credit.reinforce_pp import ReinforceCredit
 from umed.methods.kl import Kl
 from umed.methods.objective import ClippedObjective
-from umed.synthetic import parity
+from umed.synthetic.parity import TinyModel, training
 
 SETTINGS: dict[str, Any] = {
     "plain": lambda: {"credit": GaeCredit(), "objective": ClippedObjective()},
@@ -36,8 +36,8 @@ def test_resume_is_bit_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, se
             super().__init__(*args, **{**kwargs, **SETTINGS[setting]()})
             made.append(self)
 
-    monkeypatch.setattr(parity, "AbnormalAwareRewarding", Set)
-    assert parity.resume(parity.Tiny("qwen3_vl", tmp_path / "tiny")) == 0
+    monkeypatch.setattr(training, "AbnormalAwareRewarding", Set)
+    assert training.resume(TinyModel("qwen3_vl", tmp_path / "tiny")) == 0
     whole, _, both = made
     assert (whole.kl.coef, whole.objective.c3) == (both.kl.coef, both.objective.c3)
     if setting == "adaptive":
