@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from umed.synthetic.parity.geometry import codec, patch_map, token_places
 from umed.synthetic.parity.numbers import adapter, attention, in_training, log_probs
-from umed.synthetic.parity.resume import resume
 from umed.synthetic.parity.tiny_model import TinyModel
+from umed.synthetic.parity.training import resume
 
 # name -> what measures the largest difference, and its limit
 CHECKS: dict[str, tuple[Callable[[TinyModel], float], float]] = {
