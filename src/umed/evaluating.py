@@ -10,10 +10,9 @@ from umed.callbacks.wandb_tables import log_evaluation
 from umed.evaluation.benchmarks.find import scorers_of
 from umed.evaluation.evaluate import Evaluation, evaluate_stage
 from umed.evaluation.evaluation_set import EvaluationSet
-from umed.evaluation.notes import write_notes
 from umed.evaluation.prediction_files import read_predictions
 from umed.evaluation.score import Score
-from umed.evaluation.tables import print_rules
+from umed.evaluation.tables import print_rules, write_notes
 from umed.training import stage_loggers
 
 

@@ -9,14 +9,13 @@ import pytest
 from answers import AT_MOST, SCORERS, EvaluatedRun, diagnose, parse, predict
 from composed import composed
 
-from umed.evaluation.benchmarks.find import find_scorers
+from umed.evaluation.benchmarks.find import build_options, find_scorers
 from umed.evaluation.evaluate import Evaluation, _write_answers
 from umed.evaluation.leaks import hash_pixels
 from umed.evaluation.question import without_stand_in
 from umed.evaluation.rules.normalize import norm
 from umed.evaluation.score import BASELINES, Score, flat_metrics, parse_metrics
 from umed.evaluation.scorer import judge_all, mean_scores
-from umed.evaluation.scoring import build_options
 from umed.records import SYNTHETIC, read_records
 from umed.run_files import read_jsonl
 

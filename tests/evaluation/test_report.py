@@ -7,10 +7,10 @@ from answers import SCORERS, EvaluatedRun, predict, written
 from composed import composed
 
 from umed.errors import InputError
+from umed.evaluation.benchmarks.find import build_options
 from umed.evaluation.prediction_files import read_predictions
 from umed.evaluation.report import build_report, find_stages, score_stage
 from umed.evaluation.score import flat_metrics, index_scores, parse_metrics
-from umed.evaluation.scoring import build_options
 
 
 def test_stages_stand_in_the_order_of_training(tmp_path: Path) -> None:

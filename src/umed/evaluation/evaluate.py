@@ -9,13 +9,13 @@ import torch
 
 from umed.evaluation.ask import ask_questions
 from umed.evaluation.baselines import answer_by_question, answer_majority
+from umed.evaluation.benchmarks.find import build_options
 from umed.evaluation.evaluation_set import EvaluationSet
 from umed.evaluation.prediction import Prediction
 from umed.evaluation.question import CONTROLS, without_stand_in
 from umed.evaluation.results import score_predictions
 from umed.evaluation.score import Score, flat_metrics
 from umed.evaluation.scorer import Options, Scorer, Verdict, judge_all
-from umed.evaluation.scoring import build_options
 from umed.evaluation.throughput import measure_throughput
 from umed.models.load import build_policy
 from umed.models.policy import Policy

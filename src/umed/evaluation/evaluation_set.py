@@ -10,10 +10,10 @@ from omegaconf import DictConfig, ListConfig
 
 from umed.errors import InputError, check_choice, check_number, check_positive
 from umed.evaluation.benchmarks.base import Benchmark
+from umed.evaluation.benchmarks.find import build_benchmarks
 from umed.evaluation.benchmarks.mau import MauBenchmark
 from umed.evaluation.datamodule import BenchmarkDataModule
 from umed.evaluation.leaks import find_leaks
-from umed.evaluation.scoring import build_benchmarks
 from umed.records import Record, RecordSet, read_record_set, read_records
 
 ROWS = ("majority", "question_prior", "black", "shuffled")

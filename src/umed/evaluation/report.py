@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from umed.errors import InputError
 from umed.evaluation.baselines import answer_majority
-from umed.evaluation.benchmarks.find import scorers_of
+from umed.evaluation.benchmarks.find import build_options, scorers_of
 from umed.evaluation.leaks import read_leaks
 from umed.evaluation.paper_tables import (
     PaperTable,
@@ -24,7 +24,6 @@ from umed.evaluation.results import score_predictions
 from umed.evaluation.rules.diagnosis import count_by_iou
 from umed.evaluation.score import BASELINES, Score
 from umed.evaluation.scorer import Options, Scorer, judge_all
-from umed.evaluation.scoring import build_options
 from umed.figures import draw_shares_by_bin, mark_synthetic
 
 STAGES = ("base", "sft", "ppo", "aar")

@@ -1,12 +1,16 @@
 """Tables on the terminal: stages by source in the paper's style, and every rule with what it must beat."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from umed.evaluation.prediction import Prediction
+from umed.evaluation.question import without_stand_in
 from umed.evaluation.score import AVERAGE, BASELINES, Score, index_scores
+from umed.evaluation.scorer import Scorer, group_by_dataset
 from umed.records import SYNTHETIC
 
 HEADS = {
@@ -77,3 +81,18 @@ def print_rules(scores: Sequence[Score], title: str, stage: str = "") -> None:
         cells = [dataset, score.rule, f"{score.value:.3f}", interval, str(score.n), *values]
         table.add_row(*([stage] if stage else []), *cells)
     Console(width=max(100, 84 + 11 * len(baselines))).print(table)
+
+
+def write_notes(predictions: Sequence[Prediction], scores: Sequence[Score], scorers: Mapping[str, Scorer]) -> list[str]:
+    """What a reader of scores should know: a line for each split file, then what the scorers say of their data sets."""
+    notes = []
+    types: dict[tuple[str, str], Counter[str]] = {}
+    for question in (prediction.question for prediction in predictions):
+        types.setdefault((question.dataset, question.split), Counter())[question.answer_type] += 1
+    for (dataset, split), counts in sorted(types.items()):
+        told = ", ".join(f"{count} {answer_type}" for answer_type, count in counts.items())
+        notes.append(f"{dataset}: split file {split}, {told}")
+    for dataset, places in sorted(group_by_dataset(predictions).items()):
+        of_dataset = [predictions[k] for k in places]
+        notes += scorers[without_stand_in(dataset)].note(dataset, of_dataset, scores)
+    return notes

@@ -6,12 +6,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from umed.errors import InputError, check_positive
-from umed.evaluation.benchmarks.find import scorers_of
+from umed.evaluation.benchmarks.find import build_options, scorers_of
 from umed.evaluation.comparison import compare_pairs, pair_predictions, print_differences, print_examples, write_item
 from umed.evaluation.prediction_files import read_predictions
 from umed.evaluation.rules.compat import check_variants
 from umed.evaluation.scorer import judge_all
-from umed.evaluation.scoring import build_options
 from umed.run_files import write_jsonl, write_whole
 
 

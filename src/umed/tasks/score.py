@@ -6,15 +6,13 @@ from omegaconf import DictConfig
 
 from umed.errors import InputError, check_number
 from umed.evaluation.baselines import answer_majority
-from umed.evaluation.benchmarks.find import scorers_of
-from umed.evaluation.notes import write_notes
+from umed.evaluation.benchmarks.find import build_benchmarks, build_options, scorers_of
 from umed.evaluation.prediction_files import check_complete, read_predictions
 from umed.evaluation.results import score_predictions
 from umed.evaluation.rules.compat import check_variants
 from umed.evaluation.score import flat_metrics
 from umed.evaluation.scorer import judge_all
-from umed.evaluation.scoring import build_benchmarks, build_options
-from umed.evaluation.tables import print_rules
+from umed.evaluation.tables import print_rules, write_notes
 from umed.run_files import METRICS, update_metrics, write_jsonl
 
 

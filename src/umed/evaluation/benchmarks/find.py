@@ -1,16 +1,17 @@
-"""The scorers of all data sets: those of this folder's benchmarks, and of the classes that a config names."""
+"""Benchmarks and scorers: those of this folder, and of the classes that a config names; the rules' options."""
 
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from inspect import getmembers, isabstract, isclass
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_class
-from omegaconf import DictConfig
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
 
-from umed.evaluation.benchmarks.base import Benchmark
-from umed.evaluation.scorer import Scorer
+from umed.evaluation.benchmarks.base import Benchmark, check_benchmark
+from umed.evaluation.scorer import Options, Scorer
 
 
 @cache
@@ -32,6 +33,25 @@ def scorers_of(cfg: DictConfig) -> dict[str, Scorer]:
     for node in (cfg.data.get("benchmark") or {}).values():
         scorers |= get_class(node._target_).scorers  # type: ignore[attr-defined]
     return scorers
+
+
+def build_benchmarks(cfg: DictConfig) -> dict[str, Benchmark]:
+    """The benchmarks of `data/benchmark`, by name.
+
+    Raises:
+        InputError: a class that lacks what a benchmark needs.
+    """
+    benchmarks = {}
+    for name, node in (cfg.data.get("benchmark") or {}).items():
+        benchmarks[str(name)] = check_benchmark(str(name), instantiate(node))
+    return benchmarks
+
+
+def build_options(cfg: DictConfig, allow_others: bool = False, compat: Iterable[str] = ()) -> Options:
+    """The rules' options of a config."""
+    synonyms = OmegaConf.to_container(cfg.data.synonyms, resolve=True)
+    assert isinstance(synonyms, dict)
+    return Options(tuple(compat), {str(name): tuple(others) for name, others in synonyms.items()}, allow_others)
 
 
 def _is_benchmark(member: Any) -> bool:

@@ -2,10 +2,10 @@
 
 from answers import SCORERS, diagnose, predict
 
-from umed.evaluation.notes import write_notes
 from umed.evaluation.prediction import Prediction
 from umed.evaluation.results import score_predictions
 from umed.evaluation.scorer import judge_all
+from umed.evaluation.tables import write_notes
 
 CHOICES = [" A:cyst", " B:mass", " C:stone", " D:polyp"]
 
