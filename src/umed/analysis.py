@@ -143,7 +143,7 @@ class Run:
             raise InputError(f"{self.folder}: no test record is answered by all of {', '.join(stages)}")
         rows = [[self._answered(r, *answers[s][r.id]) for s in stages] for r in records]
         names = [f"{r.source}: {r.category}" for r in records]
-        return draw_grid(rows, stages, names, f"{self.synthetic}true boxes green, said boxes orange")
+        return draw_grid(rows, stages, names, f"{self.synthetic}true boxes green, predicted boxes orange")
 
     def _answered(self, record: Record, prediction: Prediction, verdict: Verdict) -> tuple[Image.Image, str]:
         picture = draw_answer(self.picture(record), record.boxes, prediction.said_boxes)
