@@ -41,20 +41,12 @@ class Box:
             BoxError: `malformed` if a number is missing, not a number or infinite; `out_of_frame` if nothing is left
                 inside the image or the corners are in the wrong order.
         """
-        try:
-            x0, y0, x1, y1 = (float(v) - one_based for v in xyxy)
-        except (TypeError, ValueError, OverflowError):
-            raise BoxError("malformed", f"not four numbers: {xyxy!r}") from None
+        x0, y0, x1, y1 = (v - one_based for v in _four(xyxy))
         if not all(math.isfinite(v) for v in (x0, y0, x1, y1)):
             raise BoxError("malformed", f"not finite: {xyxy!r}")
         if x1 <= x0 or y1 <= y0:
             raise BoxError("out_of_frame", f"no area: {xyxy!r}")
-        return cls(
-            min(max(x0 / width, 0.0), 1.0),
-            min(max(y0 / height, 0.0), 1.0),
-            min(max(x1 / width, 0.0), 1.0),
-            min(max(y1 / height, 0.0), 1.0),
-        )
+        return cls(*(min(max(v, 0.0), 1.0) for v in (x0 / width, y0 / height, x1 / width, y1 / height)))
 
     @classmethod
     def from_xywh(cls, xywh: Sequence[float], width: float, height: float) -> Self:

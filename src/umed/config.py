@@ -23,10 +23,6 @@ FIRST_VERSION = "0.1.0"  # wrote no version into its configs
 TRAINING = ("pipeline", "train", "pretrain")
 
 
-def _first(*values: Any) -> Any:
-    return next((v for v in values if v is not None), None)
-
-
 def _in_mau(folder: str, mau: str | None, source: str | None = None) -> str | None:
     """A folder of `paths.mau`; without one null, or for a source an error."""
     if mau is None and source is not None:
@@ -43,7 +39,7 @@ def register() -> None:
 
     started = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     resolvers: dict[str, Callable[..., Any]] = {
-        "umed.first": _first,
+        "umed.first": lambda *values: next((v for v in values if v is not None), None),
         "umed.epochs": lambda steps, epochs: None if steps else epochs,
         "umed.package": lambda path: str(PACKAGE / path),
         "umed.in_mau": _in_mau,
@@ -147,8 +143,10 @@ def resume_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
             "its results and its adapter (init_from=) can be used with this one"
         )
     if [o for o in overrides if not o.startswith("resume=")]:
-        differs = sorted(_differences(_plain(stored), _plain(cfg)))
+        there, here = _plain(stored), _plain(cfg)
+        differs = sorted(k for k in there.keys() | here.keys() if there.get(k) != here.get(k))
         if differs:
+            differs = [f"{k} ({there.get(k)} there, {here.get(k)} here)" for k in differs]
             raise InputError(f"resume={cfg.resume}: this config differs from the run's own in {'; '.join(differs)}")
     stored.resume = cfg.resume
     return stored
@@ -167,11 +165,3 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 
     walk(OmegaConf.to_container(cfg, resolve=False), "")
     return {k: v for k, v in leaves.items() if k != "resume" and k.split(".")[0] not in ("hydra", "paths", "logger")}
-
-
-def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    return [
-        f"{k} ({there.get(k)} there, {here.get(k)} here)"
-        for k in there.keys() | here.keys()
-        if there.get(k) != here.get(k)
-    ]

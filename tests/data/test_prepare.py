@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from disk_examples import example_of
 from PIL import Image
 
 from umed.boxes import Box
@@ -20,7 +21,6 @@ from umed.errors import InputError
 from umed.pictures import open_picture
 from umed.records import Dropped, Record, read_records
 from umed.run_files import read_jsonl, read_metrics, update_metrics
-from umed.synthetic.examples import example_of
 from umed.synthetic.source import PARSERS
 
 SPLIT = {"fractions": (0.7, 0.1, 0.2), "seed": 0}

@@ -302,7 +302,7 @@ def test_what_enters_through_the_advantage(
     make_rollout: Callable[..., Rollout], term: str, expected: list[float]
 ) -> None:
     scored = TotalReward(THREE, 2)(make_rollout(1, 2))
-    found = objective(THREE, reward_term=term).credited(scored)
+    found = objective(THREE, reward_term=term).term.credited(scored)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 

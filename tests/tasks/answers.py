@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from composed import composed
+from disk_examples import example_of
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
@@ -20,7 +21,6 @@ from umed.evaluation.prediction import Prediction
 from umed.evaluation.question import without_stand_in
 from umed.run_files import read_jsonl, read_metrics
 from umed.synthetic.benchmarks import PhantomBenchmarks
-from umed.synthetic.examples import example_of
 
 ROOT = Path(__file__).parents[2]
 SCORERS = find_scorers()

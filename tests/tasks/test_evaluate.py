@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 from answers import ITEMS, SMALL, EvaluatedRun, evaluate_embedded, run_here
+from disk_examples import example_of
 
 from umed.evaluation.benchmarks.slake import Slake
 from umed.records import SYNTHETIC, RecordSet
 from umed.run_files import read_jsonl
 from umed.synthetic.benchmarks import PhantomBenchmarks
-from umed.synthetic.examples import example_of
 
 BENCHMARKS = [f"{SYNTHETIC}{dataset}" for dataset in PhantomBenchmarks.scorers]
 HEADS = ("majority", "chance", "question", "alone", "black", "another", "picture", "not in", "training")

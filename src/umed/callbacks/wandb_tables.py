@@ -1,19 +1,21 @@
 """Pictures and tables in W&B: the first batch before anything is learned, then answers with their rewards."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning as L
 import numpy as np
 import wandb
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from matplotlib.figure import Figure
 from PIL import Image
 
 from umed.chat import Prompt
 from umed.data.augment import flip_as_recorded
 from umed.evaluation.evaluate import Evaluation
+from umed.evaluation.paper_tables import PaperTable
+from umed.evaluation.render import FIELDS, as_lines
 from umed.figures import TRUE, draw_answer, heat_overlay, mark_synthetic
 from umed.pictures import contact_sheet, draw_boxes, picture_of
 from umed.records import Record
@@ -97,6 +99,20 @@ def log_evaluation(logger: WandbLogger, evaluation: Evaluation, figure: Figure |
     logger.finalize("success")
 
 
+def log_report(loggers: Iterable[Logger], tables: Sequence[PaperTable], figure: Figure | None) -> None:
+    """Log into a W&B run; does nothing where W&B is not among the loggers."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logged: dict[str, Any] = {}
+            for table in tables:
+                lines: list[Any] = as_lines(table)
+                logged[f"report/{table.name}"] = wandb.Table(columns=list(FIELDS), data=lines)
+            if figure is not None:
+                logged["report/accuracy_by_iou"] = wandb.Image(figure)
+            logger.experiment.log(logged)
+            logger.finalize("success")
+
+
 def spread(rollout: Rollout, rows: int) -> list[int]:
     """Indices of at most `rows` answers: from as many queries as fit, two or more of each, to compare."""
     of_each = min(rollout.num_candidates, max(2, rows // len(rollout.prompts)))
@@ -138,13 +154,9 @@ def rollout_sheet(
     rollout: Rollout, scored: Scored, pictures: Mapping[int, Image.Image], rows: Sequence[int], title: str
 ) -> Image.Image:
     """The same answers as one picture, each with its total reward."""
-    asked = [int(rollout.group_B[b]) for b in rows]
-    drawn = [
-        draw_answer(pictures[q], rollout.records[q].boxes, rollout.boxes[b]) for q, b in zip(asked, rows, strict=True)
-    ]
-    captions = [
-        f"{rollout.records[q].category}: R = {float(scored.total_B[b]):.2f}" for q, b in zip(asked, rows, strict=True)
-    ]
+    asked = [(b, int(rollout.group_B[b])) for b in rows]
+    drawn = [draw_answer(pictures[q], rollout.records[q].boxes, rollout.boxes[b]) for b, q in asked]
+    captions = [f"{rollout.records[q].category}: R = {float(scored.total_B[b]):.2f}" for b, q in asked]
     return contact_sheet(drawn, captions, title)
 
 

@@ -116,7 +116,7 @@ class AbnormalAwareRewarding(Method):
         """Advantages and returns of the answers that stay in the loss."""
         kept = self.objective.without_truncated(rollout)
         penalty = self.kl.penalty(kept, ref_logp_BT)
-        credit = self.credit(kept, self.objective.credited(scored), penalty, scored.by_span())
+        credit = self.credit(kept, self.objective.term.credited(scored), penalty, scored.by_span())
         batch = TrainingBatch.of(
             rollout,
             mask_BT=credit.mask_BT,

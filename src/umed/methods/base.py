@@ -76,12 +76,8 @@ class Method(L.LightningModule):
         val_samples: int = 64,
     ) -> None:
         super().__init__()
-        for name, value in {
-            "batch_size": batch_size,
-            "max_new_tokens": max_new_tokens,
-            "max_skipped": max_skipped,
-            "val_samples": val_samples,
-        }.items():
+        counts = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "max_skipped": max_skipped}
+        for name, value in {**counts, "val_samples": val_samples}.items():
             check_positive(f"method.{name}", value)
         if max_skipped is None:
             raise InputError("method.max_skipped=null: give a number of steps")

@@ -10,7 +10,7 @@ from umed.errors import InputError, check_choice, check_number, check_positive
 from umed.methods.kl import Kl
 from umed.methods.reward_term import REWARD_TERMS
 from umed.models.policy import Policy, Scores
-from umed.rewards.total import Scored, TotalReward
+from umed.rewards.total import TotalReward
 from umed.rollout import Rollout, TrainingBatch
 
 Parts = dict[str, Tensor]
@@ -107,10 +107,6 @@ class ClippedObjective:
         self.c2, self.c3, self.value_clip, self.max_length = c2, c3, value_clip, max_length
         self.entropy_target, self.c3_step, self.c3_max = entropy_target, c3_step, c3_max
         self.mask_truncated = mask_truncated
-
-    def credited(self, scored: Scored) -> Tensor:
-        """The part of the reward that enters through the advantage, (B,)."""
-        return self.term.credited(scored)
 
     def without_truncated(self, rollout: Rollout) -> Rollout:
         """The rollout without the answers that leave the loss."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from umed.errors import InputError
 from umed.models.policy import Scores
 from umed.rewards.total import Scored, TotalReward
 from umed.rollout import TrainingBatch
@@ -53,7 +54,11 @@ class Differentiable(ThroughAdvantage):
     def __init__(self, rewards: TotalReward, c1: float) -> None:
         super().__init__(rewards, c1)
         self.names = rewards.require("differentiable", "objective.reward_term=differentiable")
-        rewards.require_normalize("max", "objective.reward_term=differentiable divides the attention by its maximum")
+        if rewards.normalize != "max":
+            raise InputError(
+                "objective.reward_term=differentiable divides the attention by its maximum, "
+                f"reward.normalize={rewards.normalize} does not: use reward.normalize=max"
+            )
 
     def credited(self, scored: Scored) -> Tensor:
         return scored.total_B - torch.stack([scored.summands[n].nan_to_num(0.0) for n in self.names]).sum(0)

@@ -1,6 +1,7 @@
 """a ~ pi_old(. | x, q): sampled answers with all that the rewards and the objective need."""
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Literal
 
 import torch
@@ -44,13 +45,12 @@ class Sampler:
         answers = policy.sample(prompts, g, self.max_new_tokens, generator=generator)
         ids = [row[valid].tolist() for row, valid in zip(answers.ids_BT.cpu(), answers.mask_BT.cpu(), strict=False)]
         raw = [processor.decode(i) for i in ids]
-        views = [p.view for p in prompts for _ in range(g)]
-        categories = [p.record.category for p in prompts for _ in range(g)]
-        known = [(p.record.category, *p.others) for p in prompts for _ in range(g)]
+        asked = [p for p in prompts for _ in range(g)]  # of each answer
         offsets = [_offsets(processor.pieces(i)) for i in ids]
-        gold_spans = [find_mentions(text, c) for text, c in zip(raw, categories, strict=False)]
+        gold_spans = [find_mentions(text, p.record.category) for text, p in zip(raw, asked, strict=True)]
         name_spans = [
-            [s for c in names for s in find_mentions(text, c)] for text, names in zip(raw, known, strict=False)
+            [s for c in (p.record.category, *p.others) for s in find_mentions(text, c)]
+            for text, p in zip(raw, asked, strict=True)
         ]
         length = answers.ids_BT.shape[1]
         name_BT = _inside(offsets, gold_spans, length)
@@ -65,12 +65,12 @@ class Sampler:
             truncated_B=answers.truncated_B,
             raw=raw,
             texts=[processor.plain(text) for text in raw],
-            boxes=[processor.read_boxes(text, view) for text, view in zip(raw, views, strict=False)],
+            boxes=[processor.read_boxes(text, p.view) for text, p in zip(raw, asked, strict=True)],
             logp_BT=scores.logp_BT,
             values_BT=scores.values_BT,
             name_BN=name_BN.cpu(),
             attention_BNP=scores.attention_BNP.cpu(),
-            region_BP=pad_sequence([p.region for p in prompts for _ in range(g)], True, torch.nan),
+            region_BP=pad_sequence([p.region for p in asked], True, torch.nan),
             box_span_BT=_inside(offsets, [processor.box_spans(text) for text in raw], length).to(policy.device),
             name_span_BT=_inside(offsets, name_spans, length).to(policy.device),
         )
@@ -78,11 +78,7 @@ class Sampler:
 
 def _offsets(pieces: list[str]) -> list[tuple[int, int]]:
     """Character span of each token in the joined text."""
-    spans, end = [], 0
-    for piece in pieces:
-        spans.append((end, end + len(piece)))
-        end += len(piece)
-    return spans
+    return list(pairwise(accumulate(map(len, pieces), initial=0)))
 
 
 def _inside(offsets: list[list[tuple[int, int]]], spans: list[list[tuple[int, int]]], length: int) -> Tensor:

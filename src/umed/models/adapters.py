@@ -23,23 +23,20 @@ def adapter_folder(where: str) -> Path:
 
 
 def shape_of(model: Any) -> dict[str, Any]:
-    """Properties of a model that an adapter made for it depends on."""
-    text = model.config.get_text_config()
+    """Properties of a model that an adapter made for it depends on.
+
+    `weights` is a short hash of the first token embeddings, which tells models of the same shape apart.
+    """
+    text, embeddings = model.config.get_text_config(), model.get_input_embeddings()
+    embeddings = getattr(embeddings, "original_module", embeddings)  # as it was, where it is trained
+    rows = embeddings.weight[:64].detach().cpu().to(torch.bfloat16).view(torch.int16)
     return {
         "model_type": model.config.model_type,
         "hidden_size": text.hidden_size,
         "num_hidden_layers": text.num_hidden_layers,
         "vocab_size": text.vocab_size,
-        "weights": fingerprint(model),
+        "weights": hashlib.sha256(rows.numpy().tobytes()).hexdigest()[:16],
     }
-
-
-def fingerprint(model: Any) -> str:
-    """A short hash of the first token embeddings, which tells models of the same shape apart."""
-    embeddings = model.get_input_embeddings()
-    embeddings = getattr(embeddings, "original_module", embeddings)  # as it was, where it is trained
-    rows = embeddings.weight[:64].detach().cpu().to(torch.bfloat16)
-    return hashlib.sha256(rows.view(torch.int16).numpy().tobytes()).hexdigest()[:16]
 
 
 def check_adapter(folder: Path, path: str, model: Any) -> None:

@@ -21,8 +21,7 @@ class RoomyLayer(DynamicLayer):
         self._update_views()
 
     def _update_views(self) -> tuple[Tensor, Tensor]:
-        keys, values = (t[:, :, : self.length] for t in self.whole)
-        self.keys, self.values = keys, values
+        self.keys, self.values = keys, values = tuple(t[:, :, : self.length] for t in self.whole)
         return keys, values
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
@@ -39,10 +38,7 @@ class RoomyLayer(DynamicLayer):
 
 
 def _widen(filled: Tensor, room: int) -> Tensor:
-    batch, heads, length, size = filled.shape
-    whole = filled.new_empty(batch, heads, length + room, size)
-    whole[:, :, :length] = filled
-    return whole
+    return torch.cat([filled, filled.new_empty(*filled.shape[:2], room, filled.shape[3])], 2)
 
 
 def whole_cache(config: Any) -> DynamicCache:

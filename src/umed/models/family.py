@@ -10,13 +10,14 @@ from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer
+from transformers.processing_utils import ProcessorMixin
 
 from umed.boxes import Box, BoxError
 from umed.chat import ImageView, Prompt, say_region, tidy, without_region
 from umed.errors import InputError
 from umed.models.batch import collate
 from umed.models.codec import BoxCodec
-from umed.models.tokenizer import answer_ends, split_text, use_picture_template
+from umed.models.tokenizer import answer_ends, split_text
 from umed.records import Record
 
 
@@ -37,6 +38,8 @@ class EncodedPicture:
 
 class FamilyProcessor(ABC):
     """Prompt, image view, codec and collation of one model family; holds no weights.
+
+    A family adds options of its own and passes these on as `shared`.
 
     Args:
         path: folder or hub id that holds config, tokenizer and image processor.
@@ -77,7 +80,9 @@ class FamilyProcessor(ABC):
         self.pad_id: int = self.eos_ids[0] if pad is None else pad
         names = (self.image_token, *self.suppressed)
         self.suppressed_ids = tuple(dict.fromkeys(vocabulary[t] for t in names if t in vocabulary))
-        use_picture_template(self.tokenizer, path)
+        # older checkpoints store the template for pictures apart, and one for text alone in the tokenizer
+        saved = ProcessorMixin.get_processor_dict(path)[0]
+        self.tokenizer.chat_template = saved.get("chat_template") or self.tokenizer.chat_template
 
     def _load(self, path: str) -> None:
         try:

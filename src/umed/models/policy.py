@@ -1,6 +1,6 @@
 """pi_theta(a | x, q), equation (1): one interface to sample answers, score them and read their attention."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,11 +13,10 @@ from umed.models.attention import AttentionRecorder
 from umed.models.backbone import Backbone
 from umed.models.cache import make_room
 from umed.models.contexts import base_model, generating, uses_checkpointing
-from umed.models.critics.base import Critic
+from umed.models.critics.base import Critic, ValueHead
 from umed.models.critics.shared import SharedCritic
 from umed.models.logprobs import answer_scores, distribution
 from umed.models.reader import Reader
-from umed.models.value_head import ValueHead
 from umed.rollout import Answers
 
 
@@ -127,9 +126,10 @@ class Policy(nn.Module):
                         "the model's scores are not finite: its weights have overflowed; go back to an earlier "
                         "checkpoint and lower method.lr"
                     )
-                token = logp.argmax(-1) if greedy else _draw(logp, generator)
+                drawn = logp.argmax(-1, True) if greedy else torch.multinomial(logp.exp(), 1, generator=generator)
+                token = drawn[:, 0]
                 ids[rows, t], valid[rows, t] = token, True
-                logps[rows, t] = logp.gather(1, token[:, None])[:, 0]
+                logps[rows, t] = logp.gather(1, drawn)[:, 0]
                 going_on = (~torch.isin(token, eos)).nonzero()[:, 0]
                 if len(going_on) < len(rows):
                     rows = rows[going_on]
@@ -190,27 +190,19 @@ def _attention_modules(core: Any, layers: Sequence[int] | None) -> list[nn.Modul
     Raises:
         InputError: no layers, one twice, or one without attention.
     """
-    _check_indices("layers", layers)
     modules = {i: m.self_attn for i, m in enumerate(core.get_decoder().layers) if hasattr(m, "self_attn")}
-    if missing := [i for i in layers or () if i not in modules]:
-        raise InputError(
-            f"model.attention.layers={missing}: the layers with attention are {', '.join(map(str, modules))}"
-        )
+    _check_indices("layers", layers, modules, f"the layers with attention are {', '.join(map(str, modules))}")
     return [modules[i] for i in (modules if layers is None else layers)]
 
 
 def _check_heads(core: Any, heads: Sequence[int] | None) -> Sequence[int] | None:
-    _check_indices("heads", heads)
     count = core.config.get_text_config().num_attention_heads
-    if missing := [h for h in heads or () if not 0 <= h < count]:
-        raise InputError(f"model.attention.heads={missing}: the model has heads 0 to {count - 1}")
+    _check_indices("heads", heads, range(count), f"the model has heads 0 to {count - 1}")
     return heads
 
 
-def _check_indices(option: str, given: Sequence[int] | None) -> None:
+def _check_indices(option: str, given: Sequence[int] | None, known: Container[int], there: str) -> None:
     if given is not None and (not given or len(set(given)) < len(given)):
         raise InputError(f"model.attention.{option}={list(given)}: give each once and at least one, or null for all")
-
-
-def _draw(logp: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.multinomial(logp.exp(), 1, generator=generator)[:, 0]
+    if missing := [i for i in given or () if i not in known]:
+        raise InputError(f"model.attention.{option}={missing}: {there}")

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from transformers import GenerationConfig
-from transformers.processing_utils import ProcessorMixin
 
 
 def answer_ends(path: str, tokenizer: Any, names: Sequence[str]) -> tuple[int, ...]:
@@ -17,15 +16,6 @@ def answer_ends(path: str, tokenizer: Any, names: Sequence[str]) -> tuple[int, .
     listed = [configured] if isinstance(configured, int) else configured or []
     own = [vocabulary[name] for name in names if name in vocabulary]
     return tuple(dict.fromkeys([*own, tokenizer.eos_token_id, *listed]))
-
-
-def use_picture_template(tokenizer: Any, path: str) -> None:
-    """Take the chat template of the checkpoint's processor, where it has one.
-
-    Older checkpoints store the template for pictures apart, and one for text alone in the tokenizer.
-    """
-    saved = ProcessorMixin.get_processor_dict(path)[0]
-    tokenizer.chat_template = saved.get("chat_template") or tokenizer.chat_template
 
 
 def split_text(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> list[str]:

@@ -118,18 +118,9 @@ class TotalReward:
             )
         return names
 
-    def require_normalize(self, needed: str, option: str) -> None:
-        """Refuse another normalization than `option` needs.
-
-        Raises:
-            InputError: it is another one.
-        """
-        if self.normalize != needed:
-            raise InputError(f"{option}, reward.normalize={self.normalize} does not: use reward.normalize={needed}")
-
     def __call__(self, rollout: Rollout) -> Scored:
         """Score every answer of a rollout."""
-        raw = {name: _raw(name, part, rollout) for name, part in self.parts.items()}
+        raw = {name: _score(name, part, rollout) for name, part in self.parts.items()}
         maxima = {name: group_max(value, rollout.num_candidates) for name, value in raw.items()}
         summands, spans = {}, dict(self.spans)
         for name, part in self.parts.items():
@@ -149,7 +140,7 @@ class TotalReward:
         return Scored(total, rollout.num_candidates, raw, summands, maxima, spans, self.judged)
 
 
-def _raw(name: str, part: Reward, rollout: Rollout) -> Tensor:
+def _score(name: str, part: Reward, rollout: Rollout) -> Tensor:
     value = part(rollout)
     if value.shape != rollout.truncated_B.shape:
         shape = tuple(value.shape)

@@ -1,6 +1,6 @@
 """Vision Relevance Reward: equation (12), attention of the abnormality's tokens on the abnormal patches."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -31,11 +31,8 @@ def attention_share(
     if region == "touch":
         weight = (weight > 0).to(weight.dtype)
     on_region = (attention_BNP * weight[:, None]).sum(-1)
-    whole = {
-        "image": attention_BNP.sum(-1),
-        "all_keys": torch.ones_like(on_region),
-        "printed": on_region,
-    }[denominator]
+    parts = {"image": attention_BNP.sum(-1), "all_keys": torch.ones_like(on_region), "printed": on_region}
+    whole = parts[denominator]
     share = on_region / torch.where(whole > 0, whole, 1.0)
     if lift:
         picture = (~region_BP.isnan()).sum(-1).clamp(min=1)
@@ -70,7 +67,7 @@ class VisionRelevanceReward(Reward):
         check_choice(f"{where}.denominator", denominator, "image", "all_keys", "printed")
         check_choice(f"{where}.over_name", over_name, "mean", "sum")
         check_choice(f"{where}.region", region, "area", "touch")
-        self.reading = {"denominator": denominator, "over_name": over_name, "region": region, "lift": lift}
+        self.reading: Any = {"denominator": denominator, "over_name": over_name, "region": region, "lift": lift}
         self.weight = weight
 
     def __call__(self, rollout: Rollout) -> Tensor:
@@ -79,10 +76,5 @@ class VisionRelevanceReward(Reward):
 
     def share(self, attention_BNP: Tensor, rollout: Rollout) -> Tensor:
         """The same from fresh attention, with its gradient (reading R8 `differentiable`)."""
-        device = attention_BNP.device
-        return attention_share(
-            attention_BNP,
-            rollout.region_BP.to(device),
-            rollout.name_BN.to(device),
-            **self.reading,  # type: ignore[arg-type]
-        )
+        region_BP, name_BN = (t.to(attention_BNP.device) for t in (rollout.region_BP, rollout.name_BN))
+        return attention_share(attention_BNP, region_BP, name_BN, **self.reading)

@@ -12,19 +12,9 @@ import numpy as np
 from PIL import Image
 
 Pictures = Mapping[str, Image.Image]
-PMC_V1 = ("Figure_path", "Question", "Answer", "Choice A", "Choice B", "Choice C", "Choice D", "Answer_label")
-PMC_V2 = (
-    "index",
-    "Figure_path",
-    "Caption",
-    "Question",
-    "Choice A",
-    "Choice B",
-    "Choice C",
-    "Choice D",
-    "Answer",
-    "split",
-)
+CHOICES = ("Choice A", "Choice B", "Choice C", "Choice D")
+PMC_V1 = ("Figure_path", "Question", "Answer", *CHOICES, "Answer_label")
+PMC_V2 = ("index", "Figure_path", "Caption", "Question", *CHOICES, "Answer", "split")
 
 
 def write_vqa_rad(root: Path, rows: Sequence[Mapping[str, Any]], pictures: Pictures) -> None:

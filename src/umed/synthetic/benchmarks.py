@@ -1,8 +1,6 @@
 """The embedded SYNTHETIC benchmarks: drawn stand-ins for all six data sets, in the formats of these."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from umed.errors import InputError, check_positive
+from umed.errors import check_positive
 from umed.evaluation.benchmarks.base import Benchmark, Split
 from umed.evaluation.benchmarks.medmnist import MedMnist
 from umed.evaluation.benchmarks.pmc_vqa import PmcVqa
@@ -22,20 +20,14 @@ from umed.evaluation.rules.labels import LABELS
 from umed.evaluation.scorer import Scorer
 from umed.records import SYNTHETIC
 from umed.synthetic.benchmark_formats import PMC_V1, write_medmnist, write_pmc_vqa, write_slake, write_vqa_rad
+from umed.synthetic.drawn_once import draw_once, is_drawn
 from umed.synthetic.pictures import PARTS, draw
 
 VERSION = 1  # raised when the same seed would write other files
 NOTE = "SYNTHETIC questions about pictures that a program drew; no patient, and not the benchmark of that name\n"
-CATEGORIES = (
-    "kidney stone",
-    "polyp",
-    "effusion",
-    "nodule",
-    "active tuberculosis",
-    "liver",
-    "pneumothorax",
-    "cardiomegaly",
-)
+OPTION = "data.benchmark.phantom.root"
+CATEGORIES = ("kidney stone", "polyp", "effusion", "nodule", "active tuberculosis", "liver", "pneumothorax",
+              "cardiomegaly")  # fmt: skip
 Scene = tuple[Image.Image, str, str]  # picture, modality, what is abnormal on it
 
 
@@ -62,8 +54,9 @@ class PhantomBenchmarks(Benchmark):
         Raises:
             InputError: it was drawn with other parameters.
         """
-        if not self._is_drawn():
-            self._draw()
+        parameters = {"version": VERSION, "num_items": self.num_items, "seed": self.seed}
+        if not is_drawn(self.root, parameters, OPTION):
+            draw_once(self.root, parameters, OPTION, NOTE, self._write)
         checksums = json.loads((self.root / "phantom.json").read_text(encoding="utf-8"))["checksums"]
         return [
             VqaRad(str(self.root / "vqa_rad"), dataset=f"{SYNTHETIC}vqa_rad"),
@@ -89,52 +82,20 @@ class PhantomBenchmarks(Benchmark):
     def _owner(self) -> dict[str, Benchmark]:
         return {dataset: part for part in self.parts for dataset in part.splits}
 
-    @property
-    def _parameters(self) -> dict[str, int]:
-        return {"version": VERSION, "num_items": self.num_items, "seed": self.seed}
-
-    def _is_drawn(self) -> bool:
-        if not self.root.exists():
-            return False
-        try:
-            there = json.loads((self.root / "phantom.json").read_text(encoding="utf-8"))
-            there = {name: there[name] for name in self._parameters}
-        except (OSError, ValueError, KeyError, TypeError):
-            there = "something else"
-        if there != self._parameters:
-            raise InputError(
-                f"{self.root} holds {there}, asked for is {self._parameters}: remove it or set "
-                "data.benchmark.phantom.root"
-            )
-        return True
-
-    def _draw(self) -> None:
-        """Write everything beside its place, then rename it: nobody ever reads half of it."""
-        self.root.parent.mkdir(parents=True, exist_ok=True)
-        half = Path(tempfile.mkdtemp(prefix=f".{self.root.name}.", dir=self.root.parent))
-        try:
-            self._write_scenes(half)
-            rng = np.random.default_rng([self.seed, 1])
-            drawers: dict[str, Callable[..., np.ndarray]] = {"derma": _skin, "breast": _breast, "pneumonia": _film}
-            checksums = {}
-            for name, drawer in drawers.items():
-                parts = {}
-                for part, count in {"train": self.num_items, "val": 4, "test": self.num_items}.items():
-                    labels = np.arange(count) % len(LABELS[f"medmnist_{name}"])
-                    parts[part] = np.stack([drawer(rng, label) for label in labels]), labels
-                parts["test"][0][0] = parts["train"][0][0]  # a leak, with the same label
-                checksums[name] = write_medmnist(half / "medmnist" / f"{name}mnist.npz", parts)
-            (half / "SYNTHETIC.txt").write_text(NOTE, encoding="utf-8")
-            note = json.dumps({**self._parameters, "checksums": checksums})
-            (half / "phantom.json").write_text(note, encoding="utf-8")
-            half.chmod(0o755)
-            try:
-                half.rename(self.root)
-            except OSError:  # another run was faster; its files are the same or it is refused
-                if not self._is_drawn():
-                    raise
-        finally:
-            shutil.rmtree(half, ignore_errors=True)
+    def _write(self, folder: Path) -> dict[str, Any]:
+        """Every data set; the checksums of MedMNIST's files."""
+        self._write_scenes(folder)
+        rng = np.random.default_rng([self.seed, 1])
+        drawers: dict[str, Callable[..., np.ndarray]] = {"derma": _skin, "breast": _breast, "pneumonia": _film}
+        checksums = {}
+        for name, drawer in drawers.items():
+            parts = {}
+            for part, count in {"train": self.num_items, "val": 4, "test": self.num_items}.items():
+                labels = np.arange(count) % len(LABELS[f"medmnist_{name}"])
+                parts[part] = np.stack([drawer(rng, label) for label in labels]), labels
+            parts["test"][0][0] = parts["train"][0][0]  # a leak, with the same label
+            checksums[name] = write_medmnist(folder / "medmnist" / f"{name}mnist.npz", parts)
+        return {"checksums": checksums}
 
     def _write_scenes(self, root: Path) -> None:
         """VQA-RAD, SLAKE and PMC-VQA: questions about pictures drawn as those of the synthetic MAU."""

@@ -9,13 +9,22 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from umed.synthetic.examples.sources import deeplesion, nih_chest
 from umed.synthetic.pictures.canvas import Drawing
 
 Drawn = Iterable[tuple[int, int, Drawing]]  # number of the picture, number of the patient, the drawing
 WINDOW = (-175, 275)  # HU; wide enough that the 256 drawn levels stay distinct
 NIH_FRAME = 1024  # NIH's boxes are in pixels of 1024 x 1024, whatever size the copy at hand has
 LESION_TYPES = {"bone": 1, "liver": 4, "lung": 5, "kidney": 6}
+DEEPLESION_HEADER = (
+    "File_name,Patient_index,Study_index,Series_ID,Key_slice_index,Measurement_coordinates,Bounding_boxes,"
+    "Lesion_diameters_Pixel_,Normalized_lesion_location,Coarse_lesion_type,Possibly_noisy,Slice_range,Spacing_mm_px_,"
+    "Image_size,DICOM_windows,Patient_gender,Patient_age,Train_Val_Test"
+)
+NIH_BOXES_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
+NIH_ENTRIES_HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
+)
 
 
 def write_deeplesion(folder: Path, drawn: Drawn) -> None:
@@ -41,7 +50,7 @@ def write_deeplesion(folder: Path, drawn: Drawn) -> None:
                     *("F" if patient % 2 else "M", 40 + patient % 40, 2 + patient % 2),
                 ]
             )
-    _write_csv(folder / "DL_info.csv", deeplesion.HEADER, rows)
+    _write_csv(folder / "DL_info.csv", DEEPLESION_HEADER, rows)
 
 
 def write_kidney_stone(folder: Path, drawn: Drawn) -> None:
@@ -76,8 +85,8 @@ def write_nih_chest(folder: Path, drawn: Drawn) -> None:
             boxes.append([name, lesion.category.title(), x * across, y * down, w * across, h * down, "", "", ""])
         labels = "|".join(dict.fromkeys(lesion.category.title() for lesion in lesions))
         entries.append([name, labels, 0, patient + 1, 40 + patient % 40, "FM"[patient % 2], "PA", *picture.size, 1, 1])
-    _write_csv(folder / "BBox_List_2017.csv", nih_chest.HEADER, boxes)
-    _write_csv(folder / "Data_Entry_2017.csv", nih_chest.ENTRIES, ([*entry, ""] for entry in entries))
+    _write_csv(folder / "BBox_List_2017.csv", NIH_BOXES_HEADER, boxes)
+    _write_csv(folder / "Data_Entry_2017.csv", NIH_ENTRIES_HEADER, ([*entry, ""] for entry in entries))
 
 
 def write_tbx11k(folder: Path, drawn: Drawn) -> None:

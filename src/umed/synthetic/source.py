@@ -1,10 +1,9 @@
 """The embedded SYNTHETIC data: five drawn stand-ins for the MAU sources, in the on-disk formats of these."""
 
-import json
-import shutil
-import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -15,11 +14,13 @@ from umed.data.sources.kvasir import KvasirSource
 from umed.data.sources.nih_chest import NihChestSource
 from umed.data.sources.tbx11k import Tbx11kSource
 from umed.errors import InputError
+from umed.synthetic.drawn_once import draw_once, is_drawn
 from umed.synthetic.formats import FORMATS, Drawn
 from umed.synthetic.pictures import CONTROLS, PARTS, draw, draw_control
 
 VERSION = 4  # raised when the same seed would write other files
 NOTE = "SYNTHETIC pictures, drawn by a program in the manner of"
+OPTION = "data.source.phantom.root"
 PARSERS: dict[str, type[PictureSource]] = {
     "phantom_deeplesion": DeepLesionSource,
     "phantom_kidney_stone": KidneyStoneSource,
@@ -54,43 +55,18 @@ class PhantomSource:
             InputError: a part was drawn with other parameters.
         """
         for part, folder in self.roots.items():
-            if not self._is_drawn(folder):
-                self._draw(part, folder)
+            if not is_drawn(folder, self._parameters, OPTION):
+                note = f"{NOTE} {part[8:]}; no patient\n"
+                draw_once(folder, self._parameters, OPTION, note, partial(self._write, part))
             yield from PARSERS[part](root=folder, name=part).read(seen, workers)
 
     @property
     def _parameters(self) -> dict[str, int]:
         return {"version": VERSION, "num_images": self.num_images, "seed": self.seed}
 
-    def _is_drawn(self, folder: Path) -> bool:
-        if not folder.exists():
-            return False
-        try:
-            there = json.loads((folder / "phantom.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            there = "something else"
-        if there != self._parameters:
-            raise InputError(
-                f"{folder} holds {there}, asked for is {self._parameters}: remove it or set data.source.phantom.root"
-            )
-        return True
-
-    def _draw(self, part: str, folder: Path) -> None:
-        """Write a whole part beside its place, then rename it: nobody ever reads half of it."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        half = Path(tempfile.mkdtemp(prefix=f".{part}.", dir=self.root))
-        try:
-            FORMATS[part](half, self._drawn(part))
-            (half / "SYNTHETIC.txt").write_text(f"{NOTE} {part[8:]}; no patient\n", encoding="utf-8")
-            (half / "phantom.json").write_text(json.dumps(self._parameters), encoding="utf-8")
-            half.chmod(0o755)
-            try:
-                half.rename(folder)
-            except OSError:  # another run was faster; its pictures are the same or it is refused
-                if not self._is_drawn(folder):
-                    raise
-        finally:
-            shutil.rmtree(half, ignore_errors=True)
+    def _write(self, part: str, folder: Path) -> dict[str, Any]:
+        FORMATS[part](folder, self._drawn(part))
+        return {}
 
     def _drawn(self, part: str) -> Drawn:
         numbers = range(self.num_images)

@@ -83,6 +83,16 @@ def build_tokenizer(
     )
 
 
+def gemma_tokenizer(
+    corpus: Iterable[str], picture: str, start: str, stop: str, begin: str, end: str, image: str, *others: str
+) -> PreTrainedTokenizerFast:
+    """A tokenizer of the Gemma kind; `start` and `stop` enclose a turn, `begin` and `end` a picture."""
+    special = ("<pad>", "<eos>", "<bos>", start, stop, begin, end, image, *others)
+    names = {"pad": "<pad>", "eos": "<eos>", "bos": "<bos>"}
+    names |= {"image_token": image, "boi_token": begin, "eoi_token": end}
+    return build_tokenizer([*corpus, "model"], special, gemma_template(picture, start, stop), **names)
+
+
 def text_settings(tokenizer: Any, hidden: int = 64, layers: int = 2, heads: int = 4) -> dict[str, Any]:
     """Settings that tiny language models have in common; wide weights, so that a mistake moves log-probs visibly."""
     return {

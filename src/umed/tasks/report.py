@@ -38,7 +38,7 @@ def report(cfg: DictConfig) -> None:
         (out / "report" / "accuracy_by_iou.png").write_bytes(pictures["accuracy by IoU"])
     if cfg.logger:
         # these take seconds to import, and only a logger needs them
-        from umed.callbacks.wandb_report import log_report
+        from umed.callbacks.wandb_tables import log_report
         from umed.training import stage_loggers
 
         log_report(stage_loggers(cfg, "report"), tables, figure)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from disk_examples import example_of
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 from items import records
@@ -21,7 +22,6 @@ from umed.data.sources.base import Copy, Example, Item, Picture, PictureSource, 
 from umed.errors import InputError
 from umed.records import Dropped, Record, read_records
 from umed.run_files import write_jsonl
-from umed.synthetic.examples import example_of
 
 CONF = Path(__file__).parents[3] / "conf"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from disk_examples.sources.deeplesion import RELEASED, draw, row, write_example
 from items import lost, records
 
 from umed.data.sources.base import Item, Picture
@@ -15,13 +16,13 @@ from umed.data.sources.deeplesion import CATEGORIES, DeepLesionSource
 from umed.errors import InputError
 from umed.pictures import picture_of
 from umed.records import Dropped
-from umed.synthetic.examples.sources.deeplesion import HEADER, RELEASED, draw, row, write_example
+from umed.synthetic.formats import DEEPLESION_HEADER
 
 SLICE, BOX = "000010_02_03_004.png", (18.0, 28.0, 48.0, 58.0)
 GOOD = row(SLICE, BOX)
 
 
-def list_rows(root: Path, *rows: str, header: str = HEADER) -> list[Picture | Dropped]:
+def list_rows(root: Path, *rows: str, header: str = DEEPLESION_HEADER) -> list[Picture | Dropped]:
     """What the source lists for these rows; no picture is there."""
     (root / "DL_info.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     return list(DeepLesionSource(root).list_pictures())
@@ -30,7 +31,7 @@ def list_rows(root: Path, *rows: str, header: str = HEADER) -> list[Picture | Dr
 def with_cell(column: str, value: str, line: str = GOOD) -> str:
     """The row with another text in one column."""
     [cells] = csv.reader([line])
-    cells[HEADER.split(",").index(column)] = value
+    cells[DEEPLESION_HEADER.split(",").index(column)] = value
     out = io.StringIO()
     csv.writer(out, lineterminator="").writerow(cells)
     return out.getvalue()
@@ -56,7 +57,7 @@ def test_what_a_record_says(items: list[Item]) -> None:
     assert (record.official_split, record.split) == ("test", "")
     assert record.window == (-175, 275, -32768)
     [raw] = record.provenance["raw"]
-    assert list(raw) == HEADER.split(",")
+    assert list(raw) == DEEPLESION_HEADER.split(",")
     assert raw["Bounding_boxes"] == "226.169, 90.0204, 241.252, 111.977" and raw["Patient_age"] == "62"
     lung, liver = (found[f"000002_01_01_050.png#{k}"] for k in (1, 2))
     assert (lung.category, lung.window) == ("lung", (-1500, 500, -32768)), "each lesion has its own window"
@@ -130,7 +131,7 @@ def test_odd_rows_are_malformed_and_cost_themselves_only(tmp_path: Path) -> None
 
 def test_boxes_without_area_in_the_stored_picture_are_out_of_frame(tmp_path: Path) -> None:
     wrong = ("600, 28, 630, 58", "48, 28, 18, 58", "18, 28, 18, 58", "-40, -40, 0.5, 0.5")
-    rows = "\n".join([HEADER, *(with_cell("Bounding_boxes", box) for box in wrong)])
+    rows = "\n".join([DEEPLESION_HEADER, *(with_cell("Bounding_boxes", box) for box in wrong)])
     (tmp_path / "DL_info.csv").write_text(rows, encoding="utf-8")
     draw(tmp_path / "Images_png/000010_02_03/004.png", [], side=64)
     items = list(DeepLesionSource(tmp_path).read({}))
@@ -153,7 +154,7 @@ def test_the_first_reason_counts(tmp_path: Path) -> None:
 def test_columns_are_found_by_name_whatever_the_file_is_like(tmp_path: Path) -> None:
     expected = list_rows(tmp_path, *RELEASED)
     out = io.StringIO()
-    lines = csv.reader([HEADER, *RELEASED])
+    lines = csv.reader([DEEPLESION_HEADER, *RELEASED])
     csv.writer(out, lineterminator="\r\n", quoting=csv.QUOTE_ALL).writerows([*reversed(cells), ""] for cells in lines)
     (tmp_path / "DL_info.csv").write_text(out.getvalue(), encoding="utf-8-sig", newline="")
     again = list(DeepLesionSource(tmp_path).list_pictures())
@@ -166,10 +167,10 @@ def test_columns_are_found_by_name_whatever_the_file_is_like(tmp_path: Path) -> 
 
 
 def test_no_list_of_lesions_is_told_in_one_line(tmp_path: Path) -> None:
-    wrong = {b"": "empty", b"\n \n": "empty", HEADER.encode(): "a header and no row"}
+    wrong = {b"": "empty", b"\n \n": "empty", DEEPLESION_HEADER.encode(): "a header and no row"}
     wrong |= dict.fromkeys((b",,,\n,,\n", b"\x89PNG\r\n\x1a\n\0\0", GOOD.encode()), "no column File_name")
     for column in ("File_name", "Bounding_boxes", "DICOM_windows", "Train_Val_Test"):
-        wrong[f"{HEADER.replace(column, 'Other')}\n{GOOD}".encode()] = f"no column {column} in "
+        wrong[f"{DEEPLESION_HEADER.replace(column, 'Other')}\n{GOOD}".encode()] = f"no column {column} in "
     for content, told in wrong.items():
         (tmp_path / "DL_info.csv").write_bytes(content)
         with pytest.raises(InputError, match=rf"DL_info\.csv: {told}") as caught:
@@ -193,7 +194,7 @@ def test_boxes_that_are_not_those_of_the_diameters_are_told_once(
 @pytest.mark.slow
 def test_a_list_as_long_as_the_release_is_read_quickly(tmp_path: Path) -> None:
     rows = [row(f"{i // 7:06d}_01_01_{i:05d}.png", BOX, kind=i % 8 + 1) for i in range(32_735)]
-    (tmp_path / "DL_info.csv").write_text("\n".join([HEADER, *rows]), encoding="utf-8")
+    (tmp_path / "DL_info.csv").write_text("\n".join([DEEPLESION_HEADER, *rows]), encoding="utf-8")
     start = time.perf_counter()
     assert sum(1 for _ in DeepLesionSource(tmp_path).list_pictures()) == len(rows)
     assert time.perf_counter() - start < 5

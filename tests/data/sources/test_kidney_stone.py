@@ -4,13 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from items import boxes, lost, records
-
-from umed.data.sources.base import Item, Picture
-from umed.data.sources.kidney_stone import KidneyStoneSource
-from umed.errors import InputError
-from umed.records import Dropped, Record
-from umed.synthetic.examples.sources.kidney_stone import (
+from disk_examples.sources.kidney_stone import (
     DATA_YAML,
     NEIGHBOR,
     ONE,
@@ -20,6 +14,12 @@ from umed.synthetic.examples.sources.kidney_stone import (
     add,
     write_example,
 )
+from items import boxes, lost, records
+
+from umed.data.sources.base import Item, Picture
+from umed.data.sources.kidney_stone import KidneyStoneSource
+from umed.errors import InputError
+from umed.records import Dropped, Record
 
 NAME = "train/one.jpg"
 

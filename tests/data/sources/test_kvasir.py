@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from disk_examples.sources.kvasir import FIRST, draw_picture, write_example
 from items import boxes, lost, records
 from PIL import Image, ImageDraw
 
@@ -13,7 +14,6 @@ from umed.data.sources.base import Item
 from umed.data.sources.kvasir import KvasirSource
 from umed.errors import InputError
 from umed.records import Dropped, Record
-from umed.synthetic.examples.sources.kvasir import FIRST, draw_picture, write_example
 
 
 def picture(path: Path, seed: int) -> None:

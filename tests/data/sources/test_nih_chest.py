@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from disk_examples.sources.nih_chest import QUOTED, RELEASED, film, write_example
 from items import boxes, lost, records
 
 from umed.data.sources.base import Picture
 from umed.data.sources.nih_chest import NihChestSource
 from umed.errors import InputError
 from umed.records import Dropped
-from umed.synthetic.examples.sources.nih_chest import ENTRIES, HEADER, QUOTED, RELEASED, film, write_example
+from umed.synthetic.formats import NIH_BOXES_HEADER, NIH_ENTRIES_HEADER
 
 NAME = "00000103_001.png"
 GOOD = f"{NAME},Mass,10,20,30,40"
 
 
-def listed(root: Path, *rows: str, header: str = HEADER, **options: Any) -> list[Picture | Dropped]:
+def listed(root: Path, *rows: str, header: str = NIH_BOXES_HEADER, **options: Any) -> list[Picture | Dropped]:
     """What the source lists for these boxes; no film is there."""
     (root / "BBox_List_2017.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     return list(NihChestSource(root, **options).list_pictures())
@@ -60,7 +61,8 @@ def test_the_example_in_words(tmp_path: Path) -> None:
 
 
 def test_columns_are_read_by_position(tmp_path: Path) -> None:
-    headers, ends = (HEADER, QUOTED, HEADER.rstrip(","), "anything at all"), ("\n", "\r\n", "\n", "\r")
+    headers = (NIH_BOXES_HEADER, QUOTED, NIH_BOXES_HEADER.rstrip(","), "anything at all")
+    ends = ("\n", "\r\n", "\n", "\r")
     encodings = ("utf-8", "utf-8-sig", "utf-16", "latin-1")
     for header, end, encoding, tail in zip(headers, ends, encodings, ("", ",,,", ",,,", ""), strict=True):
         lines = [header, RELEASED[0].rstrip(",") + tail, f'"{NAME}", "Mass",10,20,30,40{tail}', ""]
@@ -90,7 +92,7 @@ def test_odd_rows_are_malformed_and_cost_themselves_only(tmp_path: Path) -> None
 def test_boxes_that_are_none_are_dropped_and_a_label_without_one_gives_no_record(tmp_path: Path) -> None:
     wrong = [f"{NAME},Mass,{box}" for box in ("10,20,0,40", "10,20,-30,40", "1024,20,30,40", "-30,20,30,40")]
     wrong += [f"{NAME},Nodule,1024,20,30,40", f"{NAME},Ma\0ss,1,2,3,4"]
-    (tmp_path / "BBox_List_2017.csv").write_text("\n".join([HEADER, *wrong, GOOD]), encoding="utf-8")
+    (tmp_path / "BBox_List_2017.csv").write_text("\n".join([NIH_BOXES_HEADER, *wrong, GOOD]), encoding="utf-8")
     film(tmp_path / "images" / NAME, 9, side=64)
     items = list(NihChestSource(tmp_path).read({}))
     reasons = dict(zip(range(2, 8), [*["out_of_frame"] * 5, "malformed"], strict=True))
@@ -127,7 +129,7 @@ def test_what_the_list_of_all_films_says(tmp_path: Path) -> None:
     ages = {"058Y": 58, "58": 58, "013M": 1, "004M": 0, "400D": 1, "414Y": 414, "": None, "old": None}
     names = [f"00000103_{number:03d}.png" for number in range(len(ages))]
     rows = [f"{name},Mass,0,103,{written},M,PA,1,1,1,1," for name, written in zip(names, ages, strict=True)]
-    (tmp_path / "Data_Entry_2017.csv").write_text("\n".join([ENTRIES, *rows, "00000200_000.png,Mass,0"]))
+    (tmp_path / "Data_Entry_2017.csv").write_text("\n".join([NIH_ENTRIES_HEADER, *rows, "00000200_000.png,Mass,0"]))
     pictures = listed(tmp_path, *(f"{name},Mass,10,20,30,40" for name in (*names, "00000200_000.png")))
     *raws, short = (only([picture]).regions[0].raw for picture in pictures)
     assert [raw["age"] for raw in raws] == list(ages.values())
@@ -135,7 +137,7 @@ def test_what_the_list_of_all_films_says(tmp_path: Path) -> None:
 
 
 def test_no_list_of_boxes_is_told_in_one_line(tmp_path: Path) -> None:
-    wrong = {b"": "empty", HEADER.encode(): "a header and no row", b",,\n,\n": "no header"}
+    wrong = {b"": "empty", NIH_BOXES_HEADER.encode(): "a header and no row", b",,\n,\n": "no header"}
     wrong[f"{RELEASED[0]}\n{GOOD}".encode()] = "no header"  # or its first box would be lost in silence
     for content, told in wrong.items():
         (tmp_path / "BBox_List_2017.csv").write_bytes(content)
@@ -173,7 +175,7 @@ def test_the_released_lists(tmp_path: Path) -> None:
 def test_lists_as_long_as_the_release_are_read_quickly(tmp_path: Path) -> None:
     names = [f"{i // 4:08d}_{i % 4:03d}.png" for i in range(112_120)]
     entries = [f"{name},No Finding,0,{i},058Y,M,PA,2048,2500,0.168,0.168," for i, name in enumerate(names)]
-    (tmp_path / "Data_Entry_2017.csv").write_text("\n".join([ENTRIES, *entries]), encoding="utf-8")
+    (tmp_path / "Data_Entry_2017.csv").write_text("\n".join([NIH_ENTRIES_HEADER, *entries]), encoding="utf-8")
     (tmp_path / "train_val_list.txt").write_text("\n".join(names[:86_524]), encoding="utf-8")
     boxes = [f"{name},Mass,10.5,20.5,30.5,40.5,,," for name in names[-984:]]
     for k in range(1, 13):

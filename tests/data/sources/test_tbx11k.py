@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from disk_examples.sources.tbx11k import write_example
 from items import boxes, draw, lost
 from items import records as records_of
 
@@ -12,7 +13,6 @@ from umed.data.sources.base import Item
 from umed.data.sources.tbx11k import Tbx11kSource
 from umed.errors import InputError
 from umed.records import Dropped, Record
-from umed.synthetic.examples.sources.tbx11k import write_example
 
 NAMES = {1: "ActiveTuberculosis", 2: "ObsoletePulmonaryTuberculosis", 3: "PulmonaryTuberculosis"}
 BBOX = [1, 2, 3, 4]

@@ -90,6 +90,15 @@ def paid_at_last(reward_B: Tensor, mask_BT: Tensor) -> Tensor:
     return u_BT * mask_BT
 
 
+def to_go(u_BT: Tensor, gamma: float) -> Tensor:
+    """G_t = u_t + gamma G_{t+1}, (B, T)."""
+    total, columns = torch.zeros_like(u_BT[:, 0]), []
+    for t in reversed(range(u_BT.shape[1])):
+        total = u_BT[:, t] + gamma * total
+        columns.append(total)
+    return torch.stack(columns[::-1], 1)
+
+
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Mean over True entries; 0 when there is none."""
     return (x * mask).sum() / mask.sum().clamp(min=1)

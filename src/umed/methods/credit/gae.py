@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from umed.methods.credit.base import Credit, paid_at_last, whitened
+from umed.methods.credit.base import Credit, paid_at_last, to_go, whitened
 from umed.rollout import Rollout, TrainingBatch
 
 
@@ -18,11 +18,7 @@ def gae(u_BT: Tensor, values_BT: Tensor, mask_BT: Tensor, gamma: float, gae_lamb
     values = values_BT * mask
     after = torch.nn.functional.pad(values, (0, 1))[:, 1:]
     delta = (u_BT + gamma * after - values) * mask
-    advantage, columns = torch.zeros_like(delta[:, 0]), []
-    for t in reversed(range(delta.shape[1])):
-        advantage = delta[:, t] + gamma * gae_lambda * advantage
-        columns.append(advantage)
-    advantages = torch.stack(columns[::-1], 1) * mask
+    advantages = to_go(delta, gamma * gae_lambda) * mask
     return advantages, advantages + values
 
 

@@ -3,21 +3,11 @@
 from collections.abc import Mapping
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from umed.errors import check_choice
-from umed.methods.credit.base import Credit, against_group, paid_at_last, whitened
+from umed.methods.credit.base import Credit, against_group, paid_at_last, to_go, whitened
 from umed.rollout import Rollout
-
-
-def to_go(u_BT: Tensor, gamma: float) -> Tensor:
-    """G_t = u_t + gamma G_{t+1}, (B, T)."""
-    total, columns = torch.zeros_like(u_BT[:, 0]), []
-    for t in reversed(range(u_BT.shape[1])):
-        total = u_BT[:, t] + gamma * total
-        columns.append(total)
-    return torch.stack(columns[::-1], 1)
 
 
 class ReinforceCredit(Credit):

@@ -1,5 +1,7 @@
 """Gemma 3 and MedGemma: one square picture whose tokens see each other; boxes as y, x JSON, 0-1000."""
 
+from typing import Any
+
 from PIL import Image, ImageOps
 from transformers import Gemma3ForConditionalGeneration
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
@@ -7,7 +9,6 @@ from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImagePr
 from umed.chat import Grid, ImageView
 from umed.models.backbone import Backbone
 from umed.models.backbones.json_codec import JsonCodec
-from umed.models.codec import BoxCodec
 from umed.models.family import EncodedPicture, FamilyProcessor
 
 BEGIN, END, IMAGE = "<start_of_image>", "<end_of_image>", "<image_soft_token>"
@@ -29,10 +30,8 @@ class Gemma3Processor(FamilyProcessor):
     ends = ("<end_of_turn>",)
     token_types_name = "token_type_ids"
 
-    def __init__(
-        self, path: str, pad: bool = False, max_prompt_tokens: int = 4096, codec: BoxCodec | None = None
-    ) -> None:
-        super().__init__(path, max_prompt_tokens, codec)
+    def __init__(self, path: str, pad: bool = False, **shared: Any) -> None:
+        super().__init__(path, **shared)
         self.pad = pad
         self.side = int(self.config.mm_tokens_per_image**0.5)
 

@@ -1,5 +1,7 @@
 """Gemma 4: pictures of any shape in at most 70 to 1120 pooled tokens; boxes as y, x JSON, 0-1000."""
 
+from typing import Any
+
 from PIL import Image
 from transformers import Gemma4ForConditionalGeneration
 from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
@@ -8,7 +10,6 @@ from umed.chat import Grid, ImageView
 from umed.errors import check_choice
 from umed.models.backbone import Backbone
 from umed.models.backbones.json_codec import JsonCodec
-from umed.models.codec import BoxCodec
 from umed.models.family import EncodedPicture, FamilyProcessor
 
 BEGIN, END, IMAGE = "<|image>", "<image|>", "<|image|>"
@@ -33,14 +34,8 @@ class Gemma4Processor(FamilyProcessor):
     ends = ("<turn|>",)
     token_types_name = "mm_token_type_ids"
 
-    def __init__(
-        self,
-        path: str,
-        max_soft_tokens: int | None = None,
-        max_prompt_tokens: int = 4096,
-        codec: BoxCodec | None = None,
-    ) -> None:
-        super().__init__(path, max_prompt_tokens, codec)
+    def __init__(self, path: str, max_soft_tokens: int | None = None, **shared: Any) -> None:
+        super().__init__(path, **shared)
         if max_soft_tokens is not None:
             known = map(str, BUDGETS)
             self.image_processor.max_soft_tokens = int(

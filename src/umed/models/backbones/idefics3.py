@@ -10,7 +10,6 @@ from umed.chat import Grid, ImageView
 from umed.errors import check_positive
 from umed.models.backbone import Backbone, lora_targets
 from umed.models.backbones.json_codec import JsonCodec
-from umed.models.codec import BoxCodec
 from umed.models.family import EncodedPicture, FamilyProcessor
 
 FAKE, GLOBAL = "<fake_token_around_image>", "<global-img>"
@@ -35,11 +34,9 @@ class Idefics3Processor(FamilyProcessor):
     ends = ("<end_of_utterance>",)
     tiled = ("pixel_values", "pixel_attention_mask")
 
-    def __init__(
-        self, path: str, longest_edge: int | None = None, max_prompt_tokens: int = 4096, codec: BoxCodec | None = None
-    ) -> None:
+    def __init__(self, path: str, longest_edge: int | None = None, **shared: Any) -> None:
         check_positive("model.processor.longest_edge", longest_edge)
-        super().__init__(path, max_prompt_tokens, codec)
+        super().__init__(path, **shared)
         self.image_processor.size = {"longest_edge": longest_edge or dict(self.image_processor.size)["longest_edge"]}
         self.tile: int = dict(self.image_processor.max_image_size)["longest_edge"]
         token = self.config.vision_config.patch_size * self.config.scale_factor
@@ -66,14 +63,10 @@ class Idefics3Processor(FamilyProcessor):
     def advise(self, room: int) -> str:
         if room < self.side**2:
             return ""
-        edge = self.tile
-        while self._most_tokens(edge + self.tile) <= room:
-            edge += self.tile
-        return f"set model.processor.longest_edge={edge} or less"
-
-    def _most_tokens(self, edge: int) -> int:
-        tiles = (edge // self.tile) ** 2
-        return self.side**2 * (tiles + (tiles > 1))
+        across = 1  # tiles, and as many down; where there are several, the whole picture is one more
+        while self.side**2 * ((across + 1) ** 2 + 1) <= room:
+            across += 1
+        return f"set model.processor.longest_edge={across * self.tile} or less"
 
 
 BACKBONE = Backbone(

@@ -1,6 +1,7 @@
 """InternVL: tiles of one size and a thumbnail behind them; boxes relative to the whole image, 0-1000, in tags."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from PIL import Image
 from transformers import InternVLForConditionalGeneration
@@ -13,7 +14,6 @@ from umed.chat import Grid, ImageView
 from umed.errors import check_positive
 from umed.models.backbone import Backbone
 from umed.models.backbones.ref_box_codec import TAGS, RefBoxCodec
-from umed.models.codec import BoxCodec
 from umed.models.family import EncodedPicture, FamilyProcessor
 
 
@@ -30,15 +30,9 @@ class InternVLProcessor(FamilyProcessor):
     image_token = marker = "<IMG_CONTEXT>"
     suppressed = ("<img>", "</img>", "<video>")
 
-    def __init__(
-        self,
-        path: str,
-        max_patches: int | None = None,
-        max_prompt_tokens: int = 4096,
-        codec: BoxCodec | None = None,
-    ) -> None:
+    def __init__(self, path: str, max_patches: int | None = None, **shared: Any) -> None:
         check_positive("model.processor.max_patches", max_patches)
-        super().__init__(path, max_prompt_tokens, codec)
+        super().__init__(path, **shared)
         self.image_processor.max_patches = max_patches or self.image_processor.max_patches
         # as transformers' processor of the family does, whatever the checkpoint's file says
         self.image_processor.crop_to_patches = True

@@ -1,5 +1,7 @@
 """LLaVA-1.5 and its line (LLaVA-Med): a square tower, one raster grid, boxes as fractions of the padded square."""
 
+from typing import Any
+
 from PIL import Image
 from transformers import LlavaForConditionalGeneration
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
@@ -8,7 +10,6 @@ from umed.chat import Grid, ImageView
 from umed.errors import check_choice
 from umed.models.backbone import Backbone
 from umed.models.backbones.float_codec import FloatCodec
-from umed.models.codec import BoxCodec
 from umed.models.family import EncodedPicture, FamilyProcessor
 
 
@@ -27,12 +28,10 @@ class LlavaProcessor(FamilyProcessor):
     default_codec = FloatCodec()
     image_token = marker = "<image>"
 
-    def __init__(
-        self, path: str, max_prompt_tokens: int = 4096, fit: str | None = None, codec: BoxCodec | None = None
-    ) -> None:
+    def __init__(self, path: str, fit: str | None = None, **shared: Any) -> None:
         if fit is not None:
             check_choice("model.processor.fit", fit, "pad", "squash", "checkpoint")
-        super().__init__(path, max_prompt_tokens, codec)
+        super().__init__(path, **shared)
         self.side: int = self.config.vision_config.image_size
         self.patch: int = self.config.vision_config.patch_size
         processor = self.image_processor

@@ -1,5 +1,7 @@
 """LLaVA-NeXT (LLaVA-1.6): the picture squashed first, then its tiles as one grid whose rows end in a token."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from PIL import Image
@@ -13,7 +15,6 @@ from umed.chat import Grid, ImageView
 from umed.errors import check_positive
 from umed.models.backbone import Backbone
 from umed.models.backbones.float_codec import FloatCodec
-from umed.models.codec import BoxCodec
 from umed.models.family import EncodedPicture, FamilyProcessor
 
 
@@ -32,11 +33,9 @@ class LlavaNextProcessor(FamilyProcessor):
     default_codec = FloatCodec()
     image_token = marker = "<image>"
 
-    def __init__(
-        self, path: str, longest_edge: int | None = None, max_prompt_tokens: int = 4096, codec: BoxCodec | None = None
-    ) -> None:
+    def __init__(self, path: str, longest_edge: int | None = None, **shared: Any) -> None:
         check_positive("model.processor.longest_edge", longest_edge)
-        super().__init__(path, max_prompt_tokens, codec)
+        super().__init__(path, **shared)
         self.longest_edge = longest_edge
         self.tile: int = self.config.vision_config.image_size
         self.side: int = self.tile // self.config.vision_config.patch_size

@@ -11,7 +11,6 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from umed.chat import Grid, ImageView
 from umed.models.backbone import Backbone, text_positions
 from umed.models.backbones.loc_codec import LocCodec
-from umed.models.codec import BoxCodec
 from umed.models.family import EncodedPicture, FamilyProcessor
 
 
@@ -27,8 +26,8 @@ class PaliGemmaProcessor(FamilyProcessor):
     default_codec = LocCodec()
     image_token = marker = "<image>"
 
-    def __init__(self, path: str, max_prompt_tokens: int = 4096, codec: BoxCodec | None = None) -> None:
-        super().__init__(path, max_prompt_tokens, codec)
+    def __init__(self, path: str, **shared: Any) -> None:
+        super().__init__(path, **shared)
         window = getattr(self.config.get_text_config(), "sliding_window", None)
         if window is not None:
             self.max_prompt_tokens = min(self.max_prompt_tokens, window - 1)

@@ -11,16 +11,11 @@ from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImagePr
 from umed.models.backbones.gemma3 import BEGIN, END, IMAGE
 from umed.synthetic import tiny
 
-START, STOP = "<start_of_turn>", "<end_of_turn>"
-SPECIAL = ("<pad>", "<eos>", "<bos>", START, STOP, BEGIN, END, IMAGE)
+TURN = ("<start_of_turn>", "<end_of_turn>")
 
 
 def write_tiny(folder: str | Path, corpus: Iterable[str]) -> None:
-    names = {"image_token": IMAGE, "boi_token": BEGIN, "eoi_token": END}
-    template = tiny.gemma_template(BEGIN, START, STOP)
-    tokenizer = tiny.build_tokenizer(
-        [*corpus, "model"], SPECIAL, template, pad="<pad>", eos="<eos>", bos="<bos>", **names
-    )
+    tokenizer = tiny.gemma_tokenizer(corpus, BEGIN, *TURN, BEGIN, END, IMAGE)
     text = tiny.text_settings(tokenizer) | {
         "query_pre_attn_scalar": 16,
         "sliding_window": 16,

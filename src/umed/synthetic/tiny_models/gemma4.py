@@ -11,8 +11,7 @@ from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImagePr
 from umed.models.backbones.gemma4 import BEGIN, END, IMAGE, OTHERS
 from umed.synthetic import tiny
 
-START, STOP = "<|turn>", "<turn|>"
-SPECIAL = ("<pad>", "<eos>", "<bos>", START, STOP, BEGIN, END, IMAGE, *OTHERS)
+TURN = ("<|turn>", "<turn|>")
 MARKERS = {"boi": BEGIN, "eoi": END, "image": IMAGE, "video": "<|video|>", "audio": "<|audio|>", "boa": "<|audio>"}
 
 
@@ -22,11 +21,7 @@ def write_tiny(folder: str | Path, corpus: Iterable[str], **options: Any) -> Non
     Args:
         options: settings of the language model, instead of these.
     """
-    names = {"image_token": IMAGE, "boi_token": BEGIN, "eoi_token": END}
-    template = tiny.gemma_template(IMAGE, START, STOP)
-    tokenizer = tiny.build_tokenizer(
-        [*corpus, "model"], SPECIAL, template, pad="<pad>", eos="<eos>", bos="<bos>", **names
-    )
+    tokenizer = tiny.gemma_tokenizer(corpus, IMAGE, *TURN, BEGIN, END, IMAGE, *OTHERS)
     proportional = tiny.ROPE | {"rope_type": "proportional", "partial_rotary_factor": 0.5}
     text = tiny.text_settings(tokenizer, layers=4) | {
         "layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": 16,  # shorter than the prompt

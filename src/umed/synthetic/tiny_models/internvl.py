@@ -22,18 +22,11 @@ def write_tiny(folder: str | Path, corpus: Iterable[str]) -> None:
     qwen2 = {"model_type": "qwen2", "tie_word_embeddings": True, "rope_parameters": tiny.ROPE}
     text = tiny.text_settings(tokenizer) | qwen2
     del text["head_dim"]
-    spread = text["initializer_range"]
-    whole: dict[str, Any] = {
-        "image_token_id": tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
-        "image_seq_length": 4,
-        "tie_word_embeddings": True,
-        "initializer_range": spread,
-    }
-    config = InternVLConfig(
-        text_config=text,
-        vision_config=tiny.tower_settings(hidden=64) | {"layer_scale_init_value": 1.0},
-        **whole,
-    )
+    spread, image_id = text["initializer_range"], tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
+    vision = tiny.tower_settings(hidden=64) | {"layer_scale_init_value": 1.0}
+    whole: dict[str, Any] = {"image_token_id": image_id, "image_seq_length": 4, "tie_word_embeddings": True}
+    whole |= {"text_config": text, "vision_config": vision, "initializer_range": spread}
+    config = InternVLConfig(**whole)
     model = tiny.new_model(InternVLForConditionalGeneration, config)
     places = model.model.vision_tower.embeddings
     for weight in (places.position_embeddings, places.cls_token):  # zero in a new model

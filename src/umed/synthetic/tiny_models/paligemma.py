@@ -32,11 +32,7 @@ def write(folder: str | Path, corpus: Iterable[str], **text: Any) -> None:
         "vocab_size": len(tokenizer), "projection_dim": 64, "hidden_size": 64,
         "initializer_range": settings["initializer_range"],
     }  # fmt: skip
-    config = PaliGemmaConfig(
-        text_config=settings,
-        vision_config=vision,
-        **whole,
-    )
+    config = PaliGemmaConfig(text_config=settings, vision_config=vision, **whole)
     model = tiny.new_model(PaliGemmaForConditionalGeneration, config)
     pictures = SiglipImageProcessorPil(size={"height": tiny.SIDE, "width": tiny.SIDE}, image_seq_length=16)
     tiny.save(folder, model, tokenizer, pictures)

@@ -5,24 +5,20 @@ from pathlib import Path
 from PIL import Image
 
 from umed.data.sources.base import Corners, Example
+from umed.synthetic.formats import NIH_BOXES_HEADER, NIH_ENTRIES_HEADER
 
 SIDE = 256  # of the stored films
-HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 QUOTED = 'Image Index,Finding Label,"Bbox [x",y,w,h],,,'  # as some copies have it
 RELEASED: tuple[str, Corners] = (
     "00013118_008.png,Atelectasis,225.084745762712,547.019216763771,86.7796610169491,79.1864406779661,,,",
     (225.084745762712, 547.019216763771, 311.8644067796611, 626.2056574417371),
-)
-ENTRIES = (
-    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
-    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
 )
 
 
 def write_example(root: Path) -> Example:
     """Write the lists and the films, in every place where films may lie; see `Example`."""
     rows = [
-        HEADER,
+        NIH_BOXES_HEADER,
         RELEASED[0],
         "00000032_037.png,Infiltrate,100.5,200,300,400",
         "00000072_000.png,Mass,10,20,30,40,,,",
@@ -40,10 +36,10 @@ def write_example(root: Path) -> Example:
         "00000108_001.png,,1,2,3,4",
     ]
     (root / "BBox_List_2017.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    old = [ENTRIES, "00013118_008.png,Atelectasis,8,13118,058Y,M,PA,2048,2500,0.168,0.168,"]
+    old = [NIH_ENTRIES_HEADER, "00013118_008.png,Atelectasis,8,13118,058Y,M,PA,2048,2500,0.168,0.168,"]
     (root / "Data_Entry_2017.csv").write_text("\n".join(old) + "\n", encoding="utf-8")
     new = [
-        ENTRIES.removesuffix(","),
+        NIH_ENTRIES_HEADER.removesuffix(","),
         "00013118_008.png,Atelectasis|Mass,8,13118,58,M,PA,2048,2500,0.168,0.168",
         "00000099_000.png,No Finding,0,99,40,F,AP,2048,2500,0.168,0.168",
         "00000032_037.png,Infiltration|Nodule,37,32,055Y,F,AP,2048,2500,0.168,0.168",

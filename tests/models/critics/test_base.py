@@ -1,6 +1,6 @@
 import torch
 
-from umed.models.value_head import ValueHead
+from umed.models.critics.base import ValueHead
 
 
 def test_zero_at_start_and_in_fp32_whatever_comes_in() -> None:

@@ -8,12 +8,8 @@ import numpy as np
 from PIL import Image
 
 from umed.data.sources.base import Example
+from umed.synthetic.formats import DEEPLESION_HEADER
 
-HEADER = (
-    "File_name,Patient_index,Study_index,Series_ID,Key_slice_index,Measurement_coordinates,Bounding_boxes,"
-    "Lesion_diameters_Pixel_,Normalized_lesion_location,Coarse_lesion_type,Possibly_noisy,Slice_range,Spacing_mm_px_,"
-    "Image_size,DICOM_windows,Patient_gender,Patient_age,Train_Val_Test"
-)
 RELEASED = (
     '000001_01_01_109.png,1,1,1,109,"233.537, 95.0204, 234.057, 106.977, 231.169, 101.605, 236.252, 101.143",'
     '"226.169, 90.0204, 241.252, 111.977","11.9677, 5.10387","0.44666, 0.283794, 0.434454",3,0,"103, 115",'
@@ -47,7 +43,7 @@ def write_example(root: Path) -> Example:
         row("000010_01_01_010.png", (18, 28, 48, 58)).replace('"18, 28, 48, 58"', '"18, 28, 48"'),
         row("000010_01_01_010.png", (18, 28, 48, 58)).rpartition(",")[0],
     ]
-    (root / "DL_info.csv").write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
+    (root / "DL_info.csv").write_text("\n".join([DEEPLESION_HEADER, *rows]) + "\n", encoding="utf-8")
     pictures = root / "Images_png"
     draw(pictures / "000001_01_01/109.png", [(225, 89, 240, 111)])
     draw(pictures / "000001_02_01/014.png", [(216, 283, 233, 309)])

@@ -7,8 +7,8 @@ from typing import Any
 
 
 def example_of(target: Any) -> Callable[[Path], Any]:
-    """What writes an example for a source's or benchmark's class to a folder: its own `example`, or this room's."""
+    """What writes an example for a source's or benchmark's class to a folder: its own `example`, or this package's."""
     if hasattr(target, "example"):
         return target.example
     kind, name = target.__module__.split(".")[-2:]
-    return import_module(f"umed.synthetic.examples.{kind}.{name}").write_example
+    return import_module(f"disk_examples.{kind}.{name}").write_example
