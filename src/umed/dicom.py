@@ -18,10 +18,8 @@ def read_stored(file: BinaryIO) -> Image.Image:
     """Rescaled values in mode F, or RGB.
 
     `info["window"]` is (low, high, 0) from the file's WindowCenter and WindowWidth, or 0 to 255 for 8 bits without
-    them; `info["inverted"]`: low is white (MONOCHROME1).
-
-    Raises:
-        ValueError: no DICOM picture, several frames, too large, or a compression for which no decoder is installed.
+    them; `info["inverted"]`: low is white (MONOCHROME1). Raises ValueError: no DICOM picture, several frames, too
+    large, or a compression for which no decoder is installed.
     """
     import pydicom
     from pydicom.pixels import apply_rescale

@@ -26,8 +26,7 @@ TRUE, PREDICTED = "#2ecc40", "#ff851b"  # colors of boxes: green, orange
 def open_picture(path: Path, window: Window | None = None) -> Image.Image:
     """RGB, as stored: an EXIF rotation is ignored, since boxes refer to the stored pixels.
 
-    Raises:
-        InputError: no file, no picture, or more than 8 bits a pixel and no window.
+    Raises InputError: no file, no picture, or more than 8 bits a pixel and no window.
     """
     try:
         with path.open("rb") as file, read_stored(file, path) as picture:
@@ -46,8 +45,7 @@ def picture_of(record: Record, roots: Mapping[str, Path]) -> Image.Image:
 def read_stored(file: BinaryIO, path: Path) -> Image.Image:
     """The decoded picture in the mode of its file; a DICOM file as its rescaled values (mode F) or as RGB.
 
-    Raises:
-        UNREADABLE: no picture, an animation, or one that is too large.
+    Raises UNREADABLE: no picture, an animation, or one that is too large.
     """
     start = file.read(132)
     file.seek(0)
@@ -72,8 +70,7 @@ def read_stored(file: BinaryIO, path: Path) -> Image.Image:
 def convert_to_rgb(picture: Image.Image, window: Window | None) -> Image.Image:
     """RGB; more than 8 bits a pixel through the window, 8 bits as they are: they have been windowed already.
 
-    Raises:
-        ValueError: more than 8 bits a pixel and no window, where `convert("RGB")` would clip to white.
+    Raises ValueError: more than 8 bits a pixel and no window, where `convert("RGB")` would clip to white.
     """
     if not picture.mode.startswith(("I", "F")):
         return drop_alpha(picture)

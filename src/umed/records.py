@@ -58,8 +58,7 @@ class Record:
     def from_json(cls, line: dict[str, Any], control: bool = False) -> Self:
         """The record of a line of `records.jsonl`; unknown keys are ignored.
 
-        Args:
-            control: the line is of `controls.jsonl`: a picture known to be normal, without boxes.
+        `control`: the line is of `controls.jsonl`: a picture known to be normal, without boxes.
 
         Raises:
             ValueError: a field is missing, of the wrong type or empty where it may not be; a box is no box.
@@ -100,8 +99,7 @@ class Dropped:
 def read_records(path: Path, controls: bool = False) -> list[Record]:
     """Read `records.jsonl` or `controls.jsonl`.
 
-    Raises:
-        InputError: no such file, or a line that is no record (named by its number).
+    Raises InputError: no such file, or a line that is no record (named by its number).
     """
     records = []
     for number, line in read_numbered_jsonl(path):
@@ -117,8 +115,7 @@ def read_records(path: Path, controls: bool = False) -> list[Record]:
 def read_record_set(run: Path) -> RecordSet:
     """The records of a run folder and where their pictures lie.
 
-    Raises:
-        InputError: `records.jsonl` or `sources.json` is missing or not readable.
+    Raises InputError: `records.jsonl` or `sources.json` is missing or not readable.
     """
     path = run / "sources.json"
     try:

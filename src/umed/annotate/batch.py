@@ -43,8 +43,7 @@ class _Unanswered:
 async def run_rounds(session: Session, poll_seconds: float, *, submits: bool) -> None:
     """Bring every record to its end; a batch that an earlier run has submitted is waited for, not sent again.
 
-    Args:
-        submits: False = only wait for the batches of earlier runs.
+    `submits`: False = only wait for the batches of earlier runs.
     """
     unanswered = _Unanswered()
     try:

@@ -41,11 +41,7 @@ def boxes_in_pixels(record: Record) -> list[list[float]]:
 
 
 def read_diagnosis(reply: str, record: Record, aliases: Aliases) -> str:
-    """The diagnosis of the first turn.
-
-    Raises:
-        Unusable: what is wrong with the reply.
-    """
+    """The diagnosis of the first turn. Raises Unusable: what is wrong with the reply."""
     value = _object(reply, ("diagnosis",))
     _check_echo(value, record, aliases)
     return _text(value, "diagnosis")
@@ -54,8 +50,7 @@ def read_diagnosis(reply: str, record: Record, aliases: Aliases) -> str:
 def read_parts(reply: str, record: Record, aliases: Aliases) -> str:
     """The diagnosis of the second turn: detection, localization with the region's marker, recognition.
 
-    Raises:
-        Unusable: what is wrong with the reply.
+    Raises Unusable: what is wrong with the reply.
     """
     value = _object(reply, PARTS)
     _check_echo(value, record, aliases)

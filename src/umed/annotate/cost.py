@@ -64,9 +64,7 @@ class Budget:
     """What was spent and what requests under way may cost, against `max_cost` (USD; None = no cap).
 
     An estimate is multiplied by the most that an answer has exceeded its own by; `is_sure`: an answer has shown it.
-
-    Raises:
-        InputError: a cap without prices.
+    Raises InputError: a cap without prices.
     """
 
     def __init__(self, price: Price, max_cost: float | None) -> None:
@@ -82,8 +80,7 @@ class Budget:
     def start(self, answers: Iterable[tuple[int, int, float | None, int | None]], at_most: int) -> None:
         """Count what earlier runs have paid, answers of unknown cost at today's price, and learn from it.
 
-        Args:
-            answers: tokens in, tokens out, cost and estimated tokens in of each.
+        `answers`: tokens in, tokens out, cost and estimated tokens in of each.
         """
         costs = []
         for tokens_in, tokens_out, cost, estimate in answers:
@@ -108,10 +105,8 @@ class Budget:
     async def hold(self, bound: Callable[[], float]) -> AsyncIterator[None]:
         """Reserve the cost of a request while it is under way; waits where others under way may leave room.
 
-        While nothing is known of how good the estimates are, one request goes at a time.
-
-        Raises:
-            Spent: it does not fit, and neither does anything after it.
+        While nothing is known of how good the estimates are, one request goes at a time. Raises Spent: it does not fit,
+        and neither does anything after it.
         """
         async with self._changed:
             while self.is_exhausted or not self.fits(bound()) or (self._under_way and not self.is_sure):

@@ -60,8 +60,7 @@ class Conclusion:
 class Dialog:
     """The prompts, and how requests are written; see `OpenAIAnnotator` for the arguments.
 
-    Raises:
-        InputError: a prompt is missing or lacks a placeholder.
+    Raises InputError: a prompt is missing or lacks a placeholder.
     """
 
     def __init__(

@@ -27,6 +27,7 @@ class OpenAIAnnotator:
 
     Every paid answer is committed to the sqlite file `journal` before it is read; a later call with the same prompts,
     model, settings, picture, boxes and category replays it. A wrong reply gets one repair; then the record has failed.
+    Raises InputError: wrong settings.
 
     Args:
         prompt: `system`, `user`, `reflection` and `repair` text; see `Dialog`.
@@ -41,9 +42,6 @@ class OpenAIAnnotator:
         dry_run: only `estimate` may be called.
         request: further fields of the request, `temperature` for one; null = not sent.
         aliases: other names of a category that count as naming it.
-
-    Raises:
-        InputError: wrong settings.
     """
 
     name = "openai"

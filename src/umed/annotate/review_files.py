@@ -29,11 +29,8 @@ def read_sheet(path: Path) -> tuple[list[Decision], list[str]]:
     """The decisions of a file that the page saved (.json) or of a filled-in `review.csv`, and the sheets' names.
 
     A CSV holds no time, so its decisions have that of the file's last change. It may be UTF-8, UTF-16 or Latin-1, with
-    commas, semicolons or tabs.
-
-    Raises:
-        InputError: no such file, neither JSON nor CSV, nothing decided, a decision that is none (`Decision.read`), or
-            one reviewer who decides differently about one id.
+    commas, semicolons or tabs. Raises InputError: no such file, neither JSON nor CSV, nothing decided, a decision that
+    is none (`Decision.read`), or one reviewer who decides differently about one id.
     """
     if not path.is_file():
         raise InputError(f"no file {path}: give what the page saved or the filled-in review.csv in task.read")

@@ -38,10 +38,7 @@ def draw_sample(records: Sequence[Record], sample: int | None, seed: int) -> tup
     """The records with a diagnosis, or a random part in which each source has its share, and the choice in words.
 
     Which records are drawn depends on the records and the seed, not on their order; a source has at least one if
-    `sample` is no less than the number of sources.
-
-    Raises:
-        InputError: no record has a diagnosis.
+    `sample` is no less than the number of sources. Raises InputError: no record has a diagnosis.
     """
     written = [r for r in records if r.diagnosis]
     if not written:
@@ -65,12 +62,11 @@ def write_sheet(
 ) -> list[Path]:
     """Write `review.html` (then `review-2.html`, ...) of `chunk` cards each, and `review.csv`, card by card.
 
+    Raises InputError: the folder's `review.csv` holds decisions already.
+
     Args:
         name: which records these are, in words.
         picture_side: longest side of the pictures in pixels; more where a small box could not be seen.
-
-    Raises:
-        InputError: the folder's `review.csv` holds decisions already.
     """
     out.mkdir(parents=True, exist_ok=True)
     csv_path = out / "review.csv"
@@ -133,11 +129,7 @@ def _cards(records: Iterable[Record], roots: Mapping[str, Path], side: int) -> I
 
 
 def _draw(record: Record, roots: Mapping[str, Path], side: int) -> tuple[str, tuple[int, int]]:
-    """The picture with its boxes, a JPEG in base64, and its size.
-
-    Raises:
-        InputError: see `picture_inside`.
-    """
+    """The picture with its boxes, a JPEG in base64, and its size. Raises InputError: see `picture_inside`."""
     image = picture_inside(record, roots)
     room = max(side, clear_side(image.size, record.boxes))
     image.thumbnail((room, room))

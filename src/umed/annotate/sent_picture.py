@@ -27,8 +27,7 @@ COLOR = (255, 220, 0)
 class SentPicture:
     """A record's picture; encoded when it is asked for.
 
-    Raises:
-        InputError: no picture, no readable one, or one outside its source's folder.
+    Raises InputError: no picture, no readable one, or one outside its source's folder.
     """
 
     def __init__(self, record: Record, roots: Mapping[str, Path]) -> None:
@@ -53,8 +52,7 @@ class SentPicture:
 def picture_inside(record: Record, roots: Mapping[str, Path]) -> Image.Image:
     """The record's picture, which must lie in its source's folder: a records file is not to be trusted with others.
 
-    Raises:
-        InputError: no picture, no readable one, or one outside, also through a link.
+    Raises InputError: no picture, no readable one, or one outside, also through a link.
     """
     path = Path(record.image.replace("\\", "/"))
     try:

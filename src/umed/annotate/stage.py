@@ -21,8 +21,7 @@ from umed.run_files import update_metrics, write_jsonl, write_roots
 def load_or_prepare(cfg: DictConfig) -> RecordSet:
     """Records of this run if it has them, else of `records=FILE`, else prepared now; with or without texts.
 
-    Raises:
-        InputError: no records, a source whose folder is not known, or reviewed records that `records=FILE` lacks.
+    Raises InputError: no records, a source whose folder is not known, or reviewed records that `records=FILE` lacks.
     """
     own = Path(cfg.paths.run_dir) / "records.jsonl"
     if not own.is_file() and cfg.records is None:
@@ -50,8 +49,7 @@ def load_or_prepare(cfg: DictConfig) -> RecordSet:
 def load_or_annotate(cfg: DictConfig) -> RecordSet:
     """The records with query and diagnosis; the run's `records.jsonl` also keeps those that have none.
 
-    Raises:
-        InputError: see `load_or_prepare` and `annotate_records`.
+    Raises InputError: see `load_or_prepare` and `annotate_records`.
     """
     data = load_or_prepare(cfg)
     return replace(data, records=[r for r in annotate_records(cfg, data) if r.diagnosis])
@@ -60,8 +58,7 @@ def load_or_annotate(cfg: DictConfig) -> RecordSet:
 def annotate_records(cfg: DictConfig, data: RecordSet) -> list[Record]:
     """All records in order, the open ones annotated; written to the run folder whether that ends well or not.
 
-    Raises:
-        InputError: no record has a diagnosis, or the annotator had to stop; what is done is written.
+    Raises InputError: no record has a diagnosis, or the annotator had to stop; what is done is written.
     """
     records = list(data.records)
     if not all(r.diagnosis for r in records):
@@ -111,8 +108,7 @@ def find_roots(cfg: DictConfig, folder: Path) -> dict[str, Path]:
 def _keep_reviews(own: Path, path: Path, records: list[Record]) -> list[Record]:
     """The given records, or the run's own if experts have reviewed them: decisions are never written over.
 
-    Raises:
-        InputError: the run's own are other records.
+    Raises InputError: the run's own are other records.
     """
     reviewed = read_records(own)
     given = {r.id for r in records if "review" in r.provenance}

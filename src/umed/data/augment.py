@@ -60,8 +60,7 @@ class Flips:
     def from_config(cls, augment: Mapping[str, float], seed: int) -> Self | None:
         """From `data.augment`; None if both probabilities are 0.
 
-        Raises:
-            InputError: another kind of augmentation, or a probability outside [0, 1].
+        Raises InputError: another kind of augmentation, or a probability outside [0, 1].
         """
         for name, share in augment.items():
             check_choice("data.augment", name, "horizontal_flip", "vertical_flip")

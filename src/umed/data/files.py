@@ -39,9 +39,8 @@ def check_inside(root: Path, file: str) -> None:
 def read_inside(root: Path, file: str) -> bytes:
     """The content of a file below the root.
 
-    Raises:
-        Unusable: `malformed`: the path leads out of the root; `missing_file`; `unreadable`: not a regular file, or not
-            permitted.
+    Raises Unusable: `malformed`: the path leads out of the root; `missing_file`; `unreadable`: not a regular file, or
+    not permitted.
     """
     check_inside(root, file)
     try:
@@ -88,11 +87,7 @@ def decode_text(content: bytes) -> str:
 def read_text(path: Path, wanted: str) -> str:
     """The text of a file, see `decode_text`.
 
-    Args:
-        wanted: what should lie there, for the message.
-
-    Raises:
-        InputError: no file, unreadable, or nothing in it.
+    `wanted`: what should lie there, for the message. Raises InputError: no file, unreadable, or nothing in it.
     """
     try:
         text = decode_text(path.read_bytes())
@@ -106,11 +101,7 @@ def read_text(path: Path, wanted: str) -> str:
 
 
 def read_json(path: Path, wanted: str) -> dict[str, Any]:
-    """The object of a JSON file.
-
-    Raises:
-        InputError: as `read_text`; no JSON object, or a key that occurs twice.
-    """
+    """The object of a JSON file. Raises InputError: as `read_text`; no JSON object, or a key that occurs twice."""
     text = read_text(path, wanted)
     try:
         content = json.loads(text, object_pairs_hook=_check_unique)
@@ -122,11 +113,7 @@ def read_json(path: Path, wanted: str) -> dict[str, Any]:
 
 
 def read_yaml(path: Path, wanted: str) -> dict[Any, Any]:
-    """The mapping of a YAML file; empty if it holds something else.
-
-    Raises:
-        InputError: as `read_text`; no YAML.
-    """
+    """The mapping of a YAML file; empty if it holds something else. Raises InputError: as `read_text`; no YAML."""
     text = read_text(path, wanted)
     try:
         content = yaml.safe_load(text)
@@ -139,13 +126,8 @@ def read_yaml(path: Path, wanted: str) -> dict[Any, Any]:
 def read_rows(path: Path, wanted: str, *, long_cells: bool = False) -> Iterator[tuple[int, list[str]]]:
     """The rows of a CSV file with their line numbers, the header first; blank rows are skipped, cells are stripped.
 
-    Each line is a row of its own, so a stray quote spoils one row and not those below it.
-
-    Args:
-        long_cells: cells may have several lines, as texts have.
-
-    Raises:
-        InputError: as `read_text`; a header and nothing else; no CSV.
+    Each line is a row of its own, so a stray quote spoils one row and not those below it. `long_cells`: cells may have
+    several lines, as texts have. Raises InputError: as `read_text`; a header and nothing else; no CSV.
     """
     text = read_text(path, wanted)
     rows = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
@@ -168,14 +150,12 @@ def read_table(
 ) -> Iterator[tuple[int, dict[str, str], str]]:
     """The rows of a CSV file by column: line number, cells, and what is wrong with their number ("" = nothing).
 
-    Blank cells beyond the header are ignored, and columns without a name are left out.
+    Blank cells beyond the header are ignored, and columns without a name are left out. Raises InputError: as
+    `read_rows`; a needed column is missing, or a column occurs twice.
 
     Args:
         needed: columns that must be there.
         lower: columns are read in lower case.
-
-    Raises:
-        InputError: as `read_rows`; a needed column is missing, or a column occurs twice.
     """
     rows = read_rows(path, wanted, long_cells=long_cells)
     header = _drop_blanks(next(rows, (0, []))[1], 0)
@@ -200,8 +180,7 @@ def normalize_category(category: str) -> str:
 def parse_finite(cells: Iterable[str]) -> tuple[float, ...]:
     """The numbers of these cells.
 
-    Raises:
-        ValueError: a cell is no number, infinite, or NaN; its text is in the message.
+    Raises ValueError: a cell is no number, infinite, or NaN; its text is in the message.
     """
     numbers = []
     for cell in cells:

@@ -13,10 +13,7 @@ def keep_train_share(records: Sequence[Record], fraction: float, seed: int) -> l
     """The records with a share of the train split, in whole groups; each source independently of the others.
 
     Of a source's groups in the order of their hash, the first are kept whose number of records comes nearest to the
-    share, at least one.
-
-    Raises:
-        InputError: a fraction that is no share.
+    share, at least one. Raises InputError: a fraction that is no share.
     """
     if not isinstance(fraction, int | float) or not 0 < fraction <= 1:
         raise InputError(f"data.fraction={fraction}: a share above 0 and at most 1 is expected")

@@ -29,11 +29,7 @@ class Gathered:
 
 
 def build_sources(nodes: Mapping[str, Any]) -> dict[str, Source]:
-    """The sources of `cfg.data.source`.
-
-    Raises:
-        InputError: none, or one that lacks what `Source` asks for.
-    """
+    """The sources of `cfg.data.source`. Raises InputError: none, or one that lacks what `Source` asks for."""
     if not nodes:
         raise InputError("data/source is empty: choose sources, as in 'data/source=[phantom]'")
     sources = {}
@@ -49,8 +45,7 @@ def build_sources(nodes: Mapping[str, Any]) -> dict[str, Source]:
 def gather(sources: Mapping[str, Source], workers: int, dropped_file: Path) -> Gathered:
     """Read all sources; what is dropped is written to `dropped_file` as it comes.
 
-    Raises:
-        InputError: a source that is none, gives no record or has the name of another; an id that occurs twice.
+    Raises InputError: a source that is none, gives no record or has the name of another; an id that occurs twice.
     """
     gathered = Gathered(_collect_roots(sources))
     write_jsonl(dropped_file, (dropped.to_json() for dropped in _read(sources, workers, gathered)))
@@ -66,10 +61,7 @@ def split_gathered(gathered: Gathered, split: Mapping[str, Any]) -> list[Record]
     """The records with their splits, without those that a study of the unseen leaves out.
 
     A copy counts for its own source while that source is split, so its other groups stay where they are; the copy's
-    group goes where the group of the kept picture is.
-
-    Args:
-        split: arguments of `assign_splits`.
+    group goes where the group of the kept picture is. `split`: arguments of `assign_splits`.
     """
     group_of = {(r.source, r.image): r.group for r in [*gathered.records, *gathered.controls]}
     links = [

@@ -33,11 +33,8 @@ class PictureFacts:
 def inspect_picture(root: Path, image: str, window: Window | None = None, near: bool = False) -> PictureFacts:
     """Read and decode the whole file, so that a truncated one is detected.
 
-    Args:
-        near: also compute the perceptual hash.
-
-    Raises:
-        Unusable: `missing_file`; `malformed`: the path leads out of the root; `unreadable`: anything else.
+    `near`: also compute the perceptual hash. Raises Unusable: `missing_file`; `malformed`: the path leads out of the
+    root; `unreadable`: anything else.
     """
     try:
         content = read_inside(root, image)

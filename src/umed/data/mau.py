@@ -76,6 +76,8 @@ def list_categories(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
 class MauDataModule(L.LightningDataModule):
     """Training and validation batches of encoded prompts.
 
+    Raises InputError: an invalid option.
+
     Args:
         records: annotated records with their splits.
         roots: folder of the pictures of each source.
@@ -86,9 +88,6 @@ class MauDataModule(L.LightningDataModule):
         augment: probabilities `horizontal_flip` and `vertical_flip`, of training records only.
         num_workers: of the data loaders.
         prefetch: batches that each worker has ready.
-
-    Raises:
-        InputError: an invalid option.
     """
 
     def __init__(
@@ -119,11 +118,7 @@ class MauDataModule(L.LightningDataModule):
             self.workers["prefetch_factor"] = prefetch
 
     def split(self, name: str, at_most: int | None = None) -> Prompts:
-        """The records of a split, or an evenly spread part of them.
-
-        Raises:
-            InputError: the split is empty.
-        """
+        """The records of a split, or an evenly spread part of them. Raises InputError: the split is empty."""
         records = [r for r in self.records if r.split == name]
         if not records:
             raise InputError(f"no record has split={name}: see records.jsonl and data.split.fractions")

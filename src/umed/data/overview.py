@@ -12,11 +12,7 @@ SHOWN, CELL = 12, 320  # pictures of a contact sheet, and their side in pixels
 
 
 def print_table(records: Sequence[Record], counts: Mapping[str, Mapping[str, int]]) -> None:
-    """One row a source.
-
-    Args:
-        counts: source -> `kept`, `left_out`, `controls` and reasons of dropped items -> number.
-    """
+    """One row a source. `counts`: source -> `kept`, `left_out`, `controls` and reasons of dropped items -> number."""
     rows: list[tuple[str, ...]] = [("source", "modality", "kept", *SPLITS, "boxes", "not kept")]
     for name, count in counts.items():
         of_source = [r for r in records if r.source == name]

@@ -36,15 +36,14 @@ def prepare_records(
 ) -> list[Record]:
     """Read, split, sample, check and write; what gives no record is a line of `dropped.jsonl`.
 
+    Raises InputError: a source without a record, two sources of one name, an id that occurs twice, another set than the
+    manifest's.
+
     Args:
         split: arguments of `assign_splits`.
         sample: `total`, `by` and `seed` of `subsample`; taken after the splits, so it changes none.
         manifest: a `manifest.json` that says which records and splits to make, instead of `split` and `sample`.
         workers: threads that open pictures; None = one per core.
-
-    Raises:
-        InputError: a source without a record, two sources of one name, an id that occurs twice, another set than the
-            manifest's.
     """
     check_positive("data.prepare.workers", workers)
     gathered = gather(sources, workers or os.cpu_count() or 1, out / "dropped.jsonl")

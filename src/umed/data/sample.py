@@ -11,12 +11,8 @@ from umed.records import Record
 def subsample(records: Sequence[Record], total: int | None, by: str, seed: int) -> list[Record]:
     """Choose `total` records by a hash of (seed, id), in their order; None = all.
 
-    Args:
-        by: `natural`: every record has the same chance; `source` or `category`: each gives the same number, or all it
-            has, and the others share the rest.
-
-    Raises:
-        InputError: there are fewer records; an unknown `by`.
+    `by`: `natural`: every record has the same chance; `source` or `category`: each gives the same number, or all it
+    has, and the others share the rest. Raises InputError: there are fewer records; an unknown `by`.
     """
     check_choice("data.prepare.sample.by", by, "natural", "source", "category")
     if total is None:

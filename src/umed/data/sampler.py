@@ -92,8 +92,7 @@ class PlacedBatches(Sampler[list[tuple[int, int]]]):
 def group_positions(records: Sequence[Record], kind: str) -> list[list[int]] | None:
     """The positions of the records of each source or category, by name; None for `natural`.
 
-    Raises:
-        InputError: an unknown kind.
+    Raises InputError: an unknown kind.
     """
     key = CLASS_OF[check_choice("data.sampler", kind, *CLASS_OF)]
     if key is None:

@@ -41,7 +41,9 @@ class OpenAIJudge:
     """Asks a language model how well the answer agrees with the gold diagnosis (reading R14).
 
     A request that fails after all its tries gives a failed verdict, which is not a score. Verdicts are stored in the
-    sqlite file `cache` by prompt, model, query, gold and answer, and are not asked for again.
+    sqlite file `cache` by prompt, model, query, gold and answer, and are not asked for again. Raises InputError: no key
+    in the environment; wrong settings; every request of a call was refused (401, 403, 404, no quota); every request of
+    a call failed and the endpoint has never answered; or `IN_VAIN` calls in a row brought no verdict.
 
     Args:
         prompt: `system` and `user` text; {query}, {gold} and {answer} are filled in.
@@ -51,11 +53,6 @@ class OpenAIJudge:
         patience: seconds after which no further try of a request begins; at most `UNHEARD` or two time-outs until the
             endpoint has answered once.
         request: further fields of the request, `temperature` for one; null = not sent.
-
-    Raises:
-        InputError: no key in the environment; wrong settings; every request of a call was refused (401, 403, 404, no
-            quota); every request of a call failed and the endpoint has never answered; or `IN_VAIN` calls in a row
-            brought no verdict.
     """
 
     @check_settings("judge")

@@ -32,6 +32,7 @@ class Endpoint:
 
     A try counts against the limits whether it succeeds or not. 408, 409, 429, 5xx, time-outs and lost connections are
     tried again after the time that the endpoint asks for, else after `backoff` seconds, doubled each time, with jitter.
+    Raises InputError: `base_url` is no address.
 
     Args:
         owner: the config group that holds the settings, for messages.
@@ -41,9 +42,6 @@ class Endpoint:
         timeout: seconds for one try.
         patience: seconds after which no further try of a request begins.
         requests_per_minute, tokens_per_minute: None = no limit.
-
-    Raises:
-        InputError: `base_url` is no address.
     """
 
     def __init__(
@@ -98,14 +96,13 @@ class Endpoint:
     ) -> str:
         """Send a request and return the body of the answer.
 
+        Raises NoAnswer: refused, or no try brought an answer.
+
         Args:
             body: `body(True)` is the request with a response format, `body(False)` without, for servers that know none.
             key: the same for the same request, so that the endpoint may answer it once; None = not sent.
             tokens: an estimate, for the limit.
             patience: where it is not the usual one.
-
-        Raises:
-            NoAnswer: refused, or no try brought an answer.
         """
 
         async def post(has_format: bool) -> str:
@@ -146,11 +143,7 @@ class Endpoint:
     ) -> T:
         """Return what a request returns, after as many tries as it takes.
 
-        Args:
-            timeout, patience: where they are not the usual ones.
-
-        Raises:
-            NoAnswer: refused, or no try succeeded.
+        `timeout`, `patience`: where they are not the usual ones. Raises NoAnswer: refused, or no try succeeded.
         """
         client, end = self._open(), monotonic() + (patience or self._patience)
         tries = counted = 0
@@ -192,11 +185,7 @@ class Endpoint:
         return f"see that it is up and not overloaded, and check {self.owner}.base_url, {self.owner}.model and {KEY}"
 
     def check_key(self) -> str:
-        """The key from the environment.
-
-        Raises:
-            InputError: there is none and the endpoint is OpenAI, or it is none.
-        """
+        """The key from the environment. Raises InputError: there is none and the endpoint is OpenAI, or it is none."""
         key = read_key(self.owner)
         if not key and not self.base_url:
             raise InputError(f"{self.owner}: no key for {self.name}: set the environment variable {KEY}")

@@ -52,8 +52,7 @@ class Sent(NamedTuple):
 class Journal(Store):
     """A sqlite file that one process at a time may use: a second run would pay for the same answers.
 
-    Raises:
-        InputError: the file cannot be opened, read or written, or another process holds it.
+    Raises InputError: the file cannot be opened, read or written, or another process holds it.
     """
 
     def __init__(self, path: Path, setting: str) -> None:

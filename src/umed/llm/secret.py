@@ -14,11 +14,7 @@ _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # the las
 def read_key(owner: str) -> str:
     """The key, "" where there is none.
 
-    Args:
-        owner: the config group that needs it, for the message.
-
-    Raises:
-        InputError: it holds a character that no key has.
+    `owner`: the config group that needs it, for the message. Raises InputError: it holds a character that no key has.
     """
     key = os.environ.get(KEY, "").strip()
     if not re.fullmatch(r"[!-~]*", key):

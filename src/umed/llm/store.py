@@ -11,13 +11,12 @@ from umed.errors import InputError
 class Store:
     """A sqlite file that is safe to kill; each statement is committed when it returns.
 
+    Raises InputError: the file cannot be opened, read or written.
+
     Args:
         tables: statements that create the tables where they are not there, divided by semicolons.
         setting: the config's name of the file, for messages.
         busy: seconds to wait for another process.
-
-    Raises:
-        InputError: the file cannot be opened, read or written.
     """
 
     def __init__(self, path: Path, tables: str, setting: str, busy: float) -> None:

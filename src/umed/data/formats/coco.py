@@ -33,9 +33,8 @@ KEPT = ("id", "image_id", "category_id", "bbox")  # of an annotation as the raw 
 def list_pictures(root: Path, annotations: str) -> Iterator[Picture]:
     """The images of the file; one without an annotation is not said to be normal.
 
-    Raises:
-        InputError: no COCO file; ids that occur twice or lead nowhere. Making a box may raise it too: one beyond its
-            picture, or a picture of another size than the file says.
+    Raises InputError: no COCO file; ids that occur twice or lead nowhere. Making a box may raise it too: one beyond its
+    picture, or a picture of another size than the file says.
     """
     file = root / annotations
     coco = read_json(file, "a COCO file")

@@ -10,11 +10,7 @@ CONVENTIONS = ("xyxy", "xywh", "voc")
 
 
 def parse_numbers(cells: Sequence[object], count: int = 4) -> tuple[float, ...]:
-    """The cells of a text file as finite numbers.
-
-    Raises:
-        BoxError: `malformed`: too few or too many, or no numbers.
-    """
+    """The cells of a text file as finite numbers. Raises BoxError: `malformed`: too few or too many, or no numbers."""
     try:
         numbers = parse_finite(map(str, cells))
     except ValueError as error:
@@ -36,11 +32,8 @@ def check_size(named: tuple[float, float], width: int, height: int, where: str) 
 def make_box(cells: Sequence[object], convention: str, width: int, height: int) -> Box:
     """The box of four cells in pixels of the stored picture.
 
-    Args:
-        convention: `xyxy`: 0-based, half-open; `xywh`: top-left corner and size; `voc`: 1-based corners, both inside.
-
-    Raises:
-        BoxError: no numbers, or no area inside the picture.
+    `convention`: `xyxy`: 0-based, half-open; `xywh`: top-left corner and size; `voc`: 1-based corners, both inside.
+    Raises BoxError: no numbers, or no area inside the picture.
     """
     a, b, c, d = parse_numbers(cells)
     if convention == "xywh":

@@ -34,11 +34,8 @@ class _Rows:
 def list_pictures(root: Path, annotations: str, source: str, box: str) -> Iterator[Picture | Dropped]:
     """The pictures of the table; empty numbers mean no finding, unless the row has a category.
 
-    Args:
-        box: convention of the four numbers: `xyxy`, `xywh` or `voc`.
-
-    Raises:
-        InputError: no table with these columns; rows of one picture that disagree; x1 <= x0 with box=xyxy.
+    `box`: convention of the four numbers: `xyxy`, `xywh` or `voc`. Raises InputError: no table with these columns; rows
+    of one picture that disagree; x1 <= x0 with box=xyxy.
     """
     file = root / annotations
     by_image: dict[str, _Rows] = {}

@@ -59,11 +59,8 @@ def read_regions(root: Path, file: str, category: str) -> list[Region]:
 def list_pictures(root: Path, annotations: str, source: str, category: str | None) -> Iterator[Picture | Dropped]:
     """Every file below `images/` with its masks; black masks say that nothing is abnormal.
 
-    Args:
-        category: of all masks, which then lie as the pictures do; None = each folder in `masks/` is a category.
-
-    Raises:
-        InputError: no pictures, no masks, or no category for a mask.
+    `category`: of all masks, which then lie as the pictures do; None = each folder in `masks/` is a category. Raises
+    InputError: no pictures, no masks, or no category for a mask.
     """
     images = list_files(root / PICTURES)
     masks: dict[str, list[tuple[str, str]]] = defaultdict(list)  # stem of the picture -> category, file

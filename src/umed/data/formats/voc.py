@@ -23,11 +23,8 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 def list_pictures(root: Path, annotations: str, source: str, box: str) -> Iterator[Picture | Dropped]:
     """The picture of every XML file; one without an `<object>` says that nothing is abnormal.
 
-    Args:
-        box: convention of the corners; PASCAL's own is `voc`.
-
-    Raises:
-        InputError: no XML files. Making a box raises it where `<size>` is not the picture's.
+    `box`: convention of the corners; PASCAL's own is `voc`. Raises InputError: no XML files. Making a box raises it
+    where `<size>` is not the picture's.
     """
     folder = root / annotations
     files = [name for name in list_files(folder) if name.lower().endswith(".xml")]

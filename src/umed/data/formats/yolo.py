@@ -21,10 +21,8 @@ SLACK = 1e-3  # a fraction may be this far outside [0, 1]: exporters round
 def list_pictures(root: Path, annotations: str, source: str) -> Iterator[Picture | Dropped]:
     """Every file below `images/`; an empty or missing label file says that nothing is abnormal.
 
-    Both `train/images/` and `images/train/` are read; the paths in `data.yaml` are not, they rarely exist.
-
-    Raises:
-        InputError: no `data.yaml` with `names`, no `images/`; a class without a name; numbers outside [0, 1].
+    Both `train/images/` and `images/train/` are read; the paths in `data.yaml` are not, they rarely exist. Raises
+    InputError: no `data.yaml` with `names`, no `images/`; a class without a name; numbers outside [0, 1].
     """
     categories = read_class_names(root / annotations)
     folders = [folder for folder in (root / "images", *sorted(root.glob("*/images"))) if folder.is_dir()]
@@ -47,11 +45,7 @@ def list_pictures(root: Path, annotations: str, source: str) -> Iterator[Picture
 def read_class_names(file: Path, counted: bool = False) -> dict[int, str]:
     """Index -> category, from the list or map `names` of a `data.yaml`.
 
-    Args:
-        counted: also check `nc`, the number of names.
-
-    Raises:
-        InputError: no such file, no YAML, no names.
+    `counted`: also check `nc`, the number of names. Raises InputError: no such file, no YAML, no names.
     """
     content = read_yaml(file, "a YAML file with names")
     names = content.get("names")
@@ -92,11 +86,7 @@ def _read_lines(root: Path, label: str) -> list[str]:
 
 
 def _parse_line(file: Path, number: int, fields: list[str], categories: Mapping[int, str]) -> Region:
-    """The region of a line.
-
-    Raises:
-        InputError: a class that has no name, or numbers that are no fractions.
-    """
+    """The region of a line. Raises InputError: a class that has no name, or numbers that are no fractions."""
     where, cells = f"{file}:{number}", fields[1:]
     try:
         index = int(fields[0])

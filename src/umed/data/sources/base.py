@@ -57,12 +57,11 @@ class Source(Protocol):
     def read(self, seen: Seen, workers: int) -> Iterator[Item]:
         """Every item, kept or dropped; a record without boxes is a control: a picture known to be normal.
 
+        Raises InputError: the files there are no such data set.
+
         Args:
             seen: shared by all sources and filled here.
             workers: threads that open pictures.
-
-        Raises:
-            InputError: the files there are no such data set.
         """
 
 
@@ -129,8 +128,7 @@ class PictureSource(ABC):
     def list_pictures(self) -> Iterator[Picture | Dropped]:
         """The content of the annotation files, in one pass; no picture is opened.
 
-        Raises:
-            InputError: no such files, or not in the format of the source.
+        Raises InputError: no such files, or not in the format of the source.
         """
 
     def root_of(self, picture: Picture) -> tuple[str, Path]:

@@ -41,8 +41,7 @@ Row = dict[str, str]
 class DeepLesionSource(PictureSource):
     """Slices with the lesions whose type is known: those of the official validation and test parts.
 
-    Args:
-        root: folder with `DL_info.csv` and `Images_png/`.
+    `root`: folder with `DL_info.csv` and `Images_png/`.
     """
 
     name = "deeplesion"

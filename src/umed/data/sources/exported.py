@@ -49,8 +49,7 @@ class ExportedSource:
     def roots(self) -> dict[str, Path]:
         """The sources of the records; all of their pictures lie in one folder.
 
-        Raises:
-            InputError: no export there, or a source whose name could not be that of a file.
+        Raises InputError: no export there, or a source whose name could not be that of a file.
         """
         names = set()
         for path, _ in self._list_shards():
@@ -64,8 +63,7 @@ class ExportedSource:
     def read(self, seen: Seen, workers: int = 1) -> Iterator[Record | Dropped]:
         """The records with the splits they were exported with; see `Source.read`.
 
-        Raises:
-            InputError: no export there, or an unpacked picture that was changed.
+        Raises InputError: no export there, or an unpacked picture that was changed.
         """
         roots = self.roots
         facts: dict[str, PictureFacts | Dropped] = {}  # by name of the picture: records of several categories share one

@@ -94,11 +94,7 @@ class KvasirSource(PictureSource):
                 yield Dropped(self.name, file, "unlabeled", f"not in {path.name}")
 
     def _make_region(self, box: Any, where: str, size: tuple[Any, Any]) -> Region | None:
-        """The region of a JSON entry, None if it is no box.
-
-        Args:
-            size: width and height of the picture in the file.
-        """
+        """The region of a JSON entry, None if it is no box. `size`: width and height of the picture in the file."""
         if not isinstance(box, dict):
             return None
         label, corners = box.get("label", ""), [box.get(corner) for corner in CORNERS]

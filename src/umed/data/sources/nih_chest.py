@@ -24,15 +24,13 @@ _AGE = re.compile(r"([0-9]{1,4})([YMD]?)")
 class NihChestSource(PictureSource):
     """Frontal chest films with boxes; films without one are not listed at all.
 
-    The columns of both lists are read by their position: their headers hold commas inside names.
+    The columns of both lists are read by their position: their headers hold commas inside names. Raises InputError: a
+    frame that is not two positive numbers.
 
     Args:
         root: folder with `BBox_List_2017.csv`, optionally `Data_Entry_2017*.csv` and `train_val_list.txt`, and the
             pictures in `images_001/images/` and so on, `images_001/`, or all in `images/`.
         frame: width and height of the picture that the boxes refer to, whatever size is stored.
-
-    Raises:
-        InputError: a frame that is not two positive numbers.
     """
 
     name = "nih_chest"

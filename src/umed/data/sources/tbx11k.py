@@ -51,8 +51,7 @@ SIDES = ("xmin", "ymin", "width", "height")
 class Tbx11kSource(PictureSource):
     """Films with tuberculosis; healthy ones are controls. The XML files, in another frame, are not read.
 
-    Args:
-        root: folder with `imgs/`, `annotations/json/` and `lists/`, or with `data.csv` and `images/`.
+    `root`: folder with `imgs/`, `annotations/json/` and `lists/`, or with `data.csv` and `images/`.
     """
 
     name = "tbx11k"
