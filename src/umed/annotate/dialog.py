@@ -22,10 +22,7 @@ from umed.llm.reply import read_reply
 from umed.llm.request import APIS, Message, build_body
 from umed.records import Record
 
-TURNS = (
-    ("diagnosis", make_schema("diagnosis"), read_diagnosis),
-    ("reflection", make_schema(*PARTS), read_parts),
-)
+TURNS = (("diagnosis", make_schema("diagnosis"), read_diagnosis), ("reflection", make_schema(*PARTS), read_parts))
 _REQUIRED: dict[str, tuple[str, ...]] = {
     "system": (),
     "user": ("{category}", "{region}"),

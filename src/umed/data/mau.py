@@ -24,11 +24,7 @@ class Prompts(Dataset[Prompt]):
     """Records as encoded prompts; a picture is opened when its record is asked for."""
 
     def __init__(
-        self,
-        records: Sequence[Record],
-        roots: Mapping[str, Path],
-        processor: Processor,
-        all_records: Sequence[Record],
+        self, records: Sequence[Record], roots: Mapping[str, Path], processor: Processor, all_records: Sequence[Record]
     ) -> None:
         self.records, self.roots, self.processor = list(records), dict(roots), processor
         self.others = list_categories(all_records)

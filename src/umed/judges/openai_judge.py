@@ -15,9 +15,9 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from umed.errors import InputError
 from umed.judges.base import JudgeItem, Verdict
-from umed.judges.cache import VerdictCache
 from umed.llm.endpoint import Endpoint
 from umed.llm.failures import Fault, NoAnswer
+from umed.llm.journal import Store
 from umed.llm.limits import for_each
 from umed.llm.reply import find_objects, read_reply
 from umed.llm.request import APIS, Message, build_body
@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 UNHEARD = 90.0  # seconds of patience, or two time-outs, while the endpoint has never answered
 IN_VAIN = 3  # calls in a row without one verdict that end the run
+_TABLE = "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, score REAL NOT NULL, reason TEXT)"
 _PLACEHOLDER = re.compile(r"\{(query|gold|answer)\}")
 _SCHEMA = {
     "type": "object",
@@ -35,6 +36,21 @@ _SCHEMA = {
     "required": ["reason", "score"],
     "additionalProperties": False,
 }
+
+
+class VerdictCache(Store):
+    """A sqlite file of verdicts that several processes may share; failures are not stored."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, _TABLE, "judge.cache", busy=60)
+
+    def get(self, key: str) -> Verdict | None:
+        rows = self.execute("SELECT score, reason FROM verdicts WHERE key = ?", key)
+        return Verdict(*rows[0]) if rows else None
+
+    def put(self, key: str, verdict: Verdict) -> None:
+        """Store and commit; a verdict that is there already stays."""
+        self.execute("INSERT OR IGNORE INTO verdicts VALUES (?, ?, ?)", key, verdict.score, verdict.reason)
 
 
 class OpenAIJudge:

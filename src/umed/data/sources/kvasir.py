@@ -35,11 +35,7 @@ class KvasirSource(PictureSource):
     near = True
 
     def __init__(
-        self,
-        root: str | Path,
-        name: str | None = None,
-        boxes: str = "json",
-        controls_root: str | Path | None = None,
+        self, root: str | Path, name: str | None = None, boxes: str = "json", controls_root: str | Path | None = None
     ) -> None:
         super().__init__(root, name)
         self.boxes = check_choice(f"data.source.{self.name}.boxes", boxes, *self.LISTERS)
