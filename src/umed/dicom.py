@@ -48,10 +48,7 @@ def read_stored(file: BinaryIO) -> Image.Image:
 
 
 def hash_patient(content: bytes) -> str:
-    """A digest of the PatientID of a DICOM file, "" without one.
-
-    It is no protection against re-identification: short patient numbers can be found by trying them all.
-    """
+    """A digest of the PatientID of a DICOM file, "" without one; can be found by trying all: no protection."""
     if not is_dicom(content):
         return ""
     import pydicom

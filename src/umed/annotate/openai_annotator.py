@@ -16,11 +16,10 @@ from umed.annotate.cost import Budget, ImageTokens, OutputTokens, Price, Prices,
 from umed.annotate.dialog import Dialog
 from umed.annotate.session import Session
 from umed.errors import InputError
-from umed.llm.endpoint import Endpoint
+from umed.llm.endpoint import Endpoint, Text, check_settings
 from umed.llm.failures import NoAnswer
 from umed.llm.journal import Journal
 from umed.llm.limits import for_each
-from umed.llm.settings import Text, check_settings
 from umed.records import Record
 
 
@@ -90,12 +89,7 @@ class OpenAIAnnotator:
         Budget(self._price, max_cost)  # a cap without prices is refused before the run
 
     def annotate(self, records: Iterable[Record], roots: Mapping[str, Path]) -> list[Record]:
-        """Every record with its texts, or without and with the reason under `provenance.annotation`.
-
-        Raises:
-            InputError: no key, a journal that cannot be used, an id that occurs twice.
-            Stopped: the endpoint is down or refuses, the money is spent, or Ctrl-C was pressed.
-        """
+        """Each with texts or a reason. Raises InputError: key, journal, an id twice; Stopped: outage, money, Ctrl-C."""
         records = list(records)
         if self.dry_run:
             raise InputError("annotator.dry_run=true only estimates: use it with task=annotate")

@@ -43,10 +43,7 @@ class Decision:
 
     @classmethod
     def read(cls, fields: Mapping[str, Any], where: str) -> "Decision":
-        """A decision as a sheet or a record holds it; `time` is any ISO time, taken as UTC if it names no zone.
-
-        Raises InputError: a field is missing, no text or unknown; no reviewer; an edit without text.
-        """
+        """A decision of a sheet or record; `time`: any ISO time, else UTC. Raises InputError: a wrong field."""
         names = [name for name in cls.__slots__ if name != "where"]
         values = {name: "" if fields.get(name) is None else fields[name] for name in names}
         wrong = [name for name, value in values.items() if not isinstance(value, str) or not is_text(value)]

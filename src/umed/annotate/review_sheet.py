@@ -20,11 +20,12 @@ from umed.annotate.base import make_random
 from umed.annotate.review import STATUS, Decision, find_review, hash_text
 from umed.annotate.sent_picture import clear_scale, clear_side, picture_inside
 from umed.chat import REGION
+from umed.data.files import decode_text
 from umed.errors import InputError
 from umed.figures import TRUE, mark_synthetic
 from umed.pictures import draw_boxes
 from umed.records import Record
-from umed.run_files import write_whole
+from umed.run_files import open_whole, write_whole
 
 COLUMNS = (
     "id", "source", "category", "query", "diagnosis", "decision", "corrected_diagnosis", "corrected_category",
@@ -62,11 +63,8 @@ def write_sheet(
 ) -> list[Path]:
     """Write `review.html` (then `review-2.html`, ...) of `chunk` cards each, and `review.csv`, card by card.
 
-    Raises InputError: the folder's `review.csv` holds decisions already.
-
-    Args:
-        name: which records these are, in words.
-        picture_side: longest side of the pictures in pixels; more where a small box could not be seen.
+    `name`: which records these are, in words. `picture_side`: longest side of the pictures in pixels; more where a
+    small box could not be seen. Raises InputError: the folder's `review.csv` holds decisions already.
     """
     out.mkdir(parents=True, exist_ok=True)
     csv_path = out / "review.csv"
@@ -97,10 +95,8 @@ def write_sheet(
         queue = iter(bar)
         for n, path in enumerate(paths):
             cards = _cards(islice(queue, chunk), roots, picture_side)
-            part = path.with_name(path.name + ".part")
-            with part.open("w", encoding="utf-8", newline="\n") as file:
+            with open_whole(path) as file:
                 file.writelines(page.generate(**shared, cards=cards, sheet={**sheet, "page": n + 1}))
-            part.replace(path)
     rows = io.StringIO()
     table = csv.writer(rows)
     table.writerow(COLUMNS)
@@ -187,7 +183,7 @@ def read_sheet(path: Path) -> tuple[list[Decision], list[str]]:
 def _read_json(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The entries of a saved JSON file."""
     try:
-        saved = json.loads(_decode(path))
+        saved = json.loads(decode_text(path.read_bytes(), "cp1252"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({getattr(error, 'msg', error)}): give what the page saved") from None
     entries = saved.get("decisions") if isinstance(saved, dict) else None
@@ -207,7 +203,7 @@ def _read_csv(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows by their line."""
-    text = _decode(path)
+    text = decode_text(path.read_bytes(), "cp1252")  # Latin-1 as spreadsheets write it
     first = text.split("\n", 1)[0]
     table = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
     try:
@@ -218,13 +214,3 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             yield table.line_num, {k: unguard(v) for k, v in row.items() if isinstance(k, str) and isinstance(v, str)}
     except csv.Error as error:
         raise InputError(f"{path}:{table.line_num}: not CSV ({error}): save the table as CSV") from None
-
-
-def _decode(path: Path) -> str:
-    data = path.read_bytes()
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", errors="replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")  # Latin-1 as spreadsheets write it

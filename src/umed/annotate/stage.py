@@ -21,10 +21,7 @@ from umed.run_files import update_metrics, write_jsonl, write_roots
 
 
 def load_or_prepare(cfg: DictConfig) -> RecordSet:
-    """Records of this run if it has them, else of `records=FILE`, else prepared now; with or without texts.
-
-    Raises InputError: no records, a source whose folder is not known, or reviewed records that `records=FILE` lacks.
-    """
+    """Records of the run, of `records=FILE`, or prepared now. Raises InputError: none, no folder, or lost reviews."""
     own = Path(cfg.paths.run_dir) / "records.jsonl"
     if not own.is_file() and cfg.records is None:
         prepare(cfg)
@@ -49,19 +46,13 @@ def load_or_prepare(cfg: DictConfig) -> RecordSet:
 
 
 def load_or_annotate(cfg: DictConfig) -> RecordSet:
-    """The records with query and diagnosis; the run's `records.jsonl` also keeps those that have none.
-
-    Raises InputError: see `load_or_prepare` and `annotate_records`.
-    """
+    """The annotated records; `records.jsonl` keeps all. Raises InputError: as the two that it calls."""
     data = load_or_prepare(cfg)
     return replace(data, records=[r for r in annotate_records(cfg, data) if r.diagnosis])
 
 
 def annotate_records(cfg: DictConfig, data: RecordSet) -> list[Record]:
-    """All records in order, the open ones annotated; written to the run folder whether that ends well or not.
-
-    Raises InputError: no record has a diagnosis, or the annotator had to stop; what is done is written.
-    """
+    """All records, annotated and written even on a stop. Raises InputError: stopped, or none has a diagnosis."""
     records = list(data.records)
     if not all(r.diagnosis for r in records):
         annotator: Annotator = instantiate(cfg.annotator)
@@ -83,10 +74,7 @@ def annotate_records(cfg: DictConfig, data: RecordSet) -> list[Record]:
 
 
 def find_open(records: Sequence[Record], annotator: str) -> list[int]:
-    """Numbers of the records without diagnosis, but not of those that an expert rejected.
-
-    What one annotator failed at is not for another, which would mix their wording.
-    """
+    """Records without diagnosis, not rejected and not failed by another annotator, whose wording would mix in."""
     return [
         k
         for k, r in enumerate(records)
@@ -108,10 +96,7 @@ def find_roots(cfg: DictConfig, folder: Path) -> dict[str, Path]:
 
 
 def _keep_reviews(own: Path, path: Path, records: list[Record]) -> list[Record]:
-    """The given records, or the run's own if experts have reviewed them: decisions are never written over.
-
-    Raises InputError: the run's own are other records.
-    """
+    """The given records, or the run's own if these were reviewed. Raises InputError: the run's own are others."""
     reviewed = read_records(own)
     given = {r.id for r in records if "review" in r.provenance}
     lost = sum("review" in r.provenance and r.id not in given for r in reviewed)

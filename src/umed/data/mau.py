@@ -70,19 +70,14 @@ def list_categories(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
 
 
 class MauDataModule(L.LightningDataModule):
-    """Training and validation batches of encoded prompts.
-
-    Raises InputError: an invalid option.
+    """Training and validation batches of encoded prompts. Raises InputError: an invalid option.
 
     Args:
         records: annotated records with their splits.
-        roots: folder of the pictures of each source.
-        processor: the model family's.
         batch_size, seed, every: see `BatchPlan`.
         val_samples: at most this many validation records, evenly spread.
         sampler: `natural`, or the sources or categories take turns: `by_source`, `by_category`.
         augment: probabilities `horizontal_flip` and `vertical_flip`, of training records only.
-        num_workers: of the data loaders.
         prefetch: batches that each worker has ready.
     """
 

@@ -14,13 +14,15 @@ from tqdm import tqdm
 
 from umed.data.card import render_card
 from umed.data.manifest import read_recipe, select_by_manifest, write_manifest
-from umed.data.overview import draw_sheets, print_table
 from umed.data.sample import subsample
 from umed.data.sources.base import Copy, Seen, Source
-from umed.data.splits import assign_splits
+from umed.data.splits import SPLITS, assign_splits
 from umed.errors import InputError, check_positive
-from umed.records import Dropped, Record
+from umed.pictures import contact_sheet, draw_boxes, picture_of
+from umed.records import SYNTHETIC, Dropped, Record
 from umed.run_files import update_metrics, write_jsonl, write_roots, write_whole
+
+SHOWN, CELL = 12, 320  # pictures of a contact sheet, and their side in pixels
 
 
 @dataclass
@@ -36,7 +38,8 @@ class Gathered:
 
 def prepare(cfg: DictConfig) -> list[Record]:
     """Read every source of `cfg.data.source` into the run folder; see `prepare_records`."""
-    options, split = (_to_dict(part) for part in (cfg.data.prepare, cfg.data.split))
+    parts: list[Any] = [OmegaConf.to_container(part, resolve=True) for part in (cfg.data.prepare, cfg.data.split)]
+    options, split = parts
     return prepare_records(build_sources(cfg.data.source), split, Path(cfg.paths.run_dir), **options)
 
 
@@ -51,8 +54,7 @@ def prepare_records(
 ) -> list[Record]:
     """Read, split, sample, check and write; what gives no record is a line of `dropped.jsonl`.
 
-    Raises InputError: a source without a record, two sources of one name, an id that occurs twice, another set than the
-    manifest's.
+    Raises InputError: see `gather`; another set of records than the manifest's.
 
     Args:
         split: arguments of `assign_splits`.
@@ -97,10 +99,6 @@ def _count(gathered: Gathered, records: Sequence[Record]) -> dict[str, dict[str,
     return counts
 
 
-def _to_dict(cfg: DictConfig) -> dict[str, Any]:
-    return {str(k): v for k, v in OmegaConf.to_container(cfg, resolve=True).items()}  # type: ignore[union-attr]
-
-
 def build_sources(nodes: Mapping[str, Any]) -> dict[str, Source]:
     """The sources of `cfg.data.source`. Raises InputError: none, or one that lacks what `Source` asks for."""
     if not nodes:
@@ -116,10 +114,7 @@ def build_sources(nodes: Mapping[str, Any]) -> dict[str, Source]:
 
 
 def gather(sources: Mapping[str, Source], workers: int, dropped_file: Path) -> Gathered:
-    """Read all sources; what is dropped is written to `dropped_file` as it comes.
-
-    Raises InputError: a source that is none, gives no record or has the name of another; an id that occurs twice.
-    """
+    """Read all sources. Raises InputError: one that is none, is empty or has a taken name; an id that occurs twice."""
     gathered = Gathered(_collect_roots(sources))
     write_jsonl(dropped_file, (dropped.to_json() for dropped in _read(sources, workers, gathered)))
     for source in sources.values():
@@ -196,3 +191,44 @@ def _check_not_empty(source: Source, gathered: Gathered, dropped_file: Path) -> 
             counts = gathered.dropped[name].most_common()
             lost = ", ".join(f"{n} {reason}" for reason, n in counts) or "nothing there"
             raise InputError(f"source {name} gives no record ({lost}): see {dropped_file}")
+
+
+def print_table(records: Sequence[Record], counts: Mapping[str, Mapping[str, int]]) -> None:
+    """One row a source. `counts`: source -> `kept`, `left_out`, `controls` and reasons of dropped items -> number."""
+    rows: list[tuple[str, ...]] = [("source", "modality", "kept", *SPLITS, "boxes", "not kept")]
+    for name, count in counts.items():
+        of_source = [r for r in records if r.source == name]
+        splits = Counter(r.split for r in of_source)
+        modality = "/".join(sorted({r.modality for r in of_source}))
+        boxes = str(sum(len(r.boxes) for r in of_source))
+        lost = ", ".join(f"{n} {reason}" for reason, n in count.items() if reason != "kept" and n)
+        rows.append((name, modality, str(len(of_source)), *(str(splits[s]) for s in SPLITS), boxes, lost or "0"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [c.rjust(w) if 2 <= k < 7 else c.ljust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True))]
+        print("  ".join(cells).rstrip())
+
+
+def draw_sheets(records: Sequence[Record], roots: Mapping[str, Path], folder: Path) -> None:
+    """Write `data_<source>.png` for each source; sheets of other sources in the folder are removed."""
+    sources = list(dict.fromkeys(r.source for r in records))
+    for sheet in folder.glob("data_*.png"):
+        if sheet.stem.removeprefix("data_") not in sources:
+            sheet.unlink()
+    for source in sources:
+        _draw_sheet([r for r in records if r.source == source], roots, folder / f"data_{source}.png")
+
+
+def _draw_sheet(records: Sequence[Record], roots: Mapping[str, Path], path: Path) -> None:
+    """Pictures evenly spread over the records of one source, with their boxes."""
+    shown = [records[k * len(records) // SHOWN] for k in range(SHOWN)] if len(records) > SHOWN else list(records)
+    source = records[0].source
+    note = " (synthetic)" if source.startswith(SYNTHETIC) else ""
+    images = []
+    for record in shown:
+        picture = picture_of(record, roots)
+        picture.thumbnail((CELL, CELL))  # before drawing, which keeps the outline's width
+        images.append(draw_boxes(picture, record.boxes, "yellow"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    title = f"{source}{note}: {len(shown)} of {len(records)} records"
+    contact_sheet(images, [f"{r.category} ({r.split})" for r in shown], title, cell=CELL).save(path)

@@ -104,10 +104,7 @@ def apply_unseen(
     unseen: Mapping[str, Iterable[str] | str],
     joined: Mapping[Group, Group] = MappingProxyType({}),
 ) -> list[Record]:
-    """Make a study of the unseen of records with splits, see `assign_splits`; applied twice it changes nothing more.
-
-    `joined`: (source, group) -> the group whose split it shares.
-    """
+    """A study of the unseen, see `assign_splits`; idempotent. `joined`: group -> the group whose split it shares."""
     if not any(unseen.values()):
         return list(records)
     wanted = {field: _check_values(records, field, values) for field, values in unseen.items() if values}

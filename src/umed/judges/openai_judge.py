@@ -15,13 +15,11 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from umed.errors import InputError
 from umed.judges.base import JudgeItem, Verdict
-from umed.llm.endpoint import Endpoint
+from umed.llm.endpoint import Endpoint, Text, check_settings
 from umed.llm.failures import Fault, NoAnswer
 from umed.llm.journal import Store
 from umed.llm.limits import for_each
-from umed.llm.reply import find_objects, read_reply
-from umed.llm.request import APIS, Message, build_body
-from umed.llm.settings import Text, check_settings
+from umed.llm.request import APIS, Message, build_body, find_objects, read_reply
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

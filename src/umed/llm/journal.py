@@ -7,7 +7,6 @@ from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from sqlite3 import DatabaseError
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from umed.errors import InputError
@@ -16,12 +15,9 @@ from umed.errors import InputError
 class Store:
     """A sqlite file that is safe to kill; each statement is committed when it returns.
 
-    Raises InputError: the file cannot be opened, read or written.
-
-    Args:
-        tables: statements that create the tables where they are not there, divided by semicolons.
-        setting: the config's name of the file, for messages.
-        busy: seconds to wait for another process.
+    `tables`: statements that create the tables where they are not there, divided by semicolons. `setting`: the config's
+    name of the file, for messages. `busy`: seconds to wait for another process. Raises InputError: the file cannot be
+    opened, read or written.
     """
 
     def __init__(self, path: Path, tables: str, setting: str, busy: float) -> None:
@@ -38,7 +34,7 @@ class Store:
             self.execute(statement)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._db.close()
 
     def prepare(self) -> None:
@@ -70,14 +66,7 @@ _ADDED = (("answers", "estimate", "INTEGER"), ("batches", "endpoint", "TEXT"))  
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A paid answer: its body as it came, and what it cost.
-
-    Args:
-        input, output: tokens, counted by the endpoint or else estimated.
-        cost: USD, None = unknown.
-        time: when it came, in UTC; "" = now.
-        estimate: of the tokens in, before the request.
-    """
+    """A paid answer as it came; tokens (maybe estimated), `cost` in USD (None = unknown), UTC `time` ("" = now)."""
 
     key: str
     record: str
@@ -100,10 +89,7 @@ class Sent(NamedTuple):
 
 
 class Journal(Store):
-    """A sqlite file that one process at a time may use: a second run would pay for the same answers.
-
-    Raises InputError: the file cannot be opened, read or written, or another process holds it.
-    """
+    """A sqlite file for one process, so that nothing is paid twice. Raises InputError: see `Store`, or it is held."""
 
     def __init__(self, path: Path, setting: str) -> None:
         super().__init__(path, _TABLES, setting, busy=2)

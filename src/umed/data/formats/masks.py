@@ -24,11 +24,7 @@ TOUCHING = np.ones((3, 3), int)  # also at corners
 
 
 def read_regions(root: Path, file: str, category: str) -> list[Region]:
-    """The connected regions of a mask, from top to bottom, as regions of its picture.
-
-    Raises:
-        Unusable: `malformed`: it leads out of the root, is no picture, or has other values than 0 and 255 or 0 and 1.
-    """
+    """The connected regions from top to bottom. Raises Unusable: `malformed`: no picture inside, no mask's values."""
     try:
         with read_stored(io.BytesIO(read_inside(root, file)), root / file) as picture:
             lossy = picture.format == "JPEG"

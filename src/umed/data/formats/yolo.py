@@ -9,8 +9,7 @@ from pathlib import Path
 
 from umed.boxes import Box, BoxError
 from umed.data.files import Unusable, drop_suffix, list_files, normalize_category, parse_finite, read_inside, read_yaml
-from umed.data.formats import SPLIT_WORDS
-from umed.data.formats.corners import parse_numbers
+from umed.data.formats import SPLIT_WORDS, parse_numbers
 from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.records import Dropped
@@ -43,10 +42,7 @@ def list_pictures(root: Path, annotations: str, source: str) -> Iterator[Picture
 
 
 def read_class_names(file: Path, counted: bool = False) -> dict[int, str]:
-    """Index -> category, from the list or map `names` of a `data.yaml`.
-
-    `counted`: also check `nc`, the number of names. Raises InputError: no such file, no YAML, no names.
-    """
+    """Index -> category of `names`; `counted`: also check `nc`. Raises InputError: no such file, YAML or names."""
     content = read_yaml(file, "a YAML file with names")
     names = content.get("names")
     numbered = dict(enumerate(names)) if isinstance(names, list) else names
@@ -67,22 +63,15 @@ def _list_picture(
     root: Path, image: str, label: str, split: str, categories: Mapping[int, str], source: str
 ) -> Picture | Dropped:
     try:
-        lines = _read_lines(root, label)
+        text = read_inside(root, label).decode("utf-8-sig", "replace") if os.path.lexists(root / label) else ""
     except Unusable as error:
         return Dropped(source, image, "malformed", str(error))
     regions = [
         _parse_line(root / label, number, line.split(), categories)
-        for number, line in enumerate(lines, 1)
+        for number, line in enumerate(text.splitlines(), 1)
         if line.strip()
     ]
-    is_control = not regions
-    return Picture(image, image, "", regions, "", split, without="no finding", is_control=is_control)
-
-
-def _read_lines(root: Path, label: str) -> list[str]:
-    if not os.path.lexists(root / label):
-        return []
-    return read_inside(root, label).decode("utf-8-sig", "replace").splitlines()
+    return Picture(image, image, "", regions, "", split, without="no finding", is_control=not regions)
 
 
 def _parse_line(file: Path, number: int, fields: list[str], categories: Mapping[int, str]) -> Region:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from umed.data.formats import SPLIT_WORDS, coco, csv_table, masks, voc, yolo
-from umed.data.formats.corners import CONVENTIONS
+from umed.data.formats import CONVENTIONS, SPLIT_WORDS, coco, csv_table, masks, voc, yolo
 from umed.data.sources.base import Picture, PictureSource
 from umed.errors import InputError, check_choice
 from umed.pictures import Window
