@@ -18,10 +18,8 @@ def read_stored(file: BinaryIO) -> Image.Image:
     """Rescaled values in mode F, or RGB.
 
     `info["window"]` is (low, high, 0) from the file's WindowCenter and WindowWidth, or 0 to 255 for 8 bits without
-    them; `info["inverted"]`: low is white (MONOCHROME1).
-
-    Raises:
-        ValueError: no DICOM picture, several frames, too large, or a compression for which no decoder is installed.
+    them; `info["inverted"]`: low is white (MONOCHROME1). Raises ValueError: no DICOM picture, several frames, too
+    large, or a compression for which no decoder is installed.
     """
     import pydicom
     from pydicom.pixels import apply_rescale
@@ -50,10 +48,7 @@ def read_stored(file: BinaryIO) -> Image.Image:
 
 
 def hash_patient(content: bytes) -> str:
-    """A digest of the PatientID of a DICOM file, "" without one.
-
-    It is no protection against re-identification: short patient numbers can be found by trying them all.
-    """
+    """A digest of the PatientID of a DICOM file, "" without one; can be found by trying all: no protection."""
     if not is_dicom(content):
         return ""
     import pydicom

@@ -24,11 +24,7 @@ TRUE, PREDICTED = "#2ecc40", "#ff851b"  # colors of boxes: green, orange
 
 
 def open_picture(path: Path, window: Window | None = None) -> Image.Image:
-    """RGB, as stored: an EXIF rotation is ignored, since boxes refer to the stored pixels.
-
-    Raises:
-        InputError: no file, no picture, or more than 8 bits a pixel and no window.
-    """
+    """RGB as stored, without EXIF rotation: boxes refer to it. Raises InputError: none, or > 8 bits without window."""
     try:
         with path.open("rb") as file, read_stored(file, path) as picture:
             return convert_to_rgb(picture, window)
@@ -44,11 +40,7 @@ def picture_of(record: Record, roots: Mapping[str, Path]) -> Image.Image:
 
 
 def read_stored(file: BinaryIO, path: Path) -> Image.Image:
-    """The decoded picture in the mode of its file; a DICOM file as its rescaled values (mode F) or as RGB.
-
-    Raises:
-        UNREADABLE: no picture, an animation, or one that is too large.
-    """
+    """The picture in its file's mode; DICOM: see `dicom.read_stored`. Raises UNREADABLE: none, animated, too large."""
     start = file.read(132)
     file.seek(0)
     if dicom.is_dicom(start, path):
@@ -70,11 +62,7 @@ def read_stored(file: BinaryIO, path: Path) -> Image.Image:
 
 
 def convert_to_rgb(picture: Image.Image, window: Window | None) -> Image.Image:
-    """RGB; more than 8 bits a pixel through the window, 8 bits as they are: they have been windowed already.
-
-    Raises:
-        ValueError: more than 8 bits a pixel and no window, where `convert("RGB")` would clip to white.
-    """
+    """RGB; more than 8 bits through the window, 8 bits as they are. Raises ValueError: > 8 bits and no window."""
     if not picture.mode.startswith(("I", "F")):
         return drop_alpha(picture)
     window = window or picture.info.get("window")
@@ -99,10 +87,7 @@ def apply_window(values: np.ndarray, window: Window) -> np.ndarray:
 def draw_boxes(
     image: Image.Image, boxes: Sequence[Box], color: Color, label: str | None = None, width: int = 2, scale: int = 1
 ) -> Image.Image:
-    """A copy with an outline and the `label` at each box, enlarged `scale` times, or more if the picture is small.
-
-    The outline lies outside its box, so it is cut off where the box touches the border of the picture.
-    """
+    """A copy, enlarged `scale` times or more if small; outlines lie outside the boxes, cut at the picture's border."""
     scale = max(scale, -(-READABLE_SIDE // max(image.size)))
     copy = image.convert("RGB").resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
     draw, font = ImageDraw.Draw(copy), ImageFont.load_default(14)

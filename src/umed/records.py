@@ -56,15 +56,7 @@ class Record:
 
     @classmethod
     def from_json(cls, line: dict[str, Any], control: bool = False) -> Self:
-        """The record of a line of `records.jsonl`; unknown keys are ignored.
-
-        Args:
-            control: the line is of `controls.jsonl`: a picture known to be normal, without boxes.
-
-        Raises:
-            ValueError: a field is missing, of the wrong type or empty where it may not be; a box is no box.
-            OverflowError: a number that no float can hold.
-        """
+        """The record of a line; a `control` has no boxes. Raises ValueError, OverflowError: a wrong field or box."""
         _check(line, control)
         boxes = tuple(Box.from_xyxy(b, line["width"], line["height"]) for b in line["boxes"])
         return cls(**{name: line[name] for name in cls.__slots__ if name in line and name != "boxes"}, boxes=boxes)
@@ -98,11 +90,7 @@ class Dropped:
 
 
 def read_records(path: Path, controls: bool = False) -> list[Record]:
-    """Read `records.jsonl` or `controls.jsonl`.
-
-    Raises:
-        InputError: no such file, or a line that is no record (named by its number).
-    """
+    """Read `records.jsonl` or `controls.jsonl`. Raises InputError: no such file, or a line (by number) is no record."""
     records = []
     for number, line in read_numbered_jsonl(path):
         try:
@@ -115,11 +103,7 @@ def read_records(path: Path, controls: bool = False) -> list[Record]:
 
 
 def read_record_set(run: Path) -> RecordSet:
-    """The records of a run folder and where their pictures lie.
-
-    Raises:
-        InputError: `records.jsonl` or `sources.json` is missing or not readable.
-    """
+    """The records of a run and where their pictures lie. Raises InputError: a file is missing or not readable."""
     path = run / "sources.json"
     try:
         roots = {name: Path(root) for name, root in json.loads(path.read_text(encoding="utf-8")).items()}

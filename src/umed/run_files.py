@@ -30,18 +30,18 @@ def make_printable(text: str) -> str:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file; on failure the old file stays."""
-    with _open_whole(path) as f:
+    with open_whole(path) as f:
         f.write(text)
 
 
 def write_jsonl(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     """Write one JSON object a line; on failure the old file stays."""
-    with _open_whole(path) as f:
+    with open_whole(path) as f:
         f.writelines(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
 
 
 @contextmanager
-def _open_whole(path: Path) -> Iterator[TextIO]:
+def open_whole(path: Path) -> Iterator[TextIO]:
     """Open a temporary file that replaces `path` on success and is removed on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -55,11 +55,7 @@ def _open_whole(path: Path) -> Iterator[TextIO]:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Read a file of one JSON object a line.
-
-    Raises:
-        InputError: no such file, or a line that is no JSON object (named by its number).
-    """
+    """Read one JSON object a line. Raises InputError: no such file, or a line that is none (named by its number)."""
     return (line for _, line in read_numbered_jsonl(path))
 
 
@@ -82,11 +78,7 @@ def read_numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def read_metrics(run: Path) -> dict[str, float]:
-    """All numbers of a run folder.
-
-    Raises:
-        InputError: the run has no `metrics.json`, or it is not readable.
-    """
+    """All numbers of a run folder. Raises InputError: the run has no `metrics.json`, or it is not readable."""
     path = run / METRICS
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -95,11 +87,7 @@ def read_metrics(run: Path) -> dict[str, float]:
 
 
 def update_metrics(path: Path, metrics: Mapping[str, float], instead_of: str | None = None) -> None:
-    """Add or replace numbers of the file `path`.
-
-    Args:
-        instead_of: remove the numbers whose names begin so first.
-    """
+    """Add or replace numbers of the file `path`. `instead_of`: remove the numbers whose names begin so first."""
     old = read_metrics(path.parent) if path.exists() else {}
     kept = {k: v for k, v in old.items() if instead_of is None or not k.startswith(instead_of)}
     write_whole(path, json.dumps({**kept, **metrics}, indent=1, sort_keys=True, allow_nan=False) + "\n")

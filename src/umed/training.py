@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 
 from umed import config
 from umed.callbacks.checkpoints import AtomicCheckpointIO, newest_checkpoint
-from umed.data.fraction import keep_train_share
 from umed.data.mau import MauDataModule
+from umed.data.sample import keep_train_share
 from umed.errors import InputError
 from umed.methods.base import BuildPolicy, Method, planned_batches
 from umed.models.load import build_policy, save_adapter

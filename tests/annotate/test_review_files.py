@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from reviewing import ALL, FILLED, GOOD, RECORDS, TIME, filled, record, write_saved
 
 from umed.annotate.review import apply_decisions, hash_text
-from umed.annotate.review_files import guard, read_sheet, unguard
-from umed.annotate.review_sheet import write_sheet
+from umed.annotate.review_sheet import guard, read_sheet, unguard, write_sheet
 from umed.errors import InputError
 
 

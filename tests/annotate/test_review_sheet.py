@@ -15,8 +15,7 @@ from PIL import Image
 from reviewing import ALL, EVIL, FILLED, RECORDS, Page, filled, record
 
 from umed.annotate.review import apply_decisions, hash_text
-from umed.annotate.review_files import read_sheet
-from umed.annotate.review_sheet import draw_sample, write_sheet
+from umed.annotate.review_sheet import draw_sample, read_sheet, write_sheet
 from umed.boxes import Box
 from umed.errors import InputError
 

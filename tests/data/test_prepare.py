@@ -44,7 +44,7 @@ def record(number: int, name: str = "fake", identity: str | None = None) -> Reco
 
 @pytest.fixture(autouse=True)
 def small_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("umed.data.overview.SHOWN", 2)
+    monkeypatch.setattr("umed.data.prepare.SHOWN", 2)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umed.boxes import Box
-from umed.data.fraction import keep_train_share
+from umed.data.sample import keep_train_share
 from umed.data.splits import apply_unseen, assign_splits
 from umed.errors import InputError
 from umed.records import Record

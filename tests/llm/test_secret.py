@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from served import SECRET
 
 from umed.errors import InputError
-from umed.llm.secret import read_key, without_key
+from umed.llm.failures import read_key, without_key
 
 SPELLED = 'sk-"quoted"-never-\\-show-me'
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import PositiveInt
 
 from umed.errors import InputError
-from umed.llm.settings import Text, check_settings
+from umed.llm.endpoint import Text, check_settings
 
 
 class Judge:

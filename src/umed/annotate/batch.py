@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from asyncio import sleep
-from collections import Counter
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -15,9 +15,8 @@ from openai.types import Batch
 
 from umed.annotate.dialog import NextTurn
 from umed.annotate.session import Session
-from umed.llm.failures import NoAnswer
+from umed.llm.failures import NoAnswer, without_key
 from umed.llm.journal import Sent
-from umed.llm.secret import without_key
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 180_000_000  # of one batch
 TRIES = 2  # of a request, in one run
@@ -29,23 +28,14 @@ T = TypeVar("T")
 
 @dataclass
 class _Unanswered:
-    """What a run has learned about requests that came back without an answer."""
+    """What a run has learned about requests that came back without an answer: the reason of each try."""
 
-    tries: Counter[str] = field(default_factory=Counter)
-    reasons: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     refused: set[str] = field(default_factory=set)  # perhaps for their format: they are tried without
-
-    def add(self, key: str, reason: str) -> None:
-        self.tries[key] += 1
-        self.reasons[key] = reason
 
 
 async def run_rounds(session: Session, poll_seconds: float, *, submits: bool) -> None:
-    """Bring every record to its end; a batch that an earlier run has submitted is waited for, not sent again.
-
-    Args:
-        submits: False = only wait for the batches of earlier runs.
-    """
+    """Bring every record to its end; earlier runs' batches are waited for, and only they unless it `submits`."""
     unanswered = _Unanswered()
     try:
         await _recover(session)
@@ -106,8 +96,8 @@ async def _next_requests(session: Session, unanswered: _Unanswered) -> AsyncIter
         turn = session.advance(number, picture) if picture else None
         if picture is None or turn is None:
             continue
-        if unanswered.tries[turn.key] >= TRIES:
-            error = NoAnswer(unanswered.reasons[turn.key])
+        if len(reasons := unanswered.reasons[turn.key]) >= TRIES:
+            error = NoAnswer(reasons[-1])
             session.fail_unanswered(number, error)
             if not session.budget.is_sure:
                 session.count_unanswered(error, 1)  # one at a time: not every record is tried
@@ -157,7 +147,7 @@ async def _collect(session: Session, unanswered: _Unanswered, poll_seconds: floa
             if batch is None:
                 log.warning("annotator: %s no longer knows batch %s: asking again", endpoint.name, number)
                 for request in sent:
-                    unanswered.add(request.key, "the endpoint no longer knows its batch")
+                    unanswered.reasons[request.key].append("the endpoint no longer knows its batch")
             elif batch.status in ENDED:
                 await _read(session, unanswered, batch, sent)
             else:
@@ -203,7 +193,7 @@ async def _read(session: Session, unanswered: _Unanswered, batch: Batch, sent: S
     errors = batch.errors.data if batch.errors and batch.errors.data else []
     why = f" ({without_key(errors[0].message or '')[:200]})" if errors else ""
     for key in by_key.keys() - paid.keys():
-        unanswered.add(key, reasons.get(key, f"its batch ended as {batch.status}{why}"))
+        unanswered.reasons[key].append(reasons.get(key, f"its batch ended as {batch.status}{why}"))
 
 
 def _read_line(text: str) -> tuple[str, int | None, Any]:

@@ -7,9 +7,9 @@ from typing import Any
 from umed.boxes import Box
 from umed.chat import REGION, tidy
 from umed.evaluation.rules.mentions import find_mentions
-from umed.llm.reply import find_objects
+from umed.llm.request import find_objects
 from umed.records import Record
-from umed.run_files import is_text
+from umed.run_files import are_numbers, is_text
 
 Aliases = Mapping[str, Sequence[str]]
 PARTS = ("detection", "localization", "recognition")  # in this order
@@ -41,22 +41,14 @@ def boxes_in_pixels(record: Record) -> list[list[float]]:
 
 
 def read_diagnosis(reply: str, record: Record, aliases: Aliases) -> str:
-    """The diagnosis of the first turn.
-
-    Raises:
-        Unusable: what is wrong with the reply.
-    """
+    """The diagnosis of the first turn. Raises Unusable: what is wrong with the reply."""
     value = _object(reply, ("diagnosis",))
     _check_echo(value, record, aliases)
     return _text(value, "diagnosis")
 
 
 def read_parts(reply: str, record: Record, aliases: Aliases) -> str:
-    """The diagnosis of the second turn: detection, localization with the region's marker, recognition.
-
-    Raises:
-        Unusable: what is wrong with the reply.
-    """
+    """Detection, localization with the region's marker, recognition of the second turn. Raises Unusable: the fault."""
     value = _object(reply, PARTS)
     _check_echo(value, record, aliases)
     if [name for name in value if name in PARTS] != list(PARTS):
@@ -127,7 +119,7 @@ def _is_same(echo: Any, boxes: Sequence[Box], width: int, height: int) -> bool:
         return False
     slack = [max(1.0, 0.01 * side) for side in (width, height, width, height)]
     for echoed, box in zip(echo, boxes, strict=True):
-        if not isinstance(echoed, list) or [type(v) in (int, float) for v in echoed] != [True] * 4:
+        if not are_numbers(echoed, 4):
             return False
         given = [round(v, 1) for v in box.to_xyxy(width, height)]  # as in the prompt
         if not all(b - most <= a <= b + most for a, b, most in zip(echoed, given, slack, strict=True)):

@@ -19,11 +19,7 @@ COLUMNS = ("far left", "left", "center", "right", "far right")
 
 
 class CoarseAnnotator:
-    """Texts for `experiment=pretrain_tiny`.
-
-    Args:
-        kinds: weights of the kinds: modality, place, shuffled diagnosis.
-    """
+    """Texts for `experiment=pretrain_tiny`. `kinds`: weights of the kinds: modality, place, shuffled diagnosis."""
 
     name = "coarse"
 

@@ -61,13 +61,7 @@ def count_image_tokens(width: int, height: int, formula: ImageTokens) -> int:
 
 
 class Budget:
-    """What was spent and what requests under way may cost, against `max_cost` (USD; None = no cap).
-
-    An estimate is multiplied by the most that an answer has exceeded its own by; `is_sure`: an answer has shown it.
-
-    Raises:
-        InputError: a cap without prices.
-    """
+    """Money against `max_cost` (USD, None = no cap); estimates grow by the worst seen. Raises InputError: no prices."""
 
     def __init__(self, price: Price, max_cost: float | None) -> None:
         if max_cost is not None and price.of(0, 0) is None:
@@ -80,11 +74,7 @@ class Budget:
         self._excess, self.is_sure = (1.0, 1.0), max_cost is None
 
     def start(self, answers: Iterable[tuple[int, int, float | None, int | None]], at_most: int) -> None:
-        """Count what earlier runs have paid, answers of unknown cost at today's price, and learn from it.
-
-        Args:
-            answers: tokens in, tokens out, cost and estimated tokens in of each.
-        """
+        """Count and learn from paid `answers`: tokens in, out, cost (None: today's price), estimated tokens in."""
         costs = []
         for tokens_in, tokens_out, cost, estimate in answers:
             costs.append(cost if cost is not None else self.price.of(tokens_in, tokens_out) or 0.0)
@@ -106,13 +96,7 @@ class Budget:
 
     @asynccontextmanager
     async def hold(self, bound: Callable[[], float]) -> AsyncIterator[None]:
-        """Reserve the cost of a request while it is under way; waits where others under way may leave room.
-
-        While nothing is known of how good the estimates are, one request goes at a time.
-
-        Raises:
-            Spent: it does not fit, and neither does anything after it.
-        """
+        """Reserve a request's cost, one at a time until estimates are proven. Raises Spent: it will never fit."""
         async with self._changed:
             while self.is_exhausted or not self.fits(bound()) or (self._under_way and not self.is_sure):
                 if self.is_exhausted or not self._under_way:

@@ -1,8 +1,4 @@
-"""The paper's two turns: a diagnosis of the drawn region, then a reflection that puts it in order.
-
-The state of a conversation is what the journal holds of it: `Dialog.advance` replays that and says what comes next, so
-a run that was killed goes on where it was.
-"""
+"""The paper's two turns, a diagnosis and a reflection; the journal holds the state, so a killed run goes on."""
 
 import hashlib
 import json
@@ -18,14 +14,10 @@ from umed.annotate.sent_picture import sent_size
 from umed.chat import REGION
 from umed.errors import InputError
 from umed.llm.journal import Answer, Journal
-from umed.llm.reply import read_reply
-from umed.llm.request import APIS, Message, build_body
+from umed.llm.request import APIS, Message, build_body, read_reply
 from umed.records import Record
 
-TURNS = (
-    ("diagnosis", make_schema("diagnosis"), read_diagnosis),
-    ("reflection", make_schema(*PARTS), read_parts),
-)
+TURNS = (("diagnosis", make_schema("diagnosis"), read_diagnosis), ("reflection", make_schema(*PARTS), read_parts))
 _REQUIRED: dict[str, tuple[str, ...]] = {
     "system": (),
     "user": ("{category}", "{region}"),
@@ -58,11 +50,7 @@ class Conclusion:
 
 
 class Dialog:
-    """The prompts, and how requests are written; see `OpenAIAnnotator` for the arguments.
-
-    Raises:
-        InputError: a prompt is missing or lacks a placeholder.
-    """
+    """Prompts and requests; arguments: see `OpenAIAnnotator`. Raises InputError: a prompt or placeholder is missing."""
 
     def __init__(
         self,

@@ -16,10 +16,7 @@ QUERIES = (
 )
 DETECT = ("There is an abnormality.", "The image is abnormal.", "An abnormal area is seen.")
 # the region comes first, so that it is read from the picture and not from the words for its place
-LOCALIZE = (
-    "It is {size}: {region}, in the {place}.",
-    "A {size} region is affected: {region}, in the {place}.",
-)
+LOCALIZE = ("It is {size}: {region}, in the {place}.", "A {size} region is affected: {region}, in the {place}.")
 LOCALIZE_MANY = (
     "{count} regions are affected: {region}, the largest in the {place}.",
     "It is seen in {count} regions: {region}, mainly in the {place}.",

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,14 +12,14 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from umed.annotate.base import Stopped
 from umed.annotate.batch import run_rounds
 from umed.annotate.checks import Aliases
-from umed.annotate.cost import Budget, ImageTokens, OutputTokens, Price, Prices, count_text_tokens
+from umed.annotate.cost import Budget, ImageTokens, OutputTokens, Price, Prices, Spent, count_text_tokens
 from umed.annotate.dialog import Dialog
-from umed.annotate.online import converse
 from umed.annotate.session import Session
 from umed.errors import InputError
-from umed.llm.endpoint import Endpoint
+from umed.llm.endpoint import Endpoint, Text, check_settings
+from umed.llm.failures import NoAnswer
 from umed.llm.journal import Journal
-from umed.llm.settings import Text, check_settings
+from umed.llm.limits import for_each
 from umed.records import Record
 
 
@@ -27,6 +28,7 @@ class OpenAIAnnotator:
 
     Every paid answer is committed to the sqlite file `journal` before it is read; a later call with the same prompts,
     model, settings, picture, boxes and category replays it. A wrong reply gets one repair; then the record has failed.
+    Raises InputError: wrong settings.
 
     Args:
         prompt: `system`, `user`, `reflection` and `repair` text; see `Dialog`.
@@ -41,9 +43,6 @@ class OpenAIAnnotator:
         dry_run: only `estimate` may be called.
         request: further fields of the request, `temperature` for one; null = not sent.
         aliases: other names of a category that count as naming it.
-
-    Raises:
-        InputError: wrong settings.
     """
 
     name = "openai"
@@ -90,12 +89,7 @@ class OpenAIAnnotator:
         Budget(self._price, max_cost)  # a cap without prices is refused before the run
 
     def annotate(self, records: Iterable[Record], roots: Mapping[str, Path]) -> list[Record]:
-        """Every record with its texts, or without and with the reason under `provenance.annotation`.
-
-        Raises:
-            InputError: no key, a journal that cannot be used, an id that occurs twice.
-            Stopped: the endpoint is down or refuses, the money is spent, or Ctrl-C was pressed.
-        """
+        """Each with texts or a reason. Raises InputError: key, journal, an id twice; Stopped: outage, money, Ctrl-C."""
         records = list(records)
         if self.dry_run:
             raise InputError("annotator.dry_run=true only estimates: use it with task=annotate")
@@ -142,3 +136,39 @@ class OpenAIAnnotator:
             f"estimated tokens out: {expected * requests:,} (at most {dialog.at_most * requests:,})\n"
             f"estimated cost: {amount} (without repairs; paid answers in a journal are not deducted)"
         )
+
+
+async def converse(session: Session, concurrency: int) -> None:
+    """Bring every record to its end, or as many as the endpoint and the money allow."""
+
+    async def work(number: int) -> None:
+        if not session.stopped:
+            await _finish(session, number, concurrency)
+
+    await for_each(range(len(session.records)), concurrency, work)
+    session.check_heard()
+
+
+async def _finish(session: Session, number: int, concurrency: int) -> None:
+    """Send one request after the other until the record is done; after a stop, none is begun."""
+    picture = await session.load_picture(number)
+    while picture is not None and not session.stopped and (turn := session.advance(number, picture)):
+        url = await asyncio.to_thread(picture.url)
+        try:
+            async with session.budget.hold(partial(session.bound_cost, turn)):
+                if session.stopped:
+                    return
+                sent = session.note_sent(turn)
+                answer = await session.endpoint.ask(
+                    session.dialog.path,
+                    partial(session.dialog.body, turn, url),
+                    key=turn.key,
+                    tokens=sent.tokens + session.dialog.output_tokens["expected"],
+                )
+                session.keep([(sent, answer)])
+        except Spent:
+            session.stop_spent()
+        except NoAnswer as error:
+            session.fail_unanswered(number, error)
+            session.count_unanswered(error, concurrency)
+            return

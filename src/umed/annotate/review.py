@@ -43,11 +43,7 @@ class Decision:
 
     @classmethod
     def read(cls, fields: Mapping[str, Any], where: str) -> "Decision":
-        """A decision as a sheet or a record holds it; `time` is any ISO time, taken as UTC if it names no zone.
-
-        Raises:
-            InputError: a field is missing, no text or unknown; no reviewer; an edit without text.
-        """
+        """A decision of a sheet or record; `time`: any ISO time, else UTC. Raises InputError: a wrong field."""
         names = [name for name in cls.__slots__ if name != "where"]
         values = {name: "" if fields.get(name) is None else fields[name] for name in names}
         wrong = [name for name, value in values.items() if not isinstance(value, str) or not is_text(value)]
@@ -104,12 +100,9 @@ def list_decisions(record: Record) -> list[Decision]:
 def apply_decisions(records: Sequence[Record], decisions: Iterable[Decision], on_conflict: str) -> list[Record]:
     """The records with the decisions applied, in their order; the same decisions a second time change nothing.
 
-    Args:
-        on_conflict: where reviewers disagree: `refuse`; `last`, the latest decision holds; `reject`.
-
-    Raises:
-        InputError: an unknown id, a text that is no longer the record's, an edit that loses the region or changes
-            nothing, or reviewers who disagree.
+    `on_conflict`: where reviewers disagree: `refuse`; `last`, the latest decision holds; `reject`. Raises InputError:
+    an unknown id, a text that is no longer the record's, an edit that loses the region or changes nothing, or reviewers
+    who disagree.
     """
     check_choice("task.on_conflict", on_conflict, *CONFLICTS)
     by_record: dict[str, list[Decision]] = defaultdict(list)

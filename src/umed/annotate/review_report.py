@@ -17,10 +17,7 @@ COUNTS = ("reviewed", *STATUS.values(), "not_reviewed")
 
 
 def make_report(records: Sequence[Record]) -> dict[str, Any]:
-    """Counts, error rates and agreement of all reviews that the records hold.
-
-    A record counts with its first review: an edit that is accepted later was still an error of the annotator.
-    """
+    """Counts, error rates by each record's first review (an accepted edit still was an error), and agreement."""
     sources = {r.source: [o for o in records if o.source == r.source] for r in records}
     return {
         "total": _count(records),

@@ -1,4 +1,4 @@
-"""The sheet that reviewers fill in: pages that work without network, and a CSV file with the same records."""
+"""The sheet that reviewers fill in, pages that work without network and a CSV file, and filled-in ones read back."""
 
 import base64
 import csv
@@ -6,8 +6,9 @@ import hashlib
 import io
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,15 @@ from jinja2 import Environment, FileSystemLoader
 from tqdm import tqdm
 
 from umed.annotate.base import make_random
-from umed.annotate.review import STATUS, find_review, hash_text
-from umed.annotate.review_files import guard, read_rows
+from umed.annotate.review import STATUS, Decision, find_review, hash_text
 from umed.annotate.sent_picture import clear_scale, clear_side, picture_inside
 from umed.chat import REGION
+from umed.data.files import decode_text
 from umed.errors import InputError
 from umed.figures import TRUE, mark_synthetic
 from umed.pictures import draw_boxes
 from umed.records import Record
-from umed.run_files import write_whole
+from umed.run_files import open_whole, write_whole
 
 COLUMNS = (
     "id", "source", "category", "query", "diagnosis", "decision", "corrected_diagnosis", "corrected_category",
@@ -38,10 +39,7 @@ def draw_sample(records: Sequence[Record], sample: int | None, seed: int) -> tup
     """The records with a diagnosis, or a random part in which each source has its share, and the choice in words.
 
     Which records are drawn depends on the records and the seed, not on their order; a source has at least one if
-    `sample` is no less than the number of sources.
-
-    Raises:
-        InputError: no record has a diagnosis.
+    `sample` is no less than the number of sources. Raises InputError: no record has a diagnosis.
     """
     written = [r for r in records if r.diagnosis]
     if not written:
@@ -65,12 +63,8 @@ def write_sheet(
 ) -> list[Path]:
     """Write `review.html` (then `review-2.html`, ...) of `chunk` cards each, and `review.csv`, card by card.
 
-    Args:
-        name: which records these are, in words.
-        picture_side: longest side of the pictures in pixels; more where a small box could not be seen.
-
-    Raises:
-        InputError: the folder's `review.csv` holds decisions already.
+    `name`: which records these are, in words. `picture_side`: longest side of the pictures in pixels; more where a
+    small box could not be seen. Raises InputError: the folder's `review.csv` holds decisions already.
     """
     out.mkdir(parents=True, exist_ok=True)
     csv_path = out / "review.csv"
@@ -101,10 +95,8 @@ def write_sheet(
         queue = iter(bar)
         for n, path in enumerate(paths):
             cards = _cards(islice(queue, chunk), roots, picture_side)
-            part = path.with_name(path.name + ".part")
-            with part.open("w", encoding="utf-8", newline="\n") as file:
+            with open_whole(path) as file:
                 file.writelines(page.generate(**shared, cards=cards, sheet={**sheet, "page": n + 1}))
-            part.replace(path)
     rows = io.StringIO()
     table = csv.writer(rows)
     table.writerow(COLUMNS)
@@ -133,11 +125,7 @@ def _cards(records: Iterable[Record], roots: Mapping[str, Path], side: int) -> I
 
 
 def _draw(record: Record, roots: Mapping[str, Path], side: int) -> tuple[str, tuple[int, int]]:
-    """The picture with its boxes, a JPEG in base64, and its size.
-
-    Raises:
-        InputError: see `picture_inside`.
-    """
+    """The picture with its boxes, a JPEG in base64, and its size. Raises InputError: see `picture_inside`."""
     image = picture_inside(record, roots)
     room = max(side, clear_side(image.size, record.boxes))
     image.thumbnail((room, room))
@@ -148,3 +136,81 @@ def _draw(record: Record, roots: Mapping[str, Path], side: int) -> tuple[str, tu
     file = io.BytesIO()
     image.save(file, "JPEG", quality=88, subsampling=0)  # or the outline's color would run into a small box
     return base64.b64encode(file.getvalue()).decode(), image.size
+
+
+FORMULA = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")  # a spreadsheet may run a cell that begins so
+
+
+def guard(text: str) -> str:
+    """A cell that no spreadsheet runs as a formula."""
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def unguard(text: str) -> str:
+    """The text of a guarded cell."""
+    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
+
+
+def read_sheet(path: Path) -> tuple[list[Decision], list[str]]:
+    """The decisions of a file that the page saved (.json) or of a filled-in `review.csv`, and the sheets' names.
+
+    A CSV holds no time, so its decisions have that of the file's last change. It may be UTF-8, UTF-16 or Latin-1, with
+    commas, semicolons or tabs. Raises InputError: no such file, neither JSON nor CSV, nothing decided, a decision that
+    is none (`Decision.read`), or one reviewer who decides differently about one id.
+    """
+    if not path.is_file():
+        raise InputError(f"no file {path}: give what the page saved or the filled-in review.csv in task.read")
+    readers = {".json": _read_json, ".csv": _read_csv}
+    if path.suffix.lower() not in readers:
+        raise InputError(f"{path}: neither .json nor .csv: give what the page saved, or save the table as CSV")
+    time = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat()
+    sheets: Counter[str] = Counter()
+    found: dict[tuple[str, str], Decision] = {}
+    for where, fields in readers[path.suffix.lower()](path):
+        sheets[str(fields.get("sheet") or "")] += 1
+        decision = Decision.read({**fields, "time": fields.get("time") or time}, where)
+        other = found.setdefault((decision.id, decision.reviewer), decision)
+        if other.outcome != decision.outcome or other.hash != decision.hash:
+            raise InputError(
+                f"{where}: {decision.reviewer} decides twice about {decision.id} ({other.decision}, then "
+                f"{decision.decision}): leave one"
+            )
+    if not found:
+        raise InputError(f"{path}: nothing is decided: write {', '.join(STATUS)} for at least one diagnosis")
+    return list(found.values()), [name for name in sheets if name]
+
+
+def _read_json(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The entries of a saved JSON file."""
+    try:
+        saved = json.loads(decode_text(path.read_bytes(), "cp1252"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({getattr(error, 'msg', error)}): give what the page saved") from None
+    entries = saved.get("decisions") if isinstance(saved, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+        raise InputError(f"{path}: no list of decisions in it: give what the page saved")
+    for number, entry in enumerate(entries, 1):
+        yield f"{path}, decision {number}", {**entry, **{k: saved.get(k) for k in ("reviewer", "sheet")}}
+
+
+def _read_csv(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The decided rows of a CSV file."""
+    for number, row in read_rows(path):
+        if word := row.get("decision", "").strip():
+            edit = {"diagnosis": row.get("corrected_diagnosis"), "category": row.get("corrected_category")}
+            yield f"{path}:{number}", {**row, **edit, "decision": word.lower()}
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows by their line."""
+    text = decode_text(path.read_bytes(), "cp1252")  # Latin-1 as spreadsheets write it
+    first = text.split("\n", 1)[0]
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
+    try:
+        missing = {"id", "decision", "reviewer", "hash"} - set(table.fieldnames or ())
+        if missing:
+            raise InputError(f"{path}: no column {', '.join(sorted(missing))}: give a filled-in review.csv")
+        for row in table:
+            yield table.line_num, {k: unguard(v) for k, v in row.items() if isinstance(k, str) and isinstance(v, str)}
+    except csv.Error as error:
+        raise InputError(f"{path}:{table.line_num}: not CSV ({error}): save the table as CSV") from None

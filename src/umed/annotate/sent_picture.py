@@ -1,7 +1,4 @@
-"""The picture as it is sent: outlines around its boxes, enlarged for small ones, reduced if it is large.
-
-The text beside it gives coordinates in the stored picture and that picture's size.
-"""
+"""The picture as it is sent: outlines around boxes, enlarged for small ones; texts give stored coordinates."""
 
 import base64
 import hashlib
@@ -25,11 +22,7 @@ COLOR = (255, 220, 0)
 
 
 class SentPicture:
-    """A record's picture; encoded when it is asked for.
-
-    Raises:
-        InputError: no picture, no readable one, or one outside its source's folder.
-    """
+    """A record's picture; encoded when it is asked for. Raises InputError: see `picture_inside`."""
 
     def __init__(self, record: Record, roots: Mapping[str, Path]) -> None:
         self._record, picture = record, picture_inside(record, roots)
@@ -51,11 +44,7 @@ class SentPicture:
 
 
 def picture_inside(record: Record, roots: Mapping[str, Path]) -> Image.Image:
-    """The record's picture, which must lie in its source's folder: a records file is not to be trusted with others.
-
-    Raises:
-        InputError: no picture, no readable one, or one outside, also through a link.
-    """
+    """The record's picture. Raises InputError: none, none readable, or outside its source's folder, also by a link."""
     path = Path(record.image.replace("\\", "/"))
     try:
         if ".." in path.parts:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from tqdm import tqdm
@@ -16,7 +15,7 @@ from umed.errors import InputError
 from umed.llm.endpoint import Endpoint
 from umed.llm.failures import NoAnswer
 from umed.llm.journal import Answer, Journal, Sent
-from umed.llm.reply import read_reply
+from umed.llm.request import read_reply
 from umed.records import Record, add_text
 
 UNANSWERED = 4  # requests in a row (at least `concurrency`) that bring no answer and end the run
@@ -47,7 +46,7 @@ class Session:
         self._bar = tqdm(total=len(self.records), desc="annotating", unit="record", disable=None)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.close()
 
     async def load_picture(self, number: int) -> SentPicture | None:

@@ -1,16 +1,18 @@
 """The records of a run: prepared where they are not there yet, and annotated where they have no diagnosis."""
 
 import json
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from umed.annotate.base import Annotator, Stopped
 from umed.annotate.review import is_rejected
-from umed.annotate.summary import count_annotations, describe_failures, note_of
 from umed.data.prepare import prepare
 from umed.data.splits import apply_unseen
 from umed.errors import InputError
@@ -19,11 +21,7 @@ from umed.run_files import update_metrics, write_jsonl, write_roots
 
 
 def load_or_prepare(cfg: DictConfig) -> RecordSet:
-    """Records of this run if it has them, else of `records=FILE`, else prepared now; with or without texts.
-
-    Raises:
-        InputError: no records, a source whose folder is not known, or reviewed records that `records=FILE` lacks.
-    """
+    """Records of the run, of `records=FILE`, or prepared now. Raises InputError: none, no folder, or lost reviews."""
     own = Path(cfg.paths.run_dir) / "records.jsonl"
     if not own.is_file() and cfg.records is None:
         prepare(cfg)
@@ -48,21 +46,13 @@ def load_or_prepare(cfg: DictConfig) -> RecordSet:
 
 
 def load_or_annotate(cfg: DictConfig) -> RecordSet:
-    """The records with query and diagnosis; the run's `records.jsonl` also keeps those that have none.
-
-    Raises:
-        InputError: see `load_or_prepare` and `annotate_records`.
-    """
+    """The annotated records; `records.jsonl` keeps all. Raises InputError: as the two that it calls."""
     data = load_or_prepare(cfg)
     return replace(data, records=[r for r in annotate_records(cfg, data) if r.diagnosis])
 
 
 def annotate_records(cfg: DictConfig, data: RecordSet) -> list[Record]:
-    """All records in order, the open ones annotated; written to the run folder whether that ends well or not.
-
-    Raises:
-        InputError: no record has a diagnosis, or the annotator had to stop; what is done is written.
-    """
+    """All records, annotated and written even on a stop. Raises InputError: stopped, or none has a diagnosis."""
     records = list(data.records)
     if not all(r.diagnosis for r in records):
         annotator: Annotator = instantiate(cfg.annotator)
@@ -84,10 +74,7 @@ def annotate_records(cfg: DictConfig, data: RecordSet) -> list[Record]:
 
 
 def find_open(records: Sequence[Record], annotator: str) -> list[int]:
-    """Numbers of the records without diagnosis, but not of those that an expert rejected.
-
-    What one annotator failed at is not for another, which would mix their wording.
-    """
+    """Records without diagnosis, not rejected and not failed by another annotator, whose wording would mix in."""
     return [
         k
         for k, r in enumerate(records)
@@ -109,11 +96,7 @@ def find_roots(cfg: DictConfig, folder: Path) -> dict[str, Path]:
 
 
 def _keep_reviews(own: Path, path: Path, records: list[Record]) -> list[Record]:
-    """The given records, or the run's own if experts have reviewed them: decisions are never written over.
-
-    Raises:
-        InputError: the run's own are other records.
-    """
+    """The given records, or the run's own if these were reviewed. Raises InputError: the run's own are others."""
     reviewed = read_records(own)
     given = {r.id for r in records if "review" in r.provenance}
     lost = sum("review" in r.provenance and r.id not in given for r in reviewed)
@@ -138,3 +121,44 @@ def _write(cfg: DictConfig, data: RecordSet, records: Sequence[Record]) -> None:
     write_roots(run, data.roots)
     update_metrics(run / "metrics.json", count_annotations(records))
     write_jsonl(run / "records.jsonl", (r.to_json() for r in records))
+
+
+def note_of(record: Record) -> dict[str, Any]:
+    """`provenance.annotation`: what an annotator has noted about its work on a record."""
+    note = record.provenance.get("annotation")
+    return note if isinstance(note, dict) else {}
+
+
+def count_annotations(records: Sequence[Record]) -> dict[str, float]:
+    """`annotate/ok`, `annotate/failed` and, if that of every paid record is known, `annotate/cost_usd`."""
+    ok = sum(bool(r.diagnosis) for r in records)
+    counts: dict[str, float] = {"annotate/ok": ok, "annotate/failed": len(records) - ok}
+    paid = [note for note in map(note_of, records) if note.get("tokens")]
+    if paid and all("cost_usd" in note for note in paid):
+        counts["annotate/cost_usd"] = round(sum(_number(note["cost_usd"]) for note in paid), 6)
+    return counts
+
+
+def describe_failures(records: Sequence[Record], most: int | None = None) -> list[tuple[str, int]]:
+    """The reasons why records have no diagnosis and their counts, the most frequent first."""
+    failed = Counter(str(note_of(r).get("reason") or "not annotated") for r in records if not r.diagnosis)
+    return failed.most_common(most)
+
+
+def summarize(records: Sequence[Record]) -> str:
+    """How many records have a diagnosis, why others have none, and what it took where that is known."""
+    counts, failures = count_annotations(records), describe_failures(records)
+    lines = [f"{int(counts['annotate/ok'])} of {len(records)} records with query and diagnosis"]
+    lines += [f"failed: {n} x {reason}" for reason, n in failures[:10]]
+    lines += [f"and {len(failures) - 10} more reasons, see provenance.annotation"] if len(failures) > 10 else []
+    tokens = [note["tokens"] for note in map(note_of, records) if isinstance(note.get("tokens"), dict)]
+    if tokens:
+        tokens_in, tokens_out = (sum(_number(t.get(name)) for t in tokens) for name in ("input", "output"))
+        cost = counts.get("annotate/cost_usd")
+        amount = "unknown, see annotator.price" if cost is None else f"${cost:.4f}"
+        lines += [f"tokens: {tokens_in:,.0f} in, {tokens_out:,.0f} out; cost: {amount}"]
+    return "\n".join(lines)
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, int | float) and math.isfinite(value) else 0

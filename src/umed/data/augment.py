@@ -58,11 +58,7 @@ class Flips:
 
     @classmethod
     def from_config(cls, augment: Mapping[str, float], seed: int) -> Self | None:
-        """From `data.augment`; None if both probabilities are 0.
-
-        Raises:
-            InputError: another kind of augmentation, or a probability outside [0, 1].
-        """
+        """From `data.augment`; None if both are 0. Raises InputError: an unknown name, or no probability."""
         for name, share in augment.items():
             check_choice("data.augment", name, "horizontal_flip", "vertical_flip")
             if not isinstance(share, int | float) or not 0 <= share <= 1:
@@ -87,10 +83,7 @@ def flip_horizontally(picture: Image.Image, record: Record) -> tuple[Image.Image
 
 
 def flip_vertically(picture: Image.Image, record: Record) -> tuple[Image.Image, Record]:
-    """Exchange top and bottom in pixels, boxes and words; nothing changes if a text `cannot_flip`.
-
-    In CT, anterior and posterior are exchanged with them, elsewhere superior and inferior.
-    """
+    """The same for top and bottom; in CT also anterior and posterior, elsewhere superior and inferior."""
     boxes = tuple(Box(b.x0, 1 - b.y1, b.x1, 1 - b.y0) for b in record.boxes)
     return _flip(picture, record, boxes, "vertical")
 

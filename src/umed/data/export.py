@@ -38,14 +38,7 @@ def build_features(records: Sequence[Record]) -> Features:
 
 
 def export(records: Sequence[Record], roots: Mapping[str, Path], folder: Path) -> list[Path]:
-    """Write `data/<split>-<k>-of-<n>.parquet` and `README.md` to a new folder, wholly or not at all.
-
-    Returns:
-        The parquet files.
-
-    Raises:
-        InputError: the folder is there already, a record has no split, or a picture cannot be passed on as it is.
-    """
+    """Write shards (returned) and `README.md`, or nothing. Raises InputError: folder there, no split, no picture."""
     if folder.exists():
         raise InputError(f"{folder} is there already: remove it or give a new hydra.run.dir")
     without = [r.id for r in records if r.split not in SPLITS]
@@ -101,11 +94,7 @@ def _split_shards(records: Sequence[Record], roots: Mapping[str, Path]) -> Itera
 
 
 def find_picture(record: Record, roots: Mapping[str, Path]) -> Path:
-    """Where the record's picture lies.
-
-    Raises:
-        InputError: nowhere, or outside the root of its source.
-    """
+    """Where the record's picture lies. Raises InputError: nowhere, or outside the root of its source."""
     root = Path(roots[record.source])
     try:
         check_inside(root, record.image)

@@ -37,15 +37,11 @@ def check_inside(root: Path, file: str) -> None:
 
 
 def read_inside(root: Path, file: str) -> bytes:
-    """The content of a file below the root.
-
-    Raises:
-        Unusable: `malformed`: the path leads out of the root; `missing_file`; `unreadable`: not a regular file, or not
-            permitted.
-    """
+    """A file below the root. Raises Unusable: `malformed` (leads out), `missing_file`, `unreadable` (or no file)."""
     check_inside(root, file)
     try:
-        with open(root / file, "rb", opener=_open_nonblocking) as f:  # Path.open has no opener
+        # Path.open has no opener; opening a pipe without a writer would block
+        with open(root / file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as f:
             if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
                 raise Unusable("unreadable", f"{file}: not a file")
             return f.read()
@@ -54,15 +50,8 @@ def read_inside(root: Path, file: str) -> bytes:
         raise Unusable(reason, f"{file}: {error.strerror}") from None
 
 
-def _open_nonblocking(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # opening a pipe without a writer would block
-
-
 def list_files(folder: Path) -> list[str]:
-    """Paths of all files below a folder, relative to it and sorted; hidden ones are left out.
-
-    A link to a folder is listed and not followed: it may lead out, or round in a circle.
-    """
+    """All files below a folder, relative, sorted, without hidden ones; a link to a folder is listed, not followed."""
     paths = []
     for place, folders, names in os.walk(folder):
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
@@ -75,25 +64,18 @@ def drop_suffix(name: str) -> str:
     return os.path.splitext(name)[0]
 
 
-def decode_text(content: bytes) -> str:
+def decode_text(content: bytes, otherwise: str = "latin-1") -> str:
     """UTF-8 (with or without BOM), UTF-16 with BOM, or else Latin-1."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16", errors="replace")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return content.decode("latin-1")
+        return content.decode(otherwise, errors="replace")
 
 
 def read_text(path: Path, wanted: str) -> str:
-    """The text of a file, see `decode_text`.
-
-    Args:
-        wanted: what should lie there, for the message.
-
-    Raises:
-        InputError: no file, unreadable, or nothing in it.
-    """
+    """The text of a file, see `decode_text`. Raises InputError, naming what is `wanted`: no file, unreadable, empty."""
     try:
         text = decode_text(path.read_bytes())
     except FileNotFoundError:
@@ -106,11 +88,7 @@ def read_text(path: Path, wanted: str) -> str:
 
 
 def read_json(path: Path, wanted: str) -> dict[str, Any]:
-    """The object of a JSON file.
-
-    Raises:
-        InputError: as `read_text`; no JSON object, or a key that occurs twice.
-    """
+    """The object of a JSON file. Raises InputError: as `read_text`; no JSON object, or a key that occurs twice."""
     text = read_text(path, wanted)
     try:
         content = json.loads(text, object_pairs_hook=_check_unique)
@@ -122,11 +100,7 @@ def read_json(path: Path, wanted: str) -> dict[str, Any]:
 
 
 def read_yaml(path: Path, wanted: str) -> dict[Any, Any]:
-    """The mapping of a YAML file; empty if it holds something else.
-
-    Raises:
-        InputError: as `read_text`; no YAML.
-    """
+    """The mapping of a YAML file; empty if it holds something else. Raises InputError: as `read_text`; no YAML."""
     text = read_text(path, wanted)
     try:
         content = yaml.safe_load(text)
@@ -139,19 +113,15 @@ def read_yaml(path: Path, wanted: str) -> dict[Any, Any]:
 def read_rows(path: Path, wanted: str, *, long_cells: bool = False) -> Iterator[tuple[int, list[str]]]:
     """The rows of a CSV file with their line numbers, the header first; blank rows are skipped, cells are stripped.
 
-    Each line is a row of its own, so a stray quote spoils one row and not those below it.
-
-    Args:
-        long_cells: cells may have several lines, as texts have.
-
-    Raises:
-        InputError: as `read_text`; a header and nothing else; no CSV.
+    Each line is a row of its own, so a stray quote spoils one row and not those below it. `long_cells`: cells may have
+    several lines, as texts have. Raises InputError: as `read_text`; a header and nothing else; no CSV.
     """
     text = read_text(path, wanted)
     rows = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+    lines = (line.rstrip("\n") for line in io.StringIO(text, newline=None))
     count = line = 0
     try:
-        for row in rows if long_cells else _read_single_lines(text):
+        for row in rows if long_cells else (next(csv.reader([cells], skipinitialspace=True), []) for cells in lines):
             line = rows.line_num if long_cells else line + 1
             cells = [cell.strip() for cell in row]
             if any(cells):
@@ -168,14 +138,9 @@ def read_table(
 ) -> Iterator[tuple[int, dict[str, str], str]]:
     """The rows of a CSV file by column: line number, cells, and what is wrong with their number ("" = nothing).
 
-    Blank cells beyond the header are ignored, and columns without a name are left out.
-
-    Args:
-        needed: columns that must be there.
-        lower: columns are read in lower case.
-
-    Raises:
-        InputError: as `read_rows`; a needed column is missing, or a column occurs twice.
+    Blank cells beyond the header are ignored, and columns without a name are left out. Raises InputError: as
+    `read_rows`; a needed column is missing, or a column occurs twice. `needed`: columns that must be there. `lower`:
+    columns are read in lower case.
     """
     rows = read_rows(path, wanted, long_cells=long_cells)
     header = _drop_blanks(next(rows, (0, []))[1], 0)
@@ -198,11 +163,7 @@ def normalize_category(category: str) -> str:
 
 
 def parse_finite(cells: Iterable[str]) -> tuple[float, ...]:
-    """The numbers of these cells.
-
-    Raises:
-        ValueError: a cell is no number, infinite, or NaN; its text is in the message.
-    """
+    """The numbers of these cells. Raises ValueError with the cell's text: no number, infinite, or NaN."""
     numbers = []
     for cell in cells:
         try:
@@ -220,11 +181,6 @@ def _drop_blanks(cells: list[str], length: int) -> list[str]:
     while len(cells) > length and not cells[-1]:
         cells = cells[:-1]
     return cells
-
-
-def _read_single_lines(text: str) -> Iterator[list[str]]:
-    for line in io.StringIO(text, newline=None):
-        yield next(csv.reader([line.rstrip("\n")], skipinitialspace=True), [])
 
 
 def _check_unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

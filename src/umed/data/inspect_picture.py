@@ -31,14 +31,7 @@ class PictureFacts:
 
 
 def inspect_picture(root: Path, image: str, window: Window | None = None, near: bool = False) -> PictureFacts:
-    """Read and decode the whole file, so that a truncated one is detected.
-
-    Args:
-        near: also compute the perceptual hash.
-
-    Raises:
-        Unusable: `missing_file`; `malformed`: the path leads out of the root; `unreadable`: anything else.
-    """
+    """Decode the whole file; `near`: hash it too. Raises Unusable: see `read_inside`; `unreadable`: also damaged."""
     try:
         content = read_inside(root, image)
         with read_stored(io.BytesIO(content), root / image) as picture:

@@ -27,14 +27,7 @@ def _make_entry(record: Record) -> dict[str, Any]:
 
 
 def select_by_manifest(records: Sequence[Record], path: Path, differences: Path) -> list[Record]:
-    """The records that a manifest names, in its order and with its splits and groups.
-
-    Args:
-        differences: file to which one line for each differing record is written.
-
-    Raises:
-        InputError: no manifest; a record is missing here, or its file, boxes or category differ.
-    """
+    """The manifest's records, order, splits and groups. Raises InputError: any differs, listed in `differences`."""
     by_id = {r.id: r for r in records}
     selected, different = [], []
     for entry in _read_entries(path):

@@ -24,11 +24,7 @@ class Prompts(Dataset[Prompt]):
     """Records as encoded prompts; a picture is opened when its record is asked for."""
 
     def __init__(
-        self,
-        records: Sequence[Record],
-        roots: Mapping[str, Path],
-        processor: Processor,
-        all_records: Sequence[Record],
+        self, records: Sequence[Record], roots: Mapping[str, Path], processor: Processor, all_records: Sequence[Record]
     ) -> None:
         self.records, self.roots, self.processor = list(records), dict(roots), processor
         self.others = list_categories(all_records)
@@ -74,21 +70,15 @@ def list_categories(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
 
 
 class MauDataModule(L.LightningDataModule):
-    """Training and validation batches of encoded prompts.
+    """Training and validation batches of encoded prompts. Raises InputError: an invalid option.
 
     Args:
         records: annotated records with their splits.
-        roots: folder of the pictures of each source.
-        processor: the model family's.
         batch_size, seed, every: see `BatchPlan`.
         val_samples: at most this many validation records, evenly spread.
         sampler: `natural`, or the sources or categories take turns: `by_source`, `by_category`.
         augment: probabilities `horizontal_flip` and `vertical_flip`, of training records only.
-        num_workers: of the data loaders.
         prefetch: batches that each worker has ready.
-
-    Raises:
-        InputError: an invalid option.
     """
 
     def __init__(
@@ -119,11 +109,7 @@ class MauDataModule(L.LightningDataModule):
             self.workers["prefetch_factor"] = prefetch
 
     def split(self, name: str, at_most: int | None = None) -> Prompts:
-        """The records of a split, or an evenly spread part of them.
-
-        Raises:
-            InputError: the split is empty.
-        """
+        """The records of a split, or an evenly spread part of them. Raises InputError: the split is empty."""
         records = [r for r in self.records if r.split == name]
         if not records:
             raise InputError(f"no record has split={name}: see records.jsonl and data.split.fractions")

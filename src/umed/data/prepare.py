@@ -1,27 +1,45 @@
 """Sources on disk -> a run folder's records, with what was dropped, controls, a manifest and an overview."""
 
 import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from inspect import getattr_static
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
 
 from umed.data.card import render_card
-from umed.data.gather import Gathered, build_sources, gather, split_controls, split_gathered
 from umed.data.manifest import read_recipe, select_by_manifest, write_manifest
-from umed.data.overview import draw_sheets, print_table
 from umed.data.sample import subsample
-from umed.data.sources.base import Source
-from umed.errors import check_positive
-from umed.records import Record
+from umed.data.sources.base import Copy, Seen, Source
+from umed.data.splits import SPLITS, assign_splits
+from umed.errors import InputError, check_positive
+from umed.pictures import contact_sheet, draw_boxes, picture_of
+from umed.records import SYNTHETIC, Dropped, Record
 from umed.run_files import update_metrics, write_jsonl, write_roots, write_whole
+
+SHOWN, CELL = 12, 320  # pictures of a contact sheet, and their side in pixels
+
+
+@dataclass
+class Gathered:
+    """What the sources gave, in their order; `dropped` counts source -> reason -> items."""
+
+    roots: dict[str, Path]
+    records: list[Record] = field(default_factory=list)
+    controls: list[Record] = field(default_factory=list)
+    copies: list[Copy] = field(default_factory=list)
+    dropped: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
 
 def prepare(cfg: DictConfig) -> list[Record]:
     """Read every source of `cfg.data.source` into the run folder; see `prepare_records`."""
-    options, split = (_to_dict(part) for part in (cfg.data.prepare, cfg.data.split))
+    parts: list[Any] = [OmegaConf.to_container(part, resolve=True) for part in (cfg.data.prepare, cfg.data.split)]
+    options, split = parts
     return prepare_records(build_sources(cfg.data.source), split, Path(cfg.paths.run_dir), **options)
 
 
@@ -36,15 +54,13 @@ def prepare_records(
 ) -> list[Record]:
     """Read, split, sample, check and write; what gives no record is a line of `dropped.jsonl`.
 
+    Raises InputError: see `gather`; another set of records than the manifest's.
+
     Args:
         split: arguments of `assign_splits`.
         sample: `total`, `by` and `seed` of `subsample`; taken after the splits, so it changes none.
         manifest: a `manifest.json` that says which records and splits to make, instead of `split` and `sample`.
         workers: threads that open pictures; None = one per core.
-
-    Raises:
-        InputError: a source without a record, two sources of one name, an id that occurs twice, another set than the
-            manifest's.
     """
     check_positive("data.prepare.workers", workers)
     gathered = gather(sources, workers or os.cpu_count() or 1, out / "dropped.jsonl")
@@ -83,5 +99,136 @@ def _count(gathered: Gathered, records: Sequence[Record]) -> dict[str, dict[str,
     return counts
 
 
-def _to_dict(cfg: DictConfig) -> dict[str, Any]:
-    return {str(k): v for k, v in OmegaConf.to_container(cfg, resolve=True).items()}  # type: ignore[union-attr]
+def build_sources(nodes: Mapping[str, Any]) -> dict[str, Source]:
+    """The sources of `cfg.data.source`. Raises InputError: none, or one that lacks what `Source` asks for."""
+    if not nodes:
+        raise InputError("data/source is empty: choose sources, as in 'data/source=[phantom]'")
+    sources = {}
+    for name, node in nodes.items():
+        if "_target_" not in node:
+            raise InputError(f"data.source.{name}: no _target_: give the class of the source")
+        if missing := sorted(getattr(get_object(node._target_), "__abstractmethods__", ())):
+            raise InputError(f"data.source.{name}: {node._target_} lacks {', '.join(missing)}: see PictureSource")
+        sources[str(name)] = instantiate(node)
+    return sources
+
+
+def gather(sources: Mapping[str, Source], workers: int, dropped_file: Path) -> Gathered:
+    """Read all sources. Raises InputError: one that is none, is empty or has a taken name; an id that occurs twice."""
+    gathered = Gathered(_collect_roots(sources))
+    write_jsonl(dropped_file, (dropped.to_json() for dropped in _read(sources, workers, gathered)))
+    for source in sources.values():
+        _check_not_empty(source, gathered, dropped_file)
+    [(most_frequent, times)] = Counter(r.id for r in [*gathered.records, *gathered.controls]).most_common(1)
+    if times > 1:
+        raise InputError(f"record id {most_frequent} occurs {times} times: file names must be unique in a source")
+    return gathered
+
+
+def split_gathered(gathered: Gathered, split: Mapping[str, Any]) -> list[Record]:
+    """The records with their splits, without those that a study of the unseen leaves out.
+
+    A copy counts for its own source while that source is split, so its other groups stay where they are; the copy's
+    group goes where the group of the kept picture is. `split`: arguments of `assign_splits`.
+    """
+    group_of = {(r.source, r.image): r.group for r in [*gathered.records, *gathered.controls]}
+    links = [
+        ((copy.first[0], group_of[copy.first]), (copy.record.source, copy.record.group))
+        for copy in gathered.copies
+        if copy.first in group_of
+    ]
+    copies = [c.record for c in gathered.copies if c.record.boxes and c.record.source != c.first[0]]
+    ids = {r.id for r in gathered.records}
+    return [r for r in assign_splits([*gathered.records, *copies], **split, links=links) if r.id in ids]
+
+
+def split_controls(controls: Sequence[Record], records: Sequence[Record], split: Mapping[str, Any]) -> list[Record]:
+    """The controls in the split of their group; groups without a record are split among themselves."""
+    split_of = {(r.source, r.group): r.split for r in assign_splits(controls, split["fractions"], split["seed"])}
+    of_records = {(r.source.removesuffix("_controls"), r.group): r.split for r in records}
+    return [
+        replace(r, split=of_records.get((r.source.removesuffix("_controls"), r.group)) or split_of[r.source, r.group])
+        for r in controls
+    ]
+
+
+def _collect_roots(sources: Mapping[str, Source]) -> dict[str, Path]:
+    roots: dict[str, Path] = {}
+    for name, source in sources.items():
+        if missing := [part for part in ("roots", "read") if getattr_static(source, part, None) is None]:
+            kind = type(source).__name__
+            raise InputError(
+                f"data.source.{name}: {kind} lacks {' and '.join(missing)}: a source needs both, see Source"
+            )
+        if twice := sorted(roots.keys() & source.roots.keys()):
+            raise InputError(f"two sources are called {', '.join(twice)}: set data.source.{name}.name")
+        roots |= {key: Path(root).resolve() for key, root in source.roots.items()}
+    return roots
+
+
+def _read(sources: Mapping[str, Source], workers: int, gathered: Gathered) -> Iterator[Dropped]:
+    """Yield the dropped items and keep the others in `gathered`."""
+    seen: Seen = {}
+    for name, source in sources.items():
+        items = source.read(seen, workers)
+        for item in tqdm(items, desc=f"reading {name}", unit="item", leave=False, disable=None):
+            if isinstance(item, Dropped):
+                gathered.dropped[item.source][item.reason] += 1
+                yield item
+            elif isinstance(item, Copy):
+                gathered.copies.append(item)
+            elif isinstance(item, Record):
+                (gathered.records if item.boxes else gathered.controls).append(item)
+            else:
+                raise InputError(f"data.source.{name}: read gives a {type(item).__name__}: see Source.read")
+
+
+def _check_not_empty(source: Source, gathered: Gathered, dropped_file: Path) -> None:
+    kept = {r.source for r in gathered.records}
+    first = next(iter(source.roots))
+    for name in source.roots:
+        if name not in kept and (name == first or name in gathered.dropped):
+            counts = gathered.dropped[name].most_common()
+            lost = ", ".join(f"{n} {reason}" for reason, n in counts) or "nothing there"
+            raise InputError(f"source {name} gives no record ({lost}): see {dropped_file}")
+
+
+def print_table(records: Sequence[Record], counts: Mapping[str, Mapping[str, int]]) -> None:
+    """One row a source. `counts`: source -> `kept`, `left_out`, `controls` and reasons of dropped items -> number."""
+    rows: list[tuple[str, ...]] = [("source", "modality", "kept", *SPLITS, "boxes", "not kept")]
+    for name, count in counts.items():
+        of_source = [r for r in records if r.source == name]
+        splits = Counter(r.split for r in of_source)
+        modality = "/".join(sorted({r.modality for r in of_source}))
+        boxes = str(sum(len(r.boxes) for r in of_source))
+        lost = ", ".join(f"{n} {reason}" for reason, n in count.items() if reason != "kept" and n)
+        rows.append((name, modality, str(len(of_source)), *(str(splits[s]) for s in SPLITS), boxes, lost or "0"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [c.rjust(w) if 2 <= k < 7 else c.ljust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True))]
+        print("  ".join(cells).rstrip())
+
+
+def draw_sheets(records: Sequence[Record], roots: Mapping[str, Path], folder: Path) -> None:
+    """Write `data_<source>.png` for each source; sheets of other sources in the folder are removed."""
+    sources = list(dict.fromkeys(r.source for r in records))
+    for sheet in folder.glob("data_*.png"):
+        if sheet.stem.removeprefix("data_") not in sources:
+            sheet.unlink()
+    for source in sources:
+        _draw_sheet([r for r in records if r.source == source], roots, folder / f"data_{source}.png")
+
+
+def _draw_sheet(records: Sequence[Record], roots: Mapping[str, Path], path: Path) -> None:
+    """Pictures evenly spread over the records of one source, with their boxes."""
+    shown = [records[k * len(records) // SHOWN] for k in range(SHOWN)] if len(records) > SHOWN else list(records)
+    source = records[0].source
+    note = " (synthetic)" if source.startswith(SYNTHETIC) else ""
+    images = []
+    for record in shown:
+        picture = picture_of(record, roots)
+        picture.thumbnail((CELL, CELL))  # before drawing, which keeps the outline's width
+        images.append(draw_boxes(picture, record.boxes, "yellow"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    title = f"{source}{note}: {len(shown)} of {len(records)} records"
+    contact_sheet(images, [f"{r.category} ({r.split})" for r in shown], title, cell=CELL).save(path)

@@ -1,9 +1,11 @@
-"""A sub-sample of the records, as the paper's 5,817."""
+"""Parts of the records: a sub-sample, as the paper's 5,817, or a share of the training records."""
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import accumulate
 
+from umed.data.splits import hash_group
 from umed.errors import InputError, check_choice
 from umed.records import Record
 
@@ -11,12 +13,8 @@ from umed.records import Record
 def subsample(records: Sequence[Record], total: int | None, by: str, seed: int) -> list[Record]:
     """Choose `total` records by a hash of (seed, id), in their order; None = all.
 
-    Args:
-        by: `natural`: every record has the same chance; `source` or `category`: each gives the same number, or all it
-            has, and the others share the rest.
-
-    Raises:
-        InputError: there are fewer records; an unknown `by`.
+    `by`: `natural`: every record has the same chance; `source` or `category`: each gives the same number, or all it
+    has, and the others share the rest. Raises InputError: there are fewer records; an unknown `by`.
     """
     check_choice("data.prepare.sample.by", by, "natural", "source", "category")
     if total is None:
@@ -40,3 +38,24 @@ def share_quotas(sizes: Counter[str], total: int) -> Counter[str]:
     for place, (name, size) in enumerate(sorted(sizes.items(), key=lambda item: (item[1], item[0]))):
         quotas[name] = min(size, (total - quotas.total()) // (len(sizes) - place))
     return quotas
+
+
+def keep_train_share(records: Sequence[Record], fraction: float, seed: int) -> list[Record]:
+    """The records with a nested share of the train split, in whole groups; each source independently of the others.
+
+    Of a source's groups in the order of their hash, the first are kept whose number of records comes nearest to the
+    share, at least one. Raises InputError: a fraction that is no share.
+    """
+    if not isinstance(fraction, int | float) or not 0 < fraction <= 1:
+        raise InputError(f"data.fraction={fraction}: a share above 0 and at most 1 is expected")
+    sizes: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in records:
+        if record.split == "train":
+            sizes[record.source][record.group] += 1
+    kept: set[tuple[str, str]] = set()
+    for source, groups in sizes.items():
+        ranked = sorted(groups, key=lambda group: hash_group(seed, source, group))
+        upto = list(accumulate(groups[group] for group in ranked))
+        count = min(range(len(ranked)), key=lambda n: abs(upto[n] - fraction * upto[-1])) + 1
+        kept |= {(source, group) for group in ranked[:count]}
+    return [r for r in records if r.split != "train" or (r.source, r.group) in kept]

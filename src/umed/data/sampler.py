@@ -27,7 +27,6 @@ class BatchPlan(Sampler[list[int]]):
     reshuffled for every pass. One Lightning epoch is `every` batches, the interval between two checkpoints.
 
     Args:
-        size: number of records.
         classes: the positions of each class's records, none of them empty.
     """
 
@@ -90,11 +89,7 @@ class PlacedBatches(Sampler[list[tuple[int, int]]]):
 
 
 def group_positions(records: Sequence[Record], kind: str) -> list[list[int]] | None:
-    """The positions of the records of each source or category, by name; None for `natural`.
-
-    Raises:
-        InputError: an unknown kind.
-    """
+    """Positions by source or category, by name; None for `natural`. Raises InputError: an unknown kind."""
     key = CLASS_OF[check_choice("data.sampler", kind, *CLASS_OF)]
     if key is None:
         return None

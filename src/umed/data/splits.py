@@ -28,18 +28,15 @@ def assign_splits(
 ) -> list[Record]:
     """The same records with `split` set, each source independently of the others.
 
-    Groups stand in the order of a hash of (seed, source, group) and are cut where the shares of records come nearest
-    to `fractions`; with enough groups no split is empty unless its fraction is 0. A source all of whose records have a
-    split already keeps its own.
+    Groups stand in the order of a hash of (seed, source, group) and are cut where the shares of records come nearest to
+    `fractions`; with enough groups no split is empty unless its fraction is 0. A source all of whose records have a
+    split already keeps its own. Raises InputError: `fractions` are not three shares of 1; a source's own splits are not
+    complete or cut through a group; `unseen` names a field or value that no record has, or leaves nothing to train on.
 
     Args:
-        unseen: field -> values. Records that match every field are the whole test split; the others of their groups
-            and those that were to be tested are left out of this study, and of the result.
+        unseen: field -> values. Records that match every field are the whole test split; the others of their groups and
+            those that were to be tested are left out of this study, and of the result.
         links: pairs of groups that hold the same picture; all get the split of the one whose source comes first.
-
-    Raises:
-        InputError: `fractions` are not three shares of 1; a source's own splits are not complete or cut through a
-            group; `unseen` names a field or value that no record has, or leaves nothing to train on.
     """
     try:
         shares = [float(f) for f in fractions]
@@ -107,11 +104,7 @@ def apply_unseen(
     unseen: Mapping[str, Iterable[str] | str],
     joined: Mapping[Group, Group] = MappingProxyType({}),
 ) -> list[Record]:
-    """Make a study of the unseen of records with splits, see `assign_splits`; applied twice it changes nothing more.
-
-    Args:
-        joined: (source, group) -> the group whose split it shares.
-    """
+    """A study of the unseen, see `assign_splits`; idempotent. `joined`: group -> the group whose split it shares."""
     if not any(unseen.values()):
         return list(records)
     wanted = {field: _check_values(records, field, values) for field, values in unseen.items() if values}

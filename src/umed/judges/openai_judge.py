@@ -15,19 +15,18 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from umed.errors import InputError
 from umed.judges.base import JudgeItem, Verdict
-from umed.judges.cache import VerdictCache
-from umed.llm.endpoint import Endpoint
+from umed.llm.endpoint import Endpoint, Text, check_settings
 from umed.llm.failures import Fault, NoAnswer
+from umed.llm.journal import Store
 from umed.llm.limits import for_each
-from umed.llm.reply import find_objects, read_reply
-from umed.llm.request import APIS, Message, build_body
-from umed.llm.settings import Text, check_settings
+from umed.llm.request import APIS, Message, build_body, find_objects, read_reply
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 UNHEARD = 90.0  # seconds of patience, or two time-outs, while the endpoint has never answered
 IN_VAIN = 3  # calls in a row without one verdict that end the run
+_TABLE = "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, score REAL NOT NULL, reason TEXT)"
 _PLACEHOLDER = re.compile(r"\{(query|gold|answer)\}")
 _SCHEMA = {
     "type": "object",
@@ -37,11 +36,28 @@ _SCHEMA = {
 }
 
 
+class VerdictCache(Store):
+    """A sqlite file of verdicts that several processes may share; failures are not stored."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, _TABLE, "judge.cache", busy=60)
+
+    def get(self, key: str) -> Verdict | None:
+        rows = self.execute("SELECT score, reason FROM verdicts WHERE key = ?", key)
+        return Verdict(*rows[0]) if rows else None
+
+    def put(self, key: str, verdict: Verdict) -> None:
+        """Store and commit; a verdict that is there already stays."""
+        self.execute("INSERT OR IGNORE INTO verdicts VALUES (?, ?, ?)", key, verdict.score, verdict.reason)
+
+
 class OpenAIJudge:
     """Asks a language model how well the answer agrees with the gold diagnosis (reading R14).
 
     A request that fails after all its tries gives a failed verdict, which is not a score. Verdicts are stored in the
-    sqlite file `cache` by prompt, model, query, gold and answer, and are not asked for again.
+    sqlite file `cache` by prompt, model, query, gold and answer, and are not asked for again. Raises InputError: no key
+    in the environment; wrong settings; every request of a call was refused (401, 403, 404, no quota); every request of
+    a call failed and the endpoint has never answered; or `IN_VAIN` calls in a row brought no verdict.
 
     Args:
         prompt: `system` and `user` text; {query}, {gold} and {answer} are filled in.
@@ -51,11 +67,6 @@ class OpenAIJudge:
         patience: seconds after which no further try of a request begins; at most `UNHEARD` or two time-outs until the
             endpoint has answered once.
         request: further fields of the request, `temperature` for one; null = not sent.
-
-    Raises:
-        InputError: no key in the environment; wrong settings; every request of a call was refused (401, 403, 404, no
-            quota); every request of a call failed and the endpoint has never answered; or `IN_VAIN` calls in a row
-            brought no verdict.
     """
 
     @check_settings("judge")

@@ -6,25 +6,50 @@ import random
 import re
 from asyncio import sleep
 from collections.abc import Awaitable, Callable
+from functools import wraps
 from time import monotonic
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, ParamSpec, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
 import openai
 from openai import AsyncOpenAI
+from pydantic import ConfigDict, Field, ValidationError, validate_call
 
 from umed.errors import InputError
-from umed.llm.failures import Fault, NoAnswer, find_field, read_failure
+from umed.llm.failures import KEY, Fault, NoAnswer, find_field, read_failure, read_key, without_key
 from umed.llm.limits import Pace, read_retry_after
-from umed.llm.secret import KEY, read_key, without_key
 
 LONGEST_WAIT = 60.0  # seconds between two tries where the endpoint does not say
 BUSY = frozenset([429, 503])
 _NO_FORMAT = frozenset([400, 422, 500, 501])  # what servers answer that know no response format
-
+P = ParamSpec("P")
 T = TypeVar("T")
+Text = Annotated[str, Field(pattern=r"\S")]
+
+
+def check_settings(owner: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Decorate `__init__`: the first argument that does not fit is an InputError that names the setting of `owner`."""
+
+    def decorate(init: Callable[P, None]) -> Callable[P, None]:
+        checked = validate_call(config=ConfigDict(strict=True, allow_inf_nan=False))(init)
+
+        @wraps(init)
+        def call(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                checked(*args, **kwargs)
+            except ValidationError as error:
+                raise InputError(_describe(owner, error.errors()[0])) from None
+
+        return call
+
+    return decorate
+
+
+def _describe(owner: str, error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"] if str(part).isidentifier())  # without the parts of a union
+    value = "" if error["type"].startswith("missing") else f"={'null' if error['input'] is None else error['input']}"
+    return f"{owner}.{name}{value}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
 class Endpoint:
@@ -32,6 +57,7 @@ class Endpoint:
 
     A try counts against the limits whether it succeeds or not. 408, 409, 429, 5xx, time-outs and lost connections are
     tried again after the time that the endpoint asks for, else after `backoff` seconds, doubled each time, with jitter.
+    Raises InputError: `base_url` is no address.
 
     Args:
         owner: the config group that holds the settings, for messages.
@@ -41,9 +67,6 @@ class Endpoint:
         timeout: seconds for one try.
         patience: seconds after which no further try of a request begins.
         requests_per_minute, tokens_per_minute: None = no limit.
-
-    Raises:
-        InputError: `base_url` is no address.
     """
 
     def __init__(
@@ -79,9 +102,7 @@ class Endpoint:
         self._paces = [Pace(per_minute) for per_minute in self._limits]
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         del self._paces
         if self._client is not None:
             await self._client.close()
@@ -98,14 +119,13 @@ class Endpoint:
     ) -> str:
         """Send a request and return the body of the answer.
 
+        Raises NoAnswer: refused, or no try brought an answer.
+
         Args:
             body: `body(True)` is the request with a response format, `body(False)` without, for servers that know none.
             key: the same for the same request, so that the endpoint may answer it once; None = not sent.
             tokens: an estimate, for the limit.
             patience: where it is not the usual one.
-
-        Raises:
-            NoAnswer: refused, or no try brought an answer.
         """
 
         async def post(has_format: bool) -> str:
@@ -144,14 +164,7 @@ class Endpoint:
         timeout: float | None = None,
         patience: float | None = None,
     ) -> T:
-        """Return what a request returns, after as many tries as it takes.
-
-        Args:
-            timeout, patience: where they are not the usual ones.
-
-        Raises:
-            NoAnswer: refused, or no try succeeded.
-        """
+        """What a request returns, after as many tries as it takes. Raises NoAnswer: refused, or no try succeeded."""
         client, end = self._open(), monotonic() + (patience or self._patience)
         tries = counted = 0
         while True:
@@ -192,11 +205,7 @@ class Endpoint:
         return f"see that it is up and not overloaded, and check {self.owner}.base_url, {self.owner}.model and {KEY}"
 
     def check_key(self) -> str:
-        """The key from the environment.
-
-        Raises:
-            InputError: there is none and the endpoint is OpenAI, or it is none.
-        """
+        """The key from the environment. Raises InputError: there is none and the endpoint is OpenAI, or it is none."""
         key = read_key(self.owner)
         if not key and not self.base_url:
             raise InputError(f"{self.owner}: no key for {self.name}: set the environment variable {KEY}")

@@ -1,14 +1,60 @@
 """`Journal`: every paid answer on disk before anything is done with it, and the batches under way."""
 
 import json
+import sqlite3
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from sqlite3 import DatabaseError
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-from umed.llm.store import Store
+from umed.errors import InputError
+
+
+class Store:
+    """A sqlite file that is safe to kill; each statement is committed when it returns.
+
+    `tables`: statements that create the tables where they are not there, divided by semicolons. `setting`: the config's
+    name of the file, for messages. `busy`: seconds to wait for another process. Raises InputError: the file cannot be
+    opened, read or written.
+    """
+
+    def __init__(self, path: Path, tables: str, setting: str, busy: float) -> None:
+        self.path, self._tables, self._setting, self._busy = path, tables, setting, busy
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, timeout=self._busy, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise self.unusable(error) from None
+        self.prepare()
+        for statement in filter(str.strip, self._tables.split(";")):
+            self.execute(statement)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def prepare(self) -> None:
+        """What is set before the tables are created."""
+
+    def execute(self, statement: str, *values: str | float | None) -> list[Any]:
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise self.unusable(error) from None
+
+    def unusable(self, error: Exception) -> InputError:
+        if "locked" in str(error):
+            return InputError(f"{self.path} ({self._setting}) is held by another run: wait until it has ended")
+        return InputError(
+            f"{self.path} cannot be used ({error}): restore it or name another file in {self._setting} (its answers "
+            "would be asked for and paid again)"
+        )
+
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, record TEXT NOT NULL, turn TEXT NOT NULL, body TEXT NOT NULL,
@@ -20,14 +66,7 @@ _ADDED = (("answers", "estimate", "INTEGER"), ("batches", "endpoint", "TEXT"))  
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A paid answer: its body as it came, and what it cost.
-
-    Args:
-        input, output: tokens, counted by the endpoint or else estimated.
-        cost: USD, None = unknown.
-        time: when it came, in UTC; "" = now.
-        estimate: of the tokens in, before the request.
-    """
+    """A paid answer as it came; tokens (maybe estimated), `cost` in USD (None = unknown), UTC `time` ("" = now)."""
 
     key: str
     record: str
@@ -50,11 +89,7 @@ class Sent(NamedTuple):
 
 
 class Journal(Store):
-    """A sqlite file that one process at a time may use: a second run would pay for the same answers.
-
-    Raises:
-        InputError: the file cannot be opened, read or written, or another process holds it.
-    """
+    """A sqlite file for one process, so that nothing is paid twice. Raises InputError: see `Store`, or it is held."""
 
     def __init__(self, path: Path, setting: str) -> None:
         super().__init__(path, _TABLES, setting, busy=2)

@@ -5,8 +5,7 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from umed.annotate.stage import annotate_records, find_open, load_or_prepare
-from umed.annotate.summary import summarize
+from umed.annotate.stage import annotate_records, find_open, load_or_prepare, summarize
 
 
 def annotate(cfg: DictConfig) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from umed.annotate.review import CONFLICTS, apply_decisions
-from umed.annotate.review_files import read_sheet
 from umed.annotate.review_report import make_report, print_report
-from umed.annotate.review_sheet import draw_sample, write_sheet
+from umed.annotate.review_sheet import draw_sample, read_sheet, write_sheet
 from umed.annotate.stage import load_or_prepare
 from umed.errors import InputError, check_choice, check_positive
 from umed.records import RecordSet

@@ -16,8 +16,7 @@ from items import records
 from omegaconf import OmegaConf
 
 from umed.config import register
-from umed.data.gather import build_sources
-from umed.data.prepare import prepare, prepare_records
+from umed.data.prepare import build_sources, prepare, prepare_records
 from umed.data.sources.base import Copy, Example, Item, Picture, PictureSource, Seen
 from umed.errors import InputError
 from umed.records import Dropped, Record, read_records

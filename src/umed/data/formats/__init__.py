@@ -1,16 +1,44 @@
-"""Annotation formats of the user's own pictures, one module each.
+"""Annotation formats of the user's own pictures: each `list_pictures` reads files and opens no picture."""
 
-`list_pictures(root, annotations, ...)` reads the annotation files and opens no picture; `FolderSource` then adds
-modality, group, split and window.
-"""
+from collections.abc import Sequence
 
-SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
+from umed.boxes import Box, BoxError
+from umed.data.files import parse_finite
+from umed.errors import InputError
+
+_WORDS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
+SPLIT_WORDS = {word: split for split, words in _WORDS.items() for word in words}
+CONVENTIONS = ("xyxy", "xywh", "voc")
+
+
+def parse_numbers(cells: Sequence[object], count: int = 4) -> tuple[float, ...]:
+    """The cells of a text file as finite numbers. Raises BoxError: `malformed`: too few or too many, or no numbers."""
+    try:
+        numbers = parse_finite(map(str, cells))
+    except ValueError as error:
+        raise BoxError("malformed", str(error)) from None
+    if len(numbers) != count:
+        raise BoxError("malformed", f"{count} numbers are expected, found {len(numbers)}")
+    return numbers
+
+
+def check_size(named: tuple[float, float], width: int, height: int, where: str) -> None:
+    """Raise InputError if the file names another size (0 = none) than that of the stored picture."""
+    named = named[0] or width, named[1] or height
+    if named != (width, height):
+        raise InputError(
+            f"{where} is {width}x{height}, not {named[0]}x{named[1]}: its boxes may be of another size; correct both"
+        )
+
+
+def make_box(cells: Sequence[object], convention: str, width: int, height: int) -> Box:
+    """The box of four cells in pixels of the stored picture.
+
+    `convention`: `xyxy`: 0-based, half-open; `xywh`: top-left corner and size; `voc`: 1-based corners, both inside.
+    Raises BoxError: no numbers, or no area inside the picture.
+    """
+    a, b, c, d = parse_numbers(cells)
+    if convention == "xywh":
+        return Box.from_xywh((a, b, c, d), width, height)
+    shift = convention == "voc"  # the pixel xmin starts at xmin - 1 and the pixel xmax ends at xmax
+    return Box.from_xyxy((a - shift, b - shift, c, d), width, height)

@@ -8,7 +8,7 @@ from typing import Any
 
 from umed.boxes import Box, BoxError
 from umed.data.files import normalize_category, read_json
-from umed.data.formats.corners import check_size, parse_numbers
+from umed.data.formats import check_size, parse_numbers
 from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.run_files import are_numbers, is_text
@@ -31,12 +31,7 @@ KEPT = ("id", "image_id", "category_id", "bbox")  # of an annotation as the raw 
 
 
 def list_pictures(root: Path, annotations: str) -> Iterator[Picture]:
-    """The images of the file; one without an annotation is not said to be normal.
-
-    Raises:
-        InputError: no COCO file; ids that occur twice or lead nowhere. Making a box may raise it too: one beyond its
-            picture, or a picture of another size than the file says.
-    """
+    """The images; none is a control. Raises InputError: no COCO or wrong ids; later also a box or size that is off."""
     file = root / annotations
     coco = read_json(file, "a COCO file")
     for part in FIELDS:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from umed.boxes import BoxError
 from umed.data.files import normalize_category, read_table
-from umed.data.formats.corners import make_box, parse_numbers
+from umed.data.formats import make_box, parse_numbers
 from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.records import Dropped
@@ -32,14 +32,7 @@ class _Rows:
 
 
 def list_pictures(root: Path, annotations: str, source: str, box: str) -> Iterator[Picture | Dropped]:
-    """The pictures of the table; empty numbers mean no finding, unless the row has a category.
-
-    Args:
-        box: convention of the four numbers: `xyxy`, `xywh` or `voc`.
-
-    Raises:
-        InputError: no table with these columns; rows of one picture that disagree; x1 <= x0 with box=xyxy.
-    """
+    """The pictures of the table; empty numbers and no category: normal. Raises InputError: no table, rows at odds."""
     file = root / annotations
     by_image: dict[str, _Rows] = {}
     table = read_table(file, f"a table with the columns {','.join(NEEDED)}", NEEDED, lower=True, long_cells=True)

@@ -24,11 +24,7 @@ TOUCHING = np.ones((3, 3), int)  # also at corners
 
 
 def read_regions(root: Path, file: str, category: str) -> list[Region]:
-    """The connected regions of a mask, from top to bottom, as regions of its picture.
-
-    Raises:
-        Unusable: `malformed`: it leads out of the root, is no picture, or has other values than 0 and 255 or 0 and 1.
-    """
+    """The connected regions from top to bottom. Raises Unusable: `malformed`: no picture inside, no mask's values."""
     try:
         with read_stored(io.BytesIO(read_inside(root, file)), root / file) as picture:
             lossy = picture.format == "JPEG"
@@ -59,11 +55,8 @@ def read_regions(root: Path, file: str, category: str) -> list[Region]:
 def list_pictures(root: Path, annotations: str, source: str, category: str | None) -> Iterator[Picture | Dropped]:
     """Every file below `images/` with its masks; black masks say that nothing is abnormal.
 
-    Args:
-        category: of all masks, which then lie as the pictures do; None = each folder in `masks/` is a category.
-
-    Raises:
-        InputError: no pictures, no masks, or no category for a mask.
+    `category`: of all masks, which then lie as the pictures do; None = each folder in `masks/` is a category. Raises
+    InputError: no pictures, no masks, or no category for a mask.
     """
     images = list_files(root / PICTURES)
     masks: dict[str, list[tuple[str, str]]] = defaultdict(list)  # stem of the picture -> category, file

@@ -11,7 +11,7 @@ from defusedxml.ElementTree import fromstring
 
 from umed.boxes import Box
 from umed.data.files import Unusable, list_files, normalize_category, read_inside
-from umed.data.formats.corners import check_size, make_box
+from umed.data.formats import check_size, make_box
 from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.records import Dropped
@@ -21,14 +21,7 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def list_pictures(root: Path, annotations: str, source: str, box: str) -> Iterator[Picture | Dropped]:
-    """The picture of every XML file; one without an `<object>` says that nothing is abnormal.
-
-    Args:
-        box: convention of the corners; PASCAL's own is `voc`.
-
-    Raises:
-        InputError: no XML files. Making a box raises it where `<size>` is not the picture's.
-    """
+    """The picture of each XML file; without `<object>` normal. Raises InputError: no XML; later a wrong `<size>`."""
     folder = root / annotations
     files = [name for name in list_files(folder) if name.lower().endswith(".xml")]
     if not files:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from umed.boxes import Box, BoxError
 from umed.data.files import Unusable, drop_suffix, list_files, normalize_category, parse_finite, read_inside, read_yaml
-from umed.data.formats import SPLIT_WORDS
-from umed.data.formats.corners import parse_numbers
+from umed.data.formats import SPLIT_WORDS, parse_numbers
 from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.records import Dropped
@@ -21,10 +20,8 @@ SLACK = 1e-3  # a fraction may be this far outside [0, 1]: exporters round
 def list_pictures(root: Path, annotations: str, source: str) -> Iterator[Picture | Dropped]:
     """Every file below `images/`; an empty or missing label file says that nothing is abnormal.
 
-    Both `train/images/` and `images/train/` are read; the paths in `data.yaml` are not, they rarely exist.
-
-    Raises:
-        InputError: no `data.yaml` with `names`, no `images/`; a class without a name; numbers outside [0, 1].
+    Both `train/images/` and `images/train/` are read; the paths in `data.yaml` are not, they rarely exist. Raises
+    InputError: no `data.yaml` with `names`, no `images/`; a class without a name; numbers outside [0, 1].
     """
     categories = read_class_names(root / annotations)
     folders = [folder for folder in (root / "images", *sorted(root.glob("*/images"))) if folder.is_dir()]
@@ -45,14 +42,7 @@ def list_pictures(root: Path, annotations: str, source: str) -> Iterator[Picture
 
 
 def read_class_names(file: Path, counted: bool = False) -> dict[int, str]:
-    """Index -> category, from the list or map `names` of a `data.yaml`.
-
-    Args:
-        counted: also check `nc`, the number of names.
-
-    Raises:
-        InputError: no such file, no YAML, no names.
-    """
+    """Index -> category of `names`; `counted`: also check `nc`. Raises InputError: no such file, YAML or names."""
     content = read_yaml(file, "a YAML file with names")
     names = content.get("names")
     numbered = dict(enumerate(names)) if isinstance(names, list) else names
@@ -73,30 +63,19 @@ def _list_picture(
     root: Path, image: str, label: str, split: str, categories: Mapping[int, str], source: str
 ) -> Picture | Dropped:
     try:
-        lines = _read_lines(root, label)
+        text = read_inside(root, label).decode("utf-8-sig", "replace") if os.path.lexists(root / label) else ""
     except Unusable as error:
         return Dropped(source, image, "malformed", str(error))
     regions = [
         _parse_line(root / label, number, line.split(), categories)
-        for number, line in enumerate(lines, 1)
+        for number, line in enumerate(text.splitlines(), 1)
         if line.strip()
     ]
-    is_control = not regions
-    return Picture(image, image, "", regions, "", split, without="no finding", is_control=is_control)
-
-
-def _read_lines(root: Path, label: str) -> list[str]:
-    if not os.path.lexists(root / label):
-        return []
-    return read_inside(root, label).decode("utf-8-sig", "replace").splitlines()
+    return Picture(image, image, "", regions, "", split, without="no finding", is_control=not regions)
 
 
 def _parse_line(file: Path, number: int, fields: list[str], categories: Mapping[int, str]) -> Region:
-    """The region of a line.
-
-    Raises:
-        InputError: a class that has no name, or numbers that are no fractions.
-    """
+    """The region of a line. Raises InputError: a class that has no name, or numbers that are no fractions."""
     where, cells = f"{file}:{number}", fields[1:]
     try:
         index = int(fields[0])

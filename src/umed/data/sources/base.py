@@ -57,21 +57,14 @@ class Source(Protocol):
     def read(self, seen: Seen, workers: int) -> Iterator[Item]:
         """Every item, kept or dropped; a record without boxes is a control: a picture known to be normal.
 
-        Args:
-            seen: shared by all sources and filled here.
-            workers: threads that open pictures.
-
-        Raises:
-            InputError: the files there are no such data set.
+        `seen`: shared by all sources and filled here. `workers`: threads that open pictures. Raises InputError: the
+        files there are no such data set.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One box of an annotation file; `box(width, height)` makes it for the size of the stored picture.
-
-    `where` names the row or key in the file, `raw` is that row, `window` is `Record.window`.
-    """
+    """One box of a file; `where`: its row or key, `raw`: that row, `box(width, height)`: for the stored picture."""
 
     category: str
     box: MakeBox
@@ -105,9 +98,7 @@ class Picture:
 class PictureSource(ABC):
     """A source that lists its pictures; opening, hashing, boxes, groups and records are the same for all.
 
-    Args:
-        root: folder as released.
-        name: of the source in records and metrics; None = the class's own.
+    `root`: folder as released. `name`: of the source in records and metrics; None = the class's own.
     """
 
     name: str
@@ -127,11 +118,7 @@ class PictureSource(ABC):
 
     @abstractmethod
     def list_pictures(self) -> Iterator[Picture | Dropped]:
-        """The content of the annotation files, in one pass; no picture is opened.
-
-        Raises:
-            InputError: no such files, or not in the format of the source.
-        """
+        """The content of the annotation files; no picture is opened. Raises InputError: none, or another format."""
 
     def root_of(self, picture: Picture) -> tuple[str, Path]:
         """Name and folder of the source that the picture's record belongs to."""

@@ -18,17 +18,8 @@ NEEDED = (
     *("File_name", "Measurement_coordinates", "Bounding_boxes", "Coarse_lesion_type", "Possibly_noisy"),
     *("DICOM_windows", "Train_Val_Test"),
 )
-CATEGORIES = {
-    1: "bone",
-    2: "abdomen",
-    3: "mediastinum",
-    4: "liver",
-    5: "lung",
-    6: "kidney",
-    7: "soft tissue",
-    8: "pelvis",
-    -1: "",  # all of the official training part
-}
+ORGANS = ("bone", "abdomen", "mediastinum", "liver", "lung", "kidney", "soft tissue", "pelvis")
+CATEGORIES = {-1: ""} | dict(enumerate(ORGANS, 1))  # -1: all of the official training part
 SPLITS = {"1": "train", "2": "val", "3": "test"}
 UNREADABLE = ("001064_01_01_200.png", "001096_04_02_170.png", "002084_01_02_259.png")  # in every copy of the release
 OFFSET = -32768.0  # stored value + OFFSET = HU
@@ -39,11 +30,7 @@ Row = dict[str, str]
 
 
 class DeepLesionSource(PictureSource):
-    """Slices with the lesions whose type is known: those of the official validation and test parts.
-
-    Args:
-        root: folder with `DL_info.csv` and `Images_png/`.
-    """
+    """Slices with lesions of known type (validation, test); `root`: with `DL_info.csv` and `Images_png/`."""
 
     name = "deeplesion"
 

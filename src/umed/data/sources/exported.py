@@ -37,9 +37,8 @@ BROKEN = (OSError, ValueError, TypeError, KeyError, AttributeError, ArrowExcepti
 class ExportedSource:
     """Reads the shards and writes each picture into `unpacked`, named by the hash of its bytes.
 
-    Args:
-        root: folder with `data/<split>-*.parquet` or `data/<split>.parquet`; `validation` is `val`.
-        unpacked: folder for the pictures; several exports can share it.
+    `root`: folder with `data/<split>-*.parquet` or `data/<split>.parquet`; `validation` is `val`. `unpacked`: folder
+    for the pictures; several exports can share it.
     """
 
     def __init__(self, root: str, unpacked: str) -> None:
@@ -47,11 +46,7 @@ class ExportedSource:
 
     @cached_property
     def roots(self) -> dict[str, Path]:
-        """The sources of the records; all of their pictures lie in one folder.
-
-        Raises:
-            InputError: no export there, or a source whose name could not be that of a file.
-        """
+        """The sources, all with one folder. Raises InputError: no export, or a source's name that no file can have."""
         names = set()
         for path, _ in self._list_shards():
             for batch in _read_batches(path, ["source"]):
@@ -62,11 +57,7 @@ class ExportedSource:
         return {name: self.unpacked for name in sorted(names)}
 
     def read(self, seen: Seen, workers: int = 1) -> Iterator[Record | Dropped]:
-        """The records with the splits they were exported with; see `Source.read`.
-
-        Raises:
-            InputError: no export there, or an unpacked picture that was changed.
-        """
+        """Records with their exported splits; see `Source.read`. Raises InputError: no export, or a changed picture."""
         roots = self.roots
         facts: dict[str, PictureFacts | Dropped] = {}  # by name of the picture: records of several categories share one
         with ThreadPoolExecutor(workers) as pool:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from umed.data.formats import SPLIT_WORDS, coco, csv_table, masks, voc, yolo
-from umed.data.formats.corners import CONVENTIONS
+from umed.data.formats import CONVENTIONS, SPLIT_WORDS, coco, csv_table, masks, voc, yolo
 from umed.data.sources.base import Picture, PictureSource
 from umed.errors import InputError, check_choice
 from umed.pictures import Window
@@ -27,6 +26,8 @@ CONVENTION = {"csv": "xyxy", "voc": "voc"}  # default meaning of the four number
 class FolderSource(PictureSource):
     """Pictures under one folder with their boxes; fields of the annotation files win over these options.
 
+    Raises InputError: an option that is not known or does not fit the format.
+
     Args:
         root: folder to which every picture's path is relative.
         format: `coco`, `yolo`, `voc`, `csv` or `masks`.
@@ -39,9 +40,6 @@ class FolderSource(PictureSource):
         category: of masks that do not lie in a folder for each category.
         near: pictures that look alike, as frames of one video do, are one group; None = if the modality is Endoscopy.
         window: low and high gray value of pictures with more than 8 bits, after `offset` is added to the stored value.
-
-    Raises:
-        InputError: an option that is not known or does not fit the format.
     """
 
     def __init__(

@@ -23,9 +23,8 @@ _UID = re.compile(r"([0-9]+(?:-[0-9]+){2,})-[0-9]+(?:_.*)?")
 class KidneyStoneSource(PictureSource):
     """Slices with boxes of stones; the copies that augmentation made of one slice, and its neighbors, are one group.
 
-    Args:
-        root: folder with `data.yaml` and `train/`, `valid/`, `test/`, each with `images/` and `labels/`. The paths in
-            `data.yaml` are not read: they do not exist after unpacking.
+    `root`: folder with `data.yaml` and `train/`, `valid/`, `test/`, each with `images/` and `labels/`. The paths in
+    `data.yaml` are not read: they do not exist after unpacking.
     """
 
     name = "kidney_stone"

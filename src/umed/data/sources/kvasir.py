@@ -35,11 +35,7 @@ class KvasirSource(PictureSource):
     near = True
 
     def __init__(
-        self,
-        root: str | Path,
-        name: str | None = None,
-        boxes: str = "json",
-        controls_root: str | Path | None = None,
+        self, root: str | Path, name: str | None = None, boxes: str = "json", controls_root: str | Path | None = None
     ) -> None:
         super().__init__(root, name)
         self.boxes = check_choice(f"data.source.{self.name}.boxes", boxes, *self.LISTERS)
@@ -94,11 +90,7 @@ class KvasirSource(PictureSource):
                 yield Dropped(self.name, file, "unlabeled", f"not in {path.name}")
 
     def _make_region(self, box: Any, where: str, size: tuple[Any, Any]) -> Region | None:
-        """The region of a JSON entry, None if it is no box.
-
-        Args:
-            size: width and height of the picture in the file.
-        """
+        """The region of a JSON entry, None if it is no box. `size`: width and height of the picture in the file."""
         if not isinstance(box, dict):
             return None
         label, corners = box.get("label", ""), [box.get(corner) for corner in CORNERS]

@@ -24,15 +24,13 @@ _AGE = re.compile(r"([0-9]{1,4})([YMD]?)")
 class NihChestSource(PictureSource):
     """Frontal chest films with boxes; films without one are not listed at all.
 
-    The columns of both lists are read by their position: their headers hold commas inside names.
+    The columns of both lists are read by their position: their headers hold commas inside names. Raises InputError: a
+    frame that is not two positive numbers.
 
     Args:
         root: folder with `BBox_List_2017.csv`, optionally `Data_Entry_2017*.csv` and `train_val_list.txt`, and the
             pictures in `images_001/images/` and so on, `images_001/`, or all in `images/`.
         frame: width and height of the picture that the boxes refer to, whatever size is stored.
-
-    Raises:
-        InputError: a frame that is not two positive numbers.
     """
 
     name = "nih_chest"
@@ -62,7 +60,11 @@ class NihChestSource(PictureSource):
                 yield Dropped(self.name, f"{name} row {line}".strip(), "malformed", str(error))
                 continue
             rows[name].append((line, cells[:6], numbers))
-        entries, train_val, folders = self._read_entries(rows.keys()), self._read_train_val(), self._list_folders()
+        entries, path = self._read_entries(rows.keys()), self.root / "train_val_list.txt"
+        # the films that are not of the official test part; as released, none of those with boxes is
+        train_val = set(read_text(path, "the list of training films").split()) if path.is_file() else set()
+        parts = sorted(path.name for path in self.root.glob("images_[0-9]*") if path.is_dir())
+        folders = ["images", *(f"{part}/images" for part in parts), *parts]
         for name, of_film in rows.items():
             yield Picture(
                 image=next((f"{f}/{name}" for f in folders if os.path.isfile(self.root / f / name)), f"images/{name}"),
@@ -98,16 +100,6 @@ class NihChestSource(PictureSource):
         versions = sorted(self.root.glob("Data_Entry_2017*.csv"))
         rows = read_rows(versions[-1], "the list of all films") if versions else ()
         return {cells[0]: _parse_entry(cells) for _, cells in rows if cells[0] in names}
-
-    def _read_train_val(self) -> set[str]:
-        """The films that are not of the official test part; as released, none of those with boxes is."""
-        path = self.root / "train_val_list.txt"
-        return set(read_text(path, "the list of training films").split()) if path.is_file() else set()
-
-    def _list_folders(self) -> list[str]:
-        """Where films may lie, relative to the root."""
-        parts = sorted(path.name for path in self.root.glob("images_[0-9]*") if path.is_dir())
-        return ["images", *(f"{part}/images" for part in parts), *parts]
 
 
 def _map_category(label: str) -> str:

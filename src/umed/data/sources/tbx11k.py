@@ -49,11 +49,7 @@ SIDES = ("xmin", "ymin", "width", "height")
 
 
 class Tbx11kSource(PictureSource):
-    """Films with tuberculosis; healthy ones are controls. The XML files, in another frame, are not read.
-
-    Args:
-        root: folder with `imgs/`, `annotations/json/` and `lists/`, or with `data.csv` and `images/`.
-    """
+    """Films with tuberculosis, healthy controls, in the frame of the JSON or CSV; the XML files are not read."""
 
     name = "tbx11k"
 
