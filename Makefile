@@ -8,7 +8,8 @@ demo: $(VENV)/.installed
 	$(BIN)/python run.py
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto --dist worksteal
+# the processes compile every test when its byte code is not kept
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal
 
 slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "slow or not slow"

@@ -6,6 +6,7 @@ What takes seconds to import is imported where it is used: the process that hand
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
     from umed.models.policy import Policy
     from umed.rollout import TrainingBatch
 
-# a busy machine is no failure
-settings.register_profile("umed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# a busy machine is no failure; what costs microseconds an example asks for more of them
+settings.register_profile("umed", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("umed")
 
 QUERIES = ("What is wrong ?", "Is there something abnormal in this picture , and where is it ?")
@@ -231,10 +232,22 @@ def train() -> Callable[..., list[dict[str, float]]]:
 
 @pytest.fixture(scope="session")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> EvaluatedRun:
-    """MAU and the six stand-ins, answered by the embedded model and scored; tests read it and leave it as it is."""
-    from answers import evaluate_embedded
+    """MAU and the six stand-ins, answered by the embedded model and scored; tests read it and leave it as it is.
 
-    return evaluate_embedded(tmp_path_factory.mktemp("evaluated"))
+    The processes of pytest-xdist share one: the first that needs it makes it.
+    """
+    from answers import EvaluatedRun, evaluate_embedded
+    from filelock import FileLock
+
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return evaluate_embedded(tmp_path_factory.mktemp("evaluated"))
+    root = tmp_path_factory.getbasetemp().parent / "evaluated"
+    shown = root / "shown.txt"
+    with FileLock(root.with_suffix(".lock")):
+        if not shown.exists():
+            shutil.rmtree(root, ignore_errors=True)  # another process failed in the middle
+            shown.write_text(evaluate_embedded(root).shown, encoding="utf-8")
+    return EvaluatedRun(root / "run", root / "data", shown.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Every yaml composes, and every `_target_` exists and takes the keys it is given."""
 
 import inspect
-import re
 from pathlib import Path
 from typing import Any
 
@@ -112,15 +111,3 @@ def test_the_papers_run_is_one_file_whose_parts_can_be_left_out() -> None:
     assert composed("data/benchmark=[slake]").data.benchmark.slake.root is None
     with pytest.raises(InterpolationResolutionError, match="data.source.kvasir.root is not set"):
         _ = composed("data/source=[kvasir]").data.source.kvasir.root
-
-
-README = (ROOT / "README.md").read_text().replace("\\\n", " ")
-
-
-@pytest.mark.parametrize("line", re.findall(r"^python run\.py(.*)$", README, re.MULTILINE))
-def test_every_readme_command_composes(line: str) -> None:
-    import shlex
-
-    words = [w for w in shlex.split(line, comments=True) if w not in ("-m", "--help", "--cfg", "job")]
-    sweeps = [w if "=[" in w else re.sub(r"=([^=,]*),.*", r"=\1", w) for w in words]
-    composed(*(re.sub(r"=(\[[^\]]*\]),\[.*", r"=\1", w) for w in sweeps if not w.startswith("hydra.run")))
