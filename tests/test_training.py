@@ -11,6 +11,7 @@ from composed import composed
 from conftest import make_record
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from omegaconf import OmegaConf
 from PIL import Image
 
 from umed.errors import InputError
@@ -66,6 +67,10 @@ def test_stock_callbacks_and_loggers_stand_in_yaml_beside_ours(tmp_path: Path) -
         (["logger=csv", "+callbacks.mine._target_=no_such_file.Mine"], "callbacks.mine=no_such_file.Mine"),
         (["logger=csv", "+logger.mine._target_=my_critics.Nowhere"], "logger.mine=my_critics.Nowhere"),
         (["logger=csv", "trainer.accelerator=tpu"], "trainer: "),
+        (["+objective.foo=1"], "objective.ClippedObjective: .*'foo'"),
+        (["+credit.foo=1"], "credit.*'foo'"),
+        (["+critic.foo=1"], "critic.*'foo'"),
+        (["+reward.parts.localization.foo=1"], "reward.parts.localization=.*'foo'"),
         (
             ["~critic", "+critic={_target_: my_critics.Half, _partial_: true}"],
             r"\(my_critics.Half\) lacks states",
@@ -99,12 +104,23 @@ def test_a_stage_leaves_checkpoints_history_and_an_adapter_and_goes_on_from_them
         Image.fromarray(noise).save(tmp_path / record.image)
         records.append(type(record).from_json({**record.to_json(), "split": "val" if number > 3 else "train"}))
     run = tmp_path / "run"
+    """A metric to stop by that nothing logs is told in one line."""
     cfg = composed(
         "task=train", "method=sft", f"model.path={tiny_folder}", f"paths.run_dir={run}", "logger=csv",
         "callbacks=[default,best]", "method.batch_size=2", "method.steps=4", "data.checkpoint_every=2",
         "method.max_new_tokens=4", "limits.batches=4", "~model.processor.step",
     )  # fmt: skip
     data = RecordSet(records, {"synthetic": tmp_path})
+    wrong = cfg.copy()
+    wrong.paths.run_dir = str(tmp_path / "wrong")
+    OmegaConf.update(
+        wrong,
+        "callbacks.stop",
+        {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": "val/nope"},
+        force_add=True,
+    )
+    with pytest.raises(InputError, match="callbacks: .*`val/nope` which is not available"):
+        train_stage(wrong, wrong.method, data, "sft", None, tmp_path / "wrong", tmp_path / "wrong" / "adapter")
     train_stage(cfg, cfg.method, data, "sft", None, run, run / "adapter")
     names = {str(p.relative_to(run / "checkpoints")) for p in (run / "checkpoints").rglob("*.ckpt")}
     assert len(names) == 2 and {Path(n).parent.name for n in names} == {"sft", "best"}

@@ -1,10 +1,12 @@
 """The configuration beyond yaml: resolvers, objects from config nodes, the run folder, the check of a resumed run."""
 
+import inspect
 import os
 import re
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,7 @@ def create(node: Any) -> Any:
             that is not installed; an error of a class that is not ours.
     """
     try:
-        return instantiate(node)
+        created = instantiate(node)
     except InstantiationException as error:
         cause, text = error.__cause__, str(error)
         target, key = re.search(r"target '([^']+)'", text), re.search(r"full_key: (\S+)", text)
@@ -72,6 +74,19 @@ def create(node: Any) -> Any:
         reason = " ".join(str(cause).split())
         where = key[1].replace("method.rewards.", "reward.") if key else node._get_full_key("")
         raise InputError(f"{where}={target[1]}: {reason}") from error
+    _check_keywords(created)
+    return created
+
+
+def _check_keywords(created: Any) -> None:
+    """Refuse settings that what is only partly created would refuse later."""
+    if isinstance(created, partial):
+        try:
+            inspect.signature(created.func).bind_partial(*created.args, **created.keywords)
+        except TypeError as error:
+            raise InputError(f"{created.func.__module__}.{created.func.__qualname__}: {error}") from None
+        for value in created.keywords.values():
+            _check_keywords(value)
 
 
 def store(cfg: DictConfig, run: Path) -> None:

@@ -146,7 +146,11 @@ def train_stage(
     trainer = build_trainer(cfg, stage, max_epochs=intervals)
     try:
         trainer.fit(method, datamodule, ckpt_path=newest_checkpoint(run / "checkpoints" / stage), weights_only=True)
-    except MisconfigurationException as error:  # a callback that monitors what nothing logs
+    except MisconfigurationException as error:  # a checkpoint callback that monitors what nothing logs
+        raise InputError(f"callbacks: {error}") from error
+    except RuntimeError as error:
+        if "Early stopping conditioned on metric" not in str(error):
+            raise
         raise InputError(f"callbacks: {error}") from error
     save_adapter(method.policy, out, {"stage": stage, "method": type(method).__name__, "seed": cfg.seed})
     return out

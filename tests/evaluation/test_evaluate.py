@@ -156,7 +156,6 @@ def test_a_row_is_what_the_rules_find_in_its_file(evaluated: EvaluatedRun) -> No
                 assert value == pytest.approx(score.value), (dataset, score.rule, row)
 
 
-# docs/contract.md, "Metric names in metrics.json"
 RULES = {
     "vqa_rad": {"open_exact", "open_recall", "open_recall75", "open_nearest", "closed_exact", "closed_contains"},
     "pmc_vqa": {"choice_letter", "choice_nearest", "blank_exact", "blank_nearest"},

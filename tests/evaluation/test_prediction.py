@@ -12,7 +12,6 @@ from umed.boxes import Box
 from umed.evaluation.prediction import Prediction, short
 from umed.evaluation.question import BoxQuestion, Question
 
-# docs/contract.md, "Predictions"
 ORDER = ["id", "dataset", "split_file", "question", "answer", "answer_type", "choices", "output", "boxes", "scores",
          "image"]  # fmt: skip
 OF_MAU = ["source", "category", "gold_boxes", "width", "height", "categories"]
