@@ -65,6 +65,9 @@ def test_stock_callbacks_and_loggers_stand_in_yaml_beside_ours(tmp_path: Path) -
         (["logger=csv", "callbacks=[default,early_stopping]", "callbacks.early_stopping.mode=up"], "callbacks.*got up"),
         (["logger=csv", "+callbacks.mine._target_=no_such_file.Mine"], "callbacks.mine=no_such_file.Mine"),
         (["logger=csv", "+logger.mine._target_=my_critics.Nowhere"], "logger.mine=my_critics.Nowhere"),
+        (["logger=csv", "+callbacks.mine._target_=collections.Counter"], "callbacks.mine: Counter is no .*Callback"),
+        (["logger=csv", "+callbacks.mine.patience=3"], "callbacks.mine: DictConfig is no .*Callback"),
+        (["logger=csv", "+logger.mine._target_=collections.Counter"], "logger.mine: Counter is no .*Logger"),
         (["logger=csv", "trainer.accelerator=tpu"], "trainer: "),
         (
             ["~critic", "+critic={_target_: my_critics.Half, _partial_: true}"],

@@ -3,9 +3,10 @@
 import os
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -72,6 +73,24 @@ def create(node: Any) -> Any:
         reason = " ".join(str(cause).split())
         where = key[1].replace("method.rewards.", "reward.") if key else node._get_full_key("")
         raise InputError(f"{where}={target[1]}: {reason}") from error
+
+
+def find_target(where: str, node: Any) -> Any:
+    """The class that a config node names, which is not built yet.
+
+    Args:
+        where: the node's key, for the message.
+
+    Raises:
+        InputError: it names none, or one that does not exist.
+    """
+    target = node.get("_target_") if isinstance(node, Mapping) else None
+    if target is None:
+        raise InputError(f"{where}: no _target_: give its class")
+    try:
+        return resolve_name(str(target))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{where}={target}: {' '.join(str(error).split())}") from error
 
 
 def store(cfg: DictConfig, run: Path) -> None:

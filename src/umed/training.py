@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from hydra.utils import instantiate
@@ -94,7 +95,7 @@ def build_trainer(cfg: DictConfig, stage: str, max_epochs: int) -> L.Trainer:
         InputError: one of them cannot be.
     """
     stage_cfg = stage_config(cfg, stage)
-    loggers, callbacks = stage_loggers(cfg, stage), list(config.create(stage_cfg.callbacks).values())
+    loggers, callbacks = stage_loggers(cfg, stage), _create_each(stage_cfg, "callbacks", L.Callback)
     try:
         return config.create(stage_cfg.trainer)(
             default_root_dir=cfg.paths.run_dir,
@@ -116,7 +117,17 @@ def stage_config(cfg: DictConfig, stage: str) -> DictConfig:
 
 def stage_loggers(cfg: DictConfig, stage: str) -> list[Logger]:
     """The loggers of `cfg.logger` for a stage."""
-    return list(config.create(stage_config(cfg, stage).logger).values())
+    return _create_each(stage_config(cfg, stage), "logger", Logger)
+
+
+def _create_each(cfg: DictConfig, group: str, kind: type[Any]) -> list[Any]:
+    """The objects of a config group, every one of this kind."""
+    created = config.create(cfg[group])
+    for name, one in created.items():
+        if not isinstance(one, kind):
+            wanted = f"{kind.__module__}.{kind.__qualname__}"
+            raise InputError(f"{group}.{name}: {type(one).__qualname__} is no {wanted}: derive its _target_ from it")
+    return list(created.values())
 
 
 def train_stage(
