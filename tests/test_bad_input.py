@@ -103,6 +103,26 @@ def test_an_unreadable_picture_is_a_line_of_dropped(tmp_path: Path, capsys: pyte
     assert [d["reason"] for d in dropped] == ["unreadable"] * 4
 
 
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["task=train", "method=sft", "init_from=nowhere"], "init_from=nowhere: no "),
+        (["task=evaluate", "init_from=nowhere"], "init_from=nowhere: no "),
+        (["task=parity", "task.families=5"], "task.families=['5']"),
+    ],
+)
+def test_what_is_refused_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], overrides: list[str], told: str
+) -> None:
+    assert told in refused(capsys, tmp_path / "run", *overrides)
+    assert not (tmp_path / "run" / "records.jsonl").exists()
+
+
+def test_an_annotator_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = ["task=annotate", *folder(coco(tmp_path / "data"))[1:], "annotator._target_=nope.X"]
+    assert "annotator=nope.X" in refused(capsys, tmp_path / "run", *overrides)
+
+
 def test_one_candidate(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_folder: Path) -> None:
     line = refused(capsys, tmp_path / "run", f"model.path={tiny_folder}", "method.num_candidates=1")
     assert "num_candidates=1" in line and "reward.normalize=none" in line
@@ -120,7 +140,7 @@ def test_one_candidate(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_
         "objective.aggregation=token", "reward.parts.vision_relevance.denominator=keys",
         "reward.parts.vision_relevance.over_name=avg", "reward.parts.vision_relevance.region=areas",
         "reward.parts.localization.match=hungarian", "method.num_epochs=0", "method.num_minibatches=0",
-        "method.batch_size=0",
+        "method.batch_size=0", "method.lr=fast", "method.head_lr=-1", "reward.parts.localization.weight=much",
     ],
 )  # fmt: skip
 def test_a_reading_that_does_not_exist(

@@ -56,6 +56,8 @@ def test_stock_callbacks_and_loggers_stand_in_yaml_beside_ours(tmp_path: Path) -
         assert Path(trainer.profiler.dirpath) == tmp_path / "logs" / stage
     assert cfg.stage is None
     assert build_trainer(composed("logger=none", f"paths.run_dir={tmp_path}"), "sft", max_epochs=1).loggers == []
+    bare = build_trainer(composed("logger=[]", "callbacks=[]", f"paths.run_dir={tmp_path}"), "sft", max_epochs=1)
+    assert bare.loggers == [] and not any(type(c).__module__.startswith("umed.") for c in bare.callbacks)
 
 
 @pytest.mark.usefixtures("my_file")
@@ -66,11 +68,17 @@ def test_stock_callbacks_and_loggers_stand_in_yaml_beside_ours(tmp_path: Path) -
         (["logger=csv", "callbacks=[default,early_stopping]", "callbacks.early_stopping.mode=up"], "callbacks.*got up"),
         (["logger=csv", "+callbacks.mine._target_=no_such_file.Mine"], "callbacks.mine=no_such_file.Mine"),
         (["logger=csv", "+logger.mine._target_=my_critics.Nowhere"], "logger.mine=my_critics.Nowhere"),
+        (["logger=csv", "+callbacks.mine._target_=collections.Counter"], "callbacks.mine: Counter is no .*Callback"),
+        (["logger=csv", "+callbacks.mine.patience=3"], "callbacks.mine: DictConfig is no .*Callback"),
+        (["logger=csv", "+logger.mine._target_=collections.Counter"], "logger.mine: Counter is no .*Logger"),
         (["logger=csv", "trainer.accelerator=tpu"], "trainer: "),
         (["+objective.foo=1"], "objective.ClippedObjective: .*'foo'"),
         (["+credit.foo=1"], "credit.*'foo'"),
         (["+critic.foo=1"], "critic.*'foo'"),
         (["+reward.parts.localization.foo=1"], "reward.parts.localization=.*'foo'"),
+        (["logger=csv", "trainer.precision=9"], "trainer: Precision 9 is invalid"),
+        (["logger=csv", "+trainer.no_such=1"], "Trainer: .*no_such"),
+        (["logger=csv", "data.checkpoint_every=0"], "data.checkpoint_every=0: at least 1"),
         (
             ["~critic", "+critic={_target_: my_critics.Half, _partial_: true}"],
             r"\(my_critics.Half\) lacks states",

@@ -4,10 +4,11 @@ import inspect
 import os
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -87,6 +88,24 @@ def _check_keywords(created: Any) -> None:
             raise InputError(f"{created.func.__module__}.{created.func.__qualname__}: {error}") from None
         for value in created.keywords.values():
             _check_keywords(value)
+
+
+def find_target(where: str, node: Any) -> Any:
+    """The class that a config node names, which is not built yet.
+
+    Args:
+        where: the node's key, for the message.
+
+    Raises:
+        InputError: it names none, or one that does not exist.
+    """
+    target = node.get("_target_") if isinstance(node, Mapping) else None
+    if target is None:
+        raise InputError(f"{where}: no _target_: give its class")
+    try:
+        return resolve_name(str(target))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{where}={target}: {' '.join(str(error).split())}") from error
 
 
 def store(cfg: DictConfig, run: Path) -> None:

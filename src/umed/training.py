@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from hydra.utils import instantiate
@@ -17,7 +18,7 @@ from umed import config
 from umed.callbacks.checkpoints import AtomicCheckpointIO, newest_checkpoint
 from umed.data.mau import MauDataModule
 from umed.data.sample import keep_train_share
-from umed.errors import InputError
+from umed.errors import InputError, check_positive
 from umed.methods.base import BuildPolicy, Method, planned_batches
 from umed.models.load import build_policy, save_adapter
 from umed.records import RecordSet
@@ -82,6 +83,7 @@ def check_stage(cfg: DictConfig, method_cfg: DictConfig, stage: str | None = Non
     Raises:
         InputError: a setting, reward, credit, critic, callback, logger or trainer that cannot be.
     """
+    check_positive("data.checkpoint_every", cfg.data.checkpoint_every)
     stage = build_method(cfg, method_cfg, stage=stage).stage
     build_trainer(cfg, stage, max_epochs=1)
     return stage
@@ -94,7 +96,7 @@ def build_trainer(cfg: DictConfig, stage: str, max_epochs: int) -> L.Trainer:
         InputError: one of them cannot be.
     """
     stage_cfg = stage_config(cfg, stage)
-    loggers, callbacks = stage_loggers(cfg, stage), list(config.create(stage_cfg.callbacks).values())
+    loggers, callbacks = stage_loggers(cfg, stage), _create_each(stage_cfg, "callbacks", L.Callback)
     try:
         return config.create(stage_cfg.trainer)(
             default_root_dir=cfg.paths.run_dir,
@@ -103,8 +105,8 @@ def build_trainer(cfg: DictConfig, stage: str, max_epochs: int) -> L.Trainer:
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO(TorchCheckpointIO())],
         )
-    except (MisconfigurationException, ModuleNotFoundError) as error:  # of an accelerator
-        raise InputError(f"trainer: {error}") from error
+    except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
+        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
 
 
 def stage_config(cfg: DictConfig, stage: str) -> DictConfig:
@@ -116,7 +118,17 @@ def stage_config(cfg: DictConfig, stage: str) -> DictConfig:
 
 def stage_loggers(cfg: DictConfig, stage: str) -> list[Logger]:
     """The loggers of `cfg.logger` for a stage."""
-    return list(config.create(stage_config(cfg, stage).logger).values())
+    return _create_each(stage_config(cfg, stage), "logger", Logger)
+
+
+def _create_each(cfg: DictConfig, group: str, kind: type[Any]) -> list[Any]:
+    """The objects of a config group, every one of this kind."""
+    created = config.create(cfg.get(group, {}))  # the group is missing where none is chosen: logger=[]
+    for name, one in created.items():
+        if not isinstance(one, kind):
+            wanted = f"{kind.__module__}.{kind.__qualname__}"
+            raise InputError(f"{group}.{name}: {type(one).__qualname__} is no {wanted}: derive its _target_ from it")
+    return list(created.values())
 
 
 def train_stage(

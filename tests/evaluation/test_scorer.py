@@ -157,6 +157,8 @@ def test_sampled_answers_and_normal_pictures_are_scored_by_source() -> None:
         "mau/false_boxes/a": 0.5, "mau/false_boxes/b": 0.0, "mau/false_boxes/avg": 0.25,
     }  # fmt: skip
     assert mau.score_samples([]) == mau.score_controls([]) == []
+    mine = [p.model_copy(update={"question": p.question.model_copy(update={"dataset": "mine"})}) for p in sampled]
+    assert {score.dataset for score in mau.score_samples(mine)} == {"mine"}  # a benchmark of a user's own with boxes
 
 
 def test_other_peoples_rules_are_computed_when_asked_for() -> None:

@@ -39,6 +39,11 @@ def test_two_runs_are_compared_item_by_item(tmp_path: Path) -> None:
     assert "McNemar p" in shown and "B: left lung" in shown
 
 
+@pytest.mark.parametrize("given", ["null", "5", "[a]", "[null,b]"])
+def test_two_files_are_needed(tmp_path: Path, given: str) -> None:
+    assert "predictions: give two" in run_here(tmp_path, "task=compare", f"predictions={given}", fails=True)
+
+
 def test_a_run_is_judged_as_a_whole_and_compared_in_part(tmp_path: Path) -> None:
     """`open_nearest` chooses from the gold answers of a file, not from those of the items that both have."""
     lines = [line(0, "slake", "open", "left lung", "lung right"), line(1, "slake", "open", "right lung", "x")]

@@ -83,3 +83,14 @@ def test_wrong_input_is_told_before_the_model_is_loaded(asked, picture, tmp_path
         predict(asked(picture, tmp_path / "missing.png"))
     with pytest.raises(InputError, match=r"text\.png"):
         predict(asked(picture, tmp_path / "text.png"))
+
+
+@pytest.mark.parametrize("given", ["null", "[]", "[null]"])
+def test_no_picture_is_told(tmp_path: Path, given: str) -> None:
+    with pytest.raises(InputError, match="images is empty"):
+        predict(composed("task=predict", f"images={given}", f"paths.run_dir={tmp_path}"))
+
+
+def test_a_number_names_a_file_too(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no picture 5"):
+        predict(composed("task=predict", "images=5", f"paths.run_dir={tmp_path}"))

@@ -66,6 +66,23 @@ def test_bad_files_end_in_one_line(tmp_path: Path) -> None:
     assert f"{path}:4: item 3 is of pmc_vqa, slake is expected here" in told
 
 
+@pytest.mark.parametrize("task", ["score", "evaluate"])
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("mine._target_=no_such_file.Mine", "data.benchmark.mine=no_such_file.Mine: No module named"),
+        ("mine._target_=collections.Counter", "data.benchmark.mine: Counter has no scorers, splits"),
+        ("mine.root=here", "data.benchmark.mine: no _target_"),
+    ],
+)
+def test_a_benchmark_that_is_none_is_told_before_anything_begins(
+    tmp_path: Path, task: str, setting: str, told: str
+) -> None:
+    words = [f"predictions={written(tmp_path / 'a.jsonl', LINES)}", f"+data.benchmark.{setting}"]
+    assert told in run_here(tmp_path / "out", f"task={task}", *words, fails=True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_benchmark_can_be_asked_for_as_a_whole(tmp_path: Path) -> None:
     root = tmp_path / "drawn"
     questions = [q for q in PhantomBenchmarks(str(root), 6).questions() if q.dataset == "phantom_slake"]

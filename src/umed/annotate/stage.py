@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from umed import config
 from umed.annotate.base import Annotator, Stopped
 from umed.annotate.review import is_rejected
 from umed.data.prepare import prepare
@@ -55,7 +55,7 @@ def annotate_records(cfg: DictConfig, data: RecordSet) -> list[Record]:
     """All records, annotated and written even on a stop. Raises InputError: stopped, or none has a diagnosis."""
     records = list(data.records)
     if not all(r.diagnosis for r in records):
-        annotator: Annotator = instantiate(cfg.annotator)
+        annotator: Annotator = config.create(cfg.annotator)
         numbers = find_open(records, annotator.name)
         try:
             done = annotator.annotate([records[k] for k in numbers], data.roots)
@@ -91,7 +91,7 @@ def find_roots(cfg: DictConfig, folder: Path) -> dict[str, Path]:
     roots = {name: Path(root) for name, root in noted.items() if Path(root).is_dir()}
     if roots.keys() < noted.keys() or not noted:  # moved, or never noted
         for source in cfg.data.source.values():
-            roots = {**instantiate(source).roots, **roots}
+            roots = {**config.create(source).roots, **roots}
     return roots
 
 

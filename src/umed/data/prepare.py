@@ -8,10 +8,11 @@ from inspect import getattr_static
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
+from umed.config import find_target
 from umed.data.card import render_card
 from umed.data.manifest import read_recipe, select_by_manifest, write_manifest
 from umed.data.sample import subsample
@@ -105,9 +106,7 @@ def build_sources(nodes: Mapping[str, Any]) -> dict[str, Source]:
         raise InputError("data/source is empty: choose sources, as in 'data/source=[phantom]'")
     sources = {}
     for name, node in nodes.items():
-        if "_target_" not in node:
-            raise InputError(f"data.source.{name}: no _target_: give the class of the source")
-        if missing := sorted(getattr(get_object(node._target_), "__abstractmethods__", ())):
+        if missing := sorted(getattr(find_target(f"data.source.{name}", node), "__abstractmethods__", ())):
             raise InputError(f"data.source.{name}: {node._target_} lacks {', '.join(missing)}: see PictureSource")
         sources[str(name)] = instantiate(node)
     return sources

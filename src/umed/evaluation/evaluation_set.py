@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig
 
+from umed import config
 from umed.errors import InputError, check_choice, check_number, check_positive
 from umed.evaluation.benchmarks.base import Benchmark
-from umed.evaluation.benchmarks.find import build_benchmarks
+from umed.evaluation.benchmarks.find import build_benchmarks, scorers_of
 from umed.evaluation.benchmarks.mau import MauBenchmark
 from umed.evaluation.datamodule import BenchmarkDataModule
 from umed.evaluation.leaks import find_leaks
@@ -39,8 +39,8 @@ class EvaluationSet:
         benchmarks |= build_benchmarks(cfg)
         self.data = BenchmarkDataModule(
             benchmarks,
-            instantiate(cfg.model.processor),
-            instantiate(cfg.data.protocol),
+            config.create(cfg.model.processor),
+            config.create(cfg.data.protocol),
             batch_size=cfg.data.evaluate.batch_size,
             at_most=self.at_most,
             num_workers=cfg.data.num_workers,
@@ -78,7 +78,8 @@ def check_evaluation(cfg: DictConfig) -> None:
     """Refuse evaluation settings that cannot be, before anything long begins.
 
     Raises:
-        InputError: a row that is none, a number or a switch that is none, or nothing at all is asked.
+        InputError: a row that is none, a number or a switch that is none, a class that is no benchmark, or nothing at
+            all is asked.
     """
     options = cfg.data.evaluate
     if not isinstance(options.sanity, ListConfig):
@@ -100,6 +101,7 @@ def check_evaluation(cfg: DictConfig) -> None:
         )
     if options.alone and not options.mau:
         raise InputError(f"data.evaluate.alone={options.alone}: its queries are MAU's; set data.evaluate.mau=true")
+    scorers_of(cfg)
 
 
 def _find_tuning_records(init_from: str | None) -> RecordSet | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import SchedulerType, get_scheduler
 
 from umed.chat import Prompt
-from umed.errors import InputError, check_positive
+from umed.errors import InputError, check_number, check_positive
 from umed.models.critics.base import Critic
 from umed.models.critics.shared import SharedCritic
 from umed.models.policy import Policy
@@ -79,6 +79,8 @@ class Method(L.LightningModule):
         counts = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "max_skipped": max_skipped}
         for name, value in {**counts, "val_samples": val_samples}.items():
             check_positive(f"method.{name}", value)
+        for name, number in {"lr": lr, "head_lr": head_lr, "weight_decay": weight_decay, "warmup": warmup}.items():
+            check_number(f"method.{name}", number, at_least=0)
         if max_skipped is None:
             raise InputError("method.max_skipped=null: give a number of steps")
         if schedule not in SCHEDULES:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from umed.errors import InputError
+from umed.errors import InputError, check_number
 from umed.rollout import Rollout
 
 EVIDENCE = frozenset({"text", "boxes", "attention"})
@@ -63,5 +63,6 @@ def check_reward(key: str, reward: Any) -> None:
         raise InputError(f"{where} lacks {', '.join(missing)}: derive it from umed.rewards.base.Reward, or add them")
     if unknown := sorted(set(reward.needs) - EVIDENCE):
         raise InputError(f"{where}.needs={unknown}: the evidence is {', '.join(sorted(EVIDENCE))}")
+    check_number(f"reward.parts.{key}.weight", reward.weight)
     if reward.span not in ("boxes", "name"):
         raise InputError(f"{where}.span={reward.span}: choose boxes or name")

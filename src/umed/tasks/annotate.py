@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from umed import config
 from umed.annotate.stage import annotate_records, find_open, load_or_prepare, summarize
 
 
@@ -15,7 +15,7 @@ def annotate(cfg: DictConfig) -> None:
     """
     data = load_or_prepare(cfg)
     if cfg.annotator.get("dry_run"):
-        annotator = instantiate(cfg.annotator)
+        annotator = config.create(cfg.annotator)
         print(annotator.estimate([data.records[k] for k in find_open(data.records, annotator.name)]))
         return
     print(summarize(annotate_records(cfg, data)))

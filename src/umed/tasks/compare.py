@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from umed.errors import InputError, check_positive
 from umed.evaluation.benchmarks.find import build_options, scorers_of
@@ -20,8 +20,8 @@ def compare(cfg: DictConfig) -> dict[str, float]:
     Raises:
         InputError: not two of them, other items or other gold answers.
     """
-    given = [] if isinstance(cfg.predictions, str | None) else list(cfg.predictions)
-    if len(given) != 2:
+    given = list(cfg.predictions) if isinstance(cfg.predictions, ListConfig) else []
+    if len(given) != 2 or not all(isinstance(path, str) for path in given):
         raise InputError("predictions: give two files or folders of answers, 'predictions=[A,B]'")
     check_positive("task.draws", cfg.task.draws)
     check_variants(cfg.task.compat)

@@ -6,11 +6,14 @@ from umed.annotate.stage import load_or_annotate
 from umed.evaluating import evaluate_and_log, print_evaluation
 from umed.evaluation.evaluation_set import EvaluationSet, check_evaluation
 from umed.evaluation.tables import print_stages
+from umed.models.adapters import adapter_folder
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
     """Evaluate a model (`model=...`) or a run (`init_from=...`), and print every rule."""
     check_evaluation(cfg)
+    if cfg.init_from is not None:
+        adapter_folder(cfg.init_from)
     stage = "base" if cfg.init_from is None else "init_from"
     evaluation_set = EvaluationSet(cfg, load_or_annotate(cfg) if cfg.data.evaluate.mau else None)
     evaluation = evaluate_and_log(evaluation_set, stage, cfg.init_from)

@@ -21,7 +21,8 @@ def parity(cfg: DictConfig) -> None:
         InputError: the name of no family, or a check above its limit.
     """
     known = family_names()
-    families = [cfg.task.families] if isinstance(cfg.task.families, str) else list(cfg.task.families or known)
+    chosen = cfg.task.families or known
+    families = [str(name) for name in ([chosen] if isinstance(chosen, str | int | float) else chosen)]
     if unknown := sorted(set(families) - set(known)):
         raise InputError(f"task.families={unknown}: the families are {', '.join(known)}")
     limits = {name: limit for name, (_, limit) in CHECKS.items()}

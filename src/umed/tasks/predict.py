@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from PIL import Image
 
 from umed.boxes import Box
@@ -24,10 +24,10 @@ def predict(cfg: DictConfig) -> None:
     Raises:
         InputError: no picture given, or one that cannot be read, before the model is loaded.
     """
-    paths = [cfg.images] if isinstance(cfg.images, str) else list(cfg.images or ())
-    if not paths:
+    paths = list(cfg.images) if isinstance(cfg.images, ListConfig) else [cfg.images]
+    if not paths or None in paths:
         raise InputError("images is empty: give pictures, images=[a.png,b.png]")
-    pictures = {path: open_picture(path) for path in map(Path, paths)}
+    pictures = {path: open_picture(path) for path in map(Path, map(str, paths))}
     policy = load_model(cfg)
     out = Path(cfg.paths.run_dir) / "predict"
     out.mkdir(parents=True, exist_ok=True)

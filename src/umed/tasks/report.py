@@ -36,7 +36,7 @@ def report(cfg: DictConfig) -> None:
     write_whole(out / "report" / "report.html", build_page(given, tables, pictures))
     if figure is not None:
         (out / "report" / "accuracy_by_iou.png").write_bytes(pictures["accuracy by IoU"])
-    if cfg.logger:
+    if cfg.get("logger"):
         # these take seconds to import, and only a logger needs them
         from umed.callbacks.wandb_tables import log_report
         from umed.training import stage_loggers

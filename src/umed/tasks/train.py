@@ -8,6 +8,7 @@ from umed.annotate.stage import load_or_annotate
 from umed.evaluating import evaluate_and_log, print_evaluation
 from umed.evaluation.evaluation_set import EvaluationSet, check_evaluation
 from umed.evaluation.tables import print_stages
+from umed.models.adapters import adapter_folder
 from umed.training import check_stage, train_stage
 
 
@@ -16,6 +17,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     run = Path(cfg.paths.run_dir)
     stage = check_stage(cfg, cfg.method)
     check_evaluation(cfg)
+    if cfg.init_from is not None:
+        adapter_folder(cfg.init_from)
     data = load_or_annotate(cfg)
     evaluation_set = EvaluationSet(cfg, data if cfg.data.evaluate.mau else None, trained_on=data)
     _ = evaluation_set.leaked  # a lost test picture is reported before training

@@ -221,5 +221,7 @@ def test_a_source_that_lacks_something_is_told_before_anything_is_read(
             prepare_records(build_sources(nodes), {"fractions": (1, 0, 0), "seed": 0}, tmp_path / "run")
     with pytest.raises(InputError, match="data.source.x: no _target_"):
         build_sources(OmegaConf.create({"x": {"root": "/"}}))
+    with pytest.raises(InputError, match="data.source.x=no_such_file.Mine: No module named"):
+        build_sources(OmegaConf.create({"x": {"_target_": "no_such_file.Mine"}}))
     with pytest.raises(InputError, match="data/source is empty"):
         build_sources({})

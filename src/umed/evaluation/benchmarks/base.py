@@ -85,7 +85,7 @@ class Benchmark(ABC):
 
 
 def check_benchmark(name: str, benchmark: Any) -> Benchmark:
-    """Refuse an object that lacks what a benchmark needs, naming what is missing.
+    """Refuse an object, or its class, that lacks what a benchmark needs, naming what is missing.
 
     A class of a user's own need not derive from `Benchmark`.
 
@@ -94,9 +94,10 @@ def check_benchmark(name: str, benchmark: Any) -> Benchmark:
     """
     wanted = ("scorers", "splits", "questions", "picture", "train", "controls")
     # on the class: asking the object for its splits would read files
-    if missing := [part for part in wanted if not hasattr(type(benchmark), part)]:
+    kind = benchmark if isinstance(benchmark, type) else type(benchmark)
+    if missing := [part for part in wanted if not hasattr(kind, part)]:
         raise InputError(
-            f"data.benchmark.{name}: {type(benchmark).__name__} has no {', '.join(missing)}: derive it from "
+            f"data.benchmark.{name}: {kind.__name__} has no {', '.join(missing)}: derive it from "
             "umed.evaluation.benchmarks.base.Benchmark and give it what is missing"
         )
     return benchmark

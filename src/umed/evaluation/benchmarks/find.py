@@ -7,9 +7,9 @@ from inspect import getmembers, isabstract, isclass
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from umed.config import create, find_target
 from umed.evaluation.benchmarks.base import Benchmark, check_benchmark
 from umed.evaluation.scorer import Options, Scorer
 
@@ -28,10 +28,14 @@ def find_scorers() -> dict[str, Scorer]:
 
 
 def scorers_of(cfg: DictConfig) -> dict[str, Scorer]:
-    """The same, with those of the benchmarks in `data/benchmark` that a user has elsewhere; none of them is built."""
+    """The same, with those of the benchmarks in `data/benchmark` that a user has elsewhere; none of them is built.
+
+    Raises:
+        InputError: a class that there is not, or that lacks what a benchmark needs.
+    """
     scorers = dict(find_scorers())
-    for node in (cfg.data.get("benchmark") or {}).values():
-        scorers |= get_class(node._target_).scorers  # type: ignore[attr-defined]
+    for name, node in (cfg.data.get("benchmark") or {}).items():
+        scorers |= check_benchmark(str(name), find_target(f"data.benchmark.{name}", node)).scorers
     return scorers
 
 
@@ -43,7 +47,7 @@ def build_benchmarks(cfg: DictConfig) -> dict[str, Benchmark]:
     """
     benchmarks = {}
     for name, node in (cfg.data.get("benchmark") or {}).items():
-        benchmarks[str(name)] = check_benchmark(str(name), instantiate(node))
+        benchmarks[str(name)] = check_benchmark(str(name), create(node))
     return benchmarks
 
 

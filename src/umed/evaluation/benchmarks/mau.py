@@ -195,7 +195,8 @@ def _score_by_source(rule: str, predictions: Sequence[Prediction], values: Seque
     for prediction, value in zip(predictions, values, strict=True):
         by_source[prediction.question.part].append(value)
     means = {source: sum(of) / len(of) for source, of in sorted(by_source.items())}
+    dataset = predictions[0].question.dataset.removesuffix(CONTROLS) if predictions else ""
     for source, mean in means.items():
-        yield Score(NAME, rule, mean, source, n=len(by_source[source]))
+        yield Score(dataset, rule, mean, source, n=len(by_source[source]))
     if means:
-        yield Score(NAME, rule, sum(means.values()) / len(means), AVERAGE, n=len(values))
+        yield Score(dataset, rule, sum(means.values()) / len(means), AVERAGE, n=len(values))
