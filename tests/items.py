@@ -1,13 +1,16 @@
 """Pictures to read, and what reading a source gave: for the tests of data/."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from umed.data.sources.base import Item
+from umed.data.sources.folder import FolderSource
 from umed.records import Dropped, Record
 
 Corners = tuple[float, float, float, float]
@@ -44,3 +47,12 @@ def boxes(items: Iterable[Item]) -> dict[str, list[Corners]]:
 def lost(items: Iterable[Item]) -> dict[str, str]:
     """Reasons of dropped items."""
     return {item.item: item.reason for item in items if isinstance(item, Dropped)}
+
+
+def annotation(number: int, bbox: list[float], image: int = 1, category: int = 5, **more: Any) -> dict[str, Any]:
+    return {"id": number, "image_id": image, "category_id": category, "bbox": bbox, **more}
+
+
+def read_coco(root: Path, coco: Any, **options: Any) -> list[Item]:
+    (root / "annotations.json").write_text(json.dumps(coco), encoding="utf-8")
+    return list(FolderSource(str(root), **options).read({}))

@@ -134,7 +134,7 @@ class Run:
         return draw_grid(rows, [""] * width, [""] * len(rows), f"{self.synthetic}true boxes in green")
 
     def examples(self, count: int = 5, stages: Sequence[str] | None = None) -> Figure:
-        """The same test pictures after each stage: true boxes in green, said ones in orange, the answer below."""
+        """The same test pictures after each stage: gold boxes in green, predicted ones in orange, the answer below."""
         stages = list(stages or self.stages)
         answers = {s: {p.question.id: (p, verdict) for p, verdict in self.judged(s)} for s in stages}
         answered = set.intersection(*(set(a) for a in answers.values()))
@@ -169,7 +169,7 @@ class Run:
         raise InputError(f"{self.folder}: no adapter of stage {stage} there")
 
     def attention(self, stage: str, record: Record) -> Figure:
-        """Where a stage looks while it names the abnormality, over the picture with said and true boxes."""
+        """Where a stage looks while it names the abnormality, over the picture with predicted and gold boxes."""
         return self.attentions([record], [stage])
 
     def attentions(self, records: Sequence[Record], stages: Sequence[str]) -> Figure:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from umed.errors import InputError
 from umed.evaluation.benchmarks.base import Benchmark, Split
-from umed.evaluation.datamodule import Asked, BenchmarkDataModule
+from umed.evaluation.datamodule import BenchmarkDataModule, EvaluationItem
 from umed.evaluation.leaks import hash_pixels
 from umed.evaluation.protocol import Protocol
 from umed.evaluation.question import Question
@@ -71,7 +71,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> PhantomBenchmarks:
     return PhantomBenchmarks(str(tmp_path_factory.mktemp("phantom") / "all"), num_items=MANY)
 
 
-def pixels_of(asked: Asked) -> np.ndarray:
+def pixels_of(asked: EvaluationItem) -> np.ndarray:
     return asked.prompt.inputs["pixel_values"].numpy()
 
 
@@ -80,7 +80,7 @@ def own_prompt(processor: FamilyProcessor, protocol: Protocol, item: Question, p
     return processor.prompt(picture, item.to_record(protocol.query(item), *picture.size)).inputs["pixel_values"].numpy()
 
 
-def asked_in(module: BenchmarkDataModule, shown: Shown = "own") -> list[Asked]:
+def asked_in(module: BenchmarkDataModule, shown: Shown = "own") -> list[EvaluationItem]:
     return [asked for name in module.benchmarks for batch in module.loader(name, shown) for asked in batch]
 
 

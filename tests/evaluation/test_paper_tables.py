@@ -45,7 +45,7 @@ def test_columns_are_those_of_the_scorers_in_the_published_order() -> None:
     assert (own.value, own.rule, own.split_file, own.n) == (100, "open_exact", "test.json", 1)
     nearest, strict = (rows[f"s (SYNTHETIC), {w} rules"].cells["slake/closed"] for w in ("nearest", "strict"))
     assert (nearest.value, nearest.rule, strict.value) == (100, "closed_contains", 0)
-    assert nearest.split_file == "not told" and "1 (slake)" in table.notes[-1]
+    assert nearest.split_file == "not stated" and "1 (slake)" in table.notes[-1]
 
 
 def test_details_and_bins_without_answers_are_empty() -> None:

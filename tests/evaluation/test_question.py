@@ -14,7 +14,7 @@ REGION: dict[str, Any] = {"source": "kvasir", "category": "polyp", "width": 20, 
 
 def test_a_question_stands_for_itself() -> None:
     question = Question(**FIELDS, question="Where?", image="a.png", choices=())
-    assert (question.part, question.gold, question.choices, question.split) == ("slake", "CT", None, "not told")
+    assert (question.part, question.gold, question.choices, question.split) == ("slake", "CT", None, "not stated")
     told = question.model_copy(update={"split_file": "test.json", "closed_by": "yes_no"})
     assert told.split == "test.json, closed by yes_no"
     assert not question.is_synthetic and Question(**{**FIELDS, "dataset": "phantom_slake"}).is_synthetic

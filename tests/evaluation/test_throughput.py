@@ -9,7 +9,7 @@ import torch
 from answers import predict
 
 from umed.chat import Prompt
-from umed.evaluation.datamodule import Asked
+from umed.evaluation.datamodule import EvaluationItem
 from umed.evaluation.throughput import measure_throughput
 from umed.models.policy import Policy
 
@@ -19,14 +19,14 @@ class Batches:
 
     def __init__(self, prompts: list[Prompt], size: int) -> None:
         questions = [predict(k, "slake", "open", "", "").question for k in range(len(prompts))]
-        self.dataset = [Asked(q, p, {}) for q, p in zip(questions, prompts, strict=True)]
+        self.dataset = [EvaluationItem(q, p, {}) for q, p in zip(questions, prompts, strict=True)]
         self.benchmarks, self.batch_size = {"mau": SimpleNamespace(questions=lambda: questions)}, size
 
     def loader(self, name: str, questions: list[Any]) -> Any:
         assert [q.id for q in questions] == [asked.question.id for asked in self.dataset]
         return self
 
-    def __iter__(self) -> Iterator[list[Asked]]:
+    def __iter__(self) -> Iterator[list[EvaluationItem]]:
         return (self.dataset[k : k + self.batch_size] for k in range(0, len(self.dataset), self.batch_size))
 
 

@@ -40,6 +40,10 @@ class Half:
         return torch.zeros(len(rollout.texts))
 
 
+class NoShare(Short):
+    differentiable = True
+
+
 class Abstract(Reward):
     pass
 '''
@@ -92,6 +96,7 @@ def test_a_strangers_reward_is_a_file_and_a_key(rollout: Rollout, make_rollout: 
 @pytest.mark.parametrize(
     ("target", "told"),
     [
+        ("my_rewards.NoShare", r"reward.parts.mine \(my_rewards.NoShare\) lacks share"),
         ("my_rewards.Half", r"reward.parts.mine \(my_rewards.Half\) lacks needs, max_normalized"),
         ("my_rewards.Abstract", "reward.parts.mine=my_rewards.Abstract: .*abstract.*__call__"),
         ("my_rewards.Nowhere", "reward.parts.mine=my_rewards.Nowhere: .*Nowhere"),

@@ -68,6 +68,17 @@ def line(number: int, dataset: str, kind: str, answer: Any, output: str, **more:
     return {**base, **own, "choices": None, "boxes": None, "scores": None, **more}
 
 
+CHOICES = [" A:cyst", " B:mass", " C:stone", " D:polyp"]
+LINES = [
+    line(0, "slake", "open", "CT", "ct."),
+    line(1, "slake", "open", "left lung", "lung lung"),
+    line(2, "slake", "closed", "No", "normal"),
+    line(3, "pmc_vqa", "choice", "B", "I do not know", choices=CHOICES),
+    line(4, "pmc_vqa", "choice", "C", "C", choices=CHOICES),
+    line(5, "slake", "open", 2, "two"),
+]
+
+
 def parse(line: Mapping[str, Any]) -> Prediction:
     """The prediction of a line, as its data set's scorer reads it."""
     return Prediction.from_line(line, SCORERS[without_stand_in(line["dataset"])].question_type)

@@ -4,21 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from answers import EvaluatedRun, line, run_here, written
+from answers import LINES, EvaluatedRun, line, run_here, written
 
 from umed.run_files import read_jsonl
-
-CHOICES = [" A:cyst", " B:mass", " C:stone", " D:polyp"]
-
-
-LINES = [
-    line(0, "slake", "open", "CT", "ct."),
-    line(1, "slake", "open", "left lung", "lung lung"),
-    line(2, "slake", "closed", "No", "normal"),
-    line(3, "pmc_vqa", "choice", "B", "I do not know", choices=CHOICES),
-    line(4, "pmc_vqa", "choice", "C", "C", choices=CHOICES),
-    line(5, "slake", "open", 2, "two"),
-]
 
 
 def test_two_runs_are_compared_item_by_item(tmp_path: Path) -> None:

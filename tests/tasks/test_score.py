@@ -6,24 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from answers import ROOT, SCORERS, line, parse, run_here, written
+from answers import LINES, ROOT, SCORERS, parse, run_here, written
 
 from umed.evaluation.prediction import Prediction
 from umed.evaluation.scorer import Options, judge_all
 from umed.run_files import read_jsonl
 from umed.synthetic.benchmarks import PhantomBenchmarks
-
-CHOICES = [" A:cyst", " B:mass", " C:stone", " D:polyp"]
-
-
-LINES = [
-    line(0, "slake", "open", "CT", "ct."),
-    line(1, "slake", "open", "left lung", "lung lung"),
-    line(2, "slake", "closed", "No", "normal"),
-    line(3, "pmc_vqa", "choice", "B", "I do not know", choices=CHOICES),
-    line(4, "pmc_vqa", "choice", "C", "C", choices=CHOICES),
-    line(5, "slake", "open", 2, "two"),
-]
 
 
 def test_a_file_is_scored_item_by_item_without_a_model(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from umed.chat import Processor, Prompt
 from umed.evaluation.benchmarks.mau import question_of
-from umed.evaluation.datamodule import Asked, BenchmarkDataModule
+from umed.evaluation.datamodule import BenchmarkDataModule, EvaluationItem
 from umed.evaluation.prediction import Prediction
 from umed.evaluation.question import BoxQuestion, Question
 from umed.evaluation.substitutes import Shown
@@ -48,7 +48,7 @@ def ask_questions(
     count = len(data.questions_of[name] if questions is None else questions)
     with tqdm(total=count, desc=title, unit="question", leave=False, disable=None) as bar:
         for number, batch in enumerate(data.loader(name, shown, questions)):
-            prompts = [asked.prompt for asked in batch]
+            prompts = [item.prompt for item in batch]
             answers = policy.sample(prompts, 1, max_new_tokens, greedy=True)
             greedy += to_predictions(policy.processor, batch, answers, _class_scores(policy, batch))
             if samples:
@@ -61,15 +61,15 @@ def ask_questions(
 
 def to_predictions(
     processor: Processor,
-    asked: Sequence[Asked],
+    items: Sequence[EvaluationItem],
     answers: Answers,
     scores: Sequence[dict[str, float] | None] | None = None,
 ) -> list[Prediction]:
     """One prediction an answer; the answers to one question stand together."""
-    per_question = len(answers.ids_BT) // len(asked)
+    per_question = len(answers.ids_BT) // len(items)
     predictions = []
     for b, (ids, mask) in enumerate(zip(answers.ids_BT.cpu(), answers.mask_BT.cpu(), strict=True)):
-        item = asked[b // per_question]
+        item = items[b // per_question]
         output = processor.decode(ids[mask].tolist())
         predictions.append(
             Prediction.model_construct(
@@ -84,8 +84,8 @@ def to_predictions(
 
 def records_to_predictions(processor: Processor, prompts: Sequence[Prompt], answers: Answers) -> list[Prediction]:
     """Answers to MAU's own prompts as predictions, as validation and figures need them."""
-    asked = [Asked(question_of(p.record, (p.record.category, *p.others)), p, {}) for p in prompts]
-    return to_predictions(processor, asked, answers)
+    items = [EvaluationItem(question_of(p.record, (p.record.category, *p.others)), p, {}) for p in prompts]
+    return to_predictions(processor, items, answers)
 
 
 def _read_boxes(
@@ -96,13 +96,13 @@ def _read_boxes(
     return None if boxes is None else tuple(box.to_xyxy(question.width, question.height) for box in boxes)  # type: ignore[attr-defined]
 
 
-def _class_scores(policy: Policy, batch: Sequence[Asked]) -> list[dict[str, float] | None]:
+def _class_scores(policy: Policy, batch: Sequence[EvaluationItem]) -> list[dict[str, float] | None]:
     """Class probabilities of each question that has candidates; questions with as many go together."""
     scores: list[dict[str, float] | None] = [None] * len(batch)
     places_of: dict[int, list[int]] = defaultdict(list)
-    for place, asked in enumerate(batch):
-        if asked.candidates:
-            places_of[len(asked.candidates)].append(place)
+    for place, item in enumerate(batch):
+        if item.candidates:
+            places_of[len(item.candidates)].append(place)
     for places in places_of.values():
         prompts, candidates = [batch[k].prompt for k in places], [batch[k].candidates for k in places]
         for k, probabilities in zip(places, class_probabilities(policy, prompts, candidates), strict=True):

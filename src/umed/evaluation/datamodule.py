@@ -17,7 +17,7 @@ from umed.evaluation.substitutes import Shown, exchange_pictures, substitute_pic
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EvaluationItem:
     """A question as it is put to a model; `candidates`: label -> answer text, empty where nothing is to choose from."""
 
     question: Question
@@ -25,8 +25,8 @@ class Asked:
     candidates: dict[str, str]
 
 
-class Questions(Dataset[Asked]):
-    """Questions with their pictures; a picture is opened when its question is asked for."""
+class Questions(Dataset[EvaluationItem]):
+    """Questions with their pictures; an item's picture is opened when the item is read."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class Questions(Dataset[Asked]):
     def __len__(self) -> int:
         return len(self.questions)
 
-    def __getitem__(self, index: int) -> Asked:
+    def __getitem__(self, index: int) -> EvaluationItem:
         question = self.questions[index]
         picture = self.benchmark.picture(self.questions[self.picture_of[index]])
         picture = substitute_picture(picture, self.shown)
         record = question.to_record(self.protocol.query(question), *picture.size)
-        return Asked(question, self.processor.prompt(picture, record), self.protocol.candidates(question))
+        return EvaluationItem(question, self.processor.prompt(picture, record), self.protocol.candidates(question))
 
 
 class BenchmarkDataModule(L.LightningDataModule):
@@ -122,7 +122,7 @@ class BenchmarkDataModule(L.LightningDataModule):
         return [self.loader(name) for name in self.benchmarks]
 
     def loader(self, name: str, shown: Shown = "own", questions: Sequence[Question] | None = None) -> DataLoader:
-        """Batches of `Asked` from one benchmark, every question once, in order.
+        """Batches of `EvaluationItem` from one benchmark, every question once, in order.
 
         Args:
             shown: the picture that goes with a question.

@@ -102,6 +102,7 @@ def check_evaluation(cfg: DictConfig) -> None:
     if options.alone and not options.mau:
         raise InputError(f"data.evaluate.alone={options.alone}: its queries are MAU's; set data.evaluate.mau=true")
     scorers_of(cfg)
+    build_benchmarks(cfg)  # reads no file, but refuses what is not set
 
 
 def _find_tuning_records(init_from: str | None) -> RecordSet | None:

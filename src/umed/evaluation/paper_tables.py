@@ -24,7 +24,7 @@ DETAIL = {
     "false_boxes": "normal pictures with a box",
 }
 NOTES_MAU = (
-    "accuracy: the answer names the gold category and no other of its source; iou: of the said with the true boxes. "
+    "accuracy: the answer names the gold category and no other of its source; iou: of predicted and gold boxes. "
     "The paper states neither its rule nor n.",
     "Published averages are as printed; the columns of GPT-4V + box have the mean .706, printed .72.",
 )
@@ -130,7 +130,7 @@ def build_iou_table(
         filled = [(name, n, right) for name, (n, right) in zip(bins, of_stage, strict=True) if n]
         cells = {name: Cell(right / n, "accuracy", "records.jsonl", n) for name, n, right in filled}
         rows.append(Row(stage, "ours", cells))
-    title = f"{mark}diagnosis accuracy by IoU of said and true boxes"
+    title = f"{mark}diagnosis accuracy by IoU of predicted and gold boxes"
     return PaperTable("accuracy_by_iou", title, {name: name for name in bins}, rows, 2)
 
 
@@ -160,7 +160,7 @@ def build_external_table(
                         dataset = prefix + key.split("/")[0]
                         rule = column.nearest if words == "nearest" else column.strict
                         if rule and (score := index.get((dataset, rule, "", row))):
-                            file = files[stage].get(dataset, "not told")
+                            file = files[stage].get(dataset, "not stated")
                             cells[key] = _cell(score, index.get((dataset, rule, "", "")), file=file, scale=100)
                     if cells and row:
                         rows.append(Row(row.replace("_", " "), "sanity", cells, name))

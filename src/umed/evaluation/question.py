@@ -54,7 +54,7 @@ class Question(BaseModel):
     @property
     def split(self) -> str:
         """The split file and, where it is ambiguous, the meaning of "closed"."""
-        file = self.split_file or "not told"
+        file = self.split_file or "not stated"
         return f"{file}, closed by {self.closed_by}" if self.closed_by else file
 
     @property

@@ -57,7 +57,7 @@ def check_reward(key: str, reward: Any) -> None:
     missing = [name for name in ASKED if not hasattr(reward, name)]
     if not callable(reward):
         missing.append("__call__")
-    if not missing and reward.differentiable and not hasattr(reward, "share"):
+    if not missing and reward.differentiable and getattr(type(reward), "share", Reward.share) is Reward.share:
         missing.append("share")
     if missing:
         raise InputError(f"{where} lacks {', '.join(missing)}: derive it from umed.rewards.base.Reward, or add them")

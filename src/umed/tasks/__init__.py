@@ -25,7 +25,8 @@ def run(cfg: DictConfig) -> float | None:
     Returns:
         The metric named by `optimized_metric`, for a sweeper; None where it is null.
     """
-    sys.path.append(os.getcwd())  # rewards, benchmarks and callbacks of the user's own
+    if os.getcwd() not in sys.path:  # rewards, benchmarks and callbacks in a user's files
+        sys.path.append(os.getcwd())
     try:
         if cfg.resume:
             cfg = config.resume_config(cfg, list(HydraConfig.get().overrides.task))

@@ -1,4 +1,4 @@
-"""COCO: boxes in pixels of the file, and every defect told with its entry."""
+"""COCO: boxes in pixels of the file, and every defect names its entry."""
 
 import hashlib
 import json
@@ -6,37 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from items import annotation, lost, read_coco, records
 from items import draw as picture
-from items import lost, records
 
-from umed.data.sources.base import Item
 from umed.data.sources.folder import FolderSource
 from umed.errors import InputError
 from umed.records import Dropped, Record
 
 
-def annotation(number: int, bbox: list[float], image: int = 1, category: int = 5, **more: Any) -> dict[str, Any]:
-    return {"id": number, "image_id": image, "category_id": category, "bbox": bbox, **more}
-
-
-@pytest.fixture
-def coco(tmp_path: Path) -> dict[str, Any]:
-    """One picture of 40x20, one box; category ids neither start at 0 nor are dense."""
-    picture(tmp_path / "a/one.png")
-    return {
-        "images": [{"id": 1, "file_name": "a/one.png"}],
-        "annotations": [annotation(10, [4, 5, 8, 10])],
-        "categories": [{"id": 5, "name": " Lung_Tumor "}, {"id": 9, "name": "Cyst"}],
-    }
-
-
-def read(root: Path, coco: Any, **options: Any) -> list[Item]:
-    (root / "annotations.json").write_text(json.dumps(coco), encoding="utf-8")
-    return list(FolderSource(str(root), **options).read({}))
-
-
 def test_a_box_becomes_a_record_in_pixels_of_the_file(tmp_path: Path, coco: dict[str, Any]) -> None:
-    [record] = read(tmp_path, coco, modality="CT", name="mine")
+    [record] = read_coco(tmp_path, coco, modality="CT", name="mine")
     assert isinstance(record, Record)
     assert record.to_json() == {
         **record.to_json(),
@@ -58,7 +37,7 @@ def test_a_box_becomes_a_record_in_pixels_of_the_file(tmp_path: Path, coco: dict
 
 def test_one_record_per_category_with_all_its_boxes(tmp_path: Path, coco: dict[str, Any]) -> None:
     coco["annotations"] += [annotation(11, [1, 1, 2, 2], category=9), annotation(12, [20, 1, 5, 5])]
-    tumor, cyst = read(tmp_path, coco)
+    tumor, cyst = read_coco(tmp_path, coco)
     assert isinstance(tumor, Record) and isinstance(cyst, Record)
     assert (tumor.id, cyst.id) == ("folder/a/one.png#1", "folder/a/one.png#2")
     assert (len(tumor.boxes), len(cyst.boxes)) == (2, 1)
@@ -85,7 +64,7 @@ def test_what_gives_no_record_is_told(tmp_path: Path, coco: dict[str, Any]) -> N
         annotation(26, [-(10**400), 5, 1, 3]),
         annotation(27, [0, 5, 10**400, 3]),
     ]
-    items = read(tmp_path, coco)
+    items = read_coco(tmp_path, coco)
     assert {i.item: i.reason for i in items if isinstance(i, Dropped)} == {
         "a/copy.png": "duplicate",
         "a/healthy.png": "unlabeled",
@@ -103,38 +82,38 @@ def test_what_gives_no_record_is_told(tmp_path: Path, coco: dict[str, Any]) -> N
 
 def test_a_pixel_over_the_border_is_clipped_more_is_refused(tmp_path: Path, coco: dict[str, Any]) -> None:
     coco["annotations"] = [annotation(1, [-1, -0.5, 42, 21.5])]
-    [record] = read(tmp_path, coco)
+    [record] = read_coco(tmp_path, coco)
     assert isinstance(record, Record)
     assert record.to_json()["boxes"] == [[0, 0, 40, 20]]
     for bbox in ([-1.1, 0, 5, 5], [0, -2, 5, 5], [30, 0, 11.1, 5], [0, 10, 5, 11.5], [400, 400, 10, 10]):
         coco["annotations"] = [annotation(77, bbox)]
         with pytest.raises(InputError, match=r"annotation id 77: .*beyond its picture of 40x20"):
-            read(tmp_path, coco)
+            read_coco(tmp_path, coco)
 
 
 def test_a_size_that_is_not_the_files_is_refused(tmp_path: Path, coco: dict[str, Any]) -> None:
     coco["images"][0] |= {"width": 80, "height": 40}
     with pytest.raises(InputError, match=r"a/one\.png is 40x20, not 80x40"):
-        read(tmp_path, coco)
+        read_coco(tmp_path, coco)
     coco["images"][0] |= {"width": 0, "height": 0}  # as some exporters write it
-    assert len(read(tmp_path, coco)) == 1
+    assert len(read_coco(tmp_path, coco)) == 1
 
 
 def test_a_category_without_a_name_labels_nothing(tmp_path: Path, coco: dict[str, Any]) -> None:
     for name in ("", " ", "_", " __ "):
         coco["categories"][0]["name"] = name
         coco["annotations"] = [annotation(10, [4, 5, 8, 10]), annotation(11, [1, 1, 2, 2], category=9)]
-        items = read(tmp_path, coco)
+        items = read_coco(tmp_path, coco)
         assert lost(items) == {"a/one.png annotation 10": "unlabeled"}
         assert [r.category for r in records(items).values()] == ["cyst"]
         del coco["annotations"][1]
-        assert [type(i) for i in read(tmp_path, coco)] == [Dropped]
+        assert [type(i) for i in read_coco(tmp_path, coco)] == [Dropped]
 
 
 def test_a_name_that_no_file_can_have_is_missing(tmp_path: Path, coco: dict[str, Any]) -> None:
     for name in ("a" * 300 + ".png", "a/" * 3000 + "one.png", "a/one.png/x"):
         coco["images"][0]["file_name"] = name
-        assert lost(read(tmp_path, coco)) == {name: "missing_file"}
+        assert lost(read_coco(tmp_path, coco)) == {name: "missing_file"}
 
 
 WRONG = {
@@ -168,14 +147,14 @@ def test_what_is_no_coco_names_the_file_and_the_entry(tmp_path: Path, coco: dict
             else:
                 holder[place] = value
             with pytest.raises(InputError, match=r"annotations\.json: .*(images|annotations?|categories)") as caught:
-                read(tmp_path, wrong)
+                read_coco(tmp_path, wrong)
             assert "\n" not in str(caught.value), (path, value)
     coco["images"][0]["height"] = True
     with pytest.raises(InputError, match=r"images\[0\]: height is True: int or float is expected, not bool"):
-        read(tmp_path, coco)
+        read_coco(tmp_path, coco)
     coco["images"] = [{"id": 1, "file_name": "a/one.png"}, {"id": 1, "file_name": "a/two.png"}]
     with pytest.raises(InputError, match=r"images\[1\]: id 1 occurs twice"):
-        read(tmp_path, coco)
+        read_coco(tmp_path, coco)
 
 
 def test_no_json_is_refused(tmp_path: Path) -> None:

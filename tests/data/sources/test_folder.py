@@ -1,62 +1,41 @@
 """Options of the `folder` source, whatever the format of its files."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from items import annotation, read_coco
 from items import draw as picture
 from PIL import Image
 
-from umed.data.sources.base import Item
 from umed.data.sources.folder import FolderSource
 from umed.errors import InputError
 from umed.pictures import picture_of
 from umed.records import Dropped, Record
 
 
-def annotation(number: int, bbox: list[float], image: int = 1, category: int = 5, **more: Any) -> dict[str, Any]:
-    return {"id": number, "image_id": image, "category_id": category, "bbox": bbox, **more}
-
-
-@pytest.fixture
-def coco(tmp_path: Path) -> dict[str, Any]:
-    """One picture of 40x20, one box; category ids neither start at 0 nor are dense."""
-    picture(tmp_path / "a/one.png")
-    return {
-        "images": [{"id": 1, "file_name": "a/one.png"}],
-        "annotations": [annotation(10, [4, 5, 8, 10])],
-        "categories": [{"id": 5, "name": " Lung_Tumor "}, {"id": 9, "name": "Cyst"}],
-    }
-
-
-def read(root: Path, coco: Any, **options: Any) -> list[Item]:
-    (root / "annotations.json").write_text(json.dumps(coco), encoding="utf-8")
-    return list(FolderSource(str(root), **options).read({}))
-
-
 def test_keys_of_an_image_win_over_the_options(tmp_path: Path, coco: dict[str, Any]) -> None:
     coco["images"][0] |= {"modality": "MR", "group": 0}
-    [record] = read(tmp_path, coco, modality="CT", group_regex="one")
+    [record] = read_coco(tmp_path, coco, modality="CT", group_regex="one")
     assert isinstance(record, Record)
     assert (record.modality, record.group) == ("MR", "0")
 
 
 def test_group_regex(tmp_path: Path, coco: dict[str, Any]) -> None:
-    [record] = read(tmp_path, coco, group_regex=r"^(\w+)/")
+    [record] = read_coco(tmp_path, coco, group_regex=r"^(\w+)/")
     assert isinstance(record, Record) and record.group == "a"
     with pytest.raises(InputError, match=r"finds nothing in a/one\.png"):
-        read(tmp_path, coco, group_regex=r"patient(\d+)")
+        read_coco(tmp_path, coco, group_regex=r"patient(\d+)")
 
 
 def test_more_than_8_bits_need_a_window(tmp_path: Path, coco: dict[str, Any]) -> None:
     coco["images"][0]["file_name"] = "deep.tiff"
     for kind in (np.uint16, np.int32, np.float32):
         Image.fromarray(np.full((20, 40), 33000, kind)).save(tmp_path / "deep.tiff")
-        [dropped] = read(tmp_path, coco)
+        [dropped] = read_coco(tmp_path, coco)
         assert isinstance(dropped, Dropped) and dropped.reason == "unreadable" and "more than 8 bits" in dropped.detail
-        [record] = read(tmp_path, coco, window=[0, 464], offset=-32768)
+        [record] = read_coco(tmp_path, coco, window=[0, 464], offset=-32768)
         assert isinstance(record, Record) and record.window == (0, 464, -32768)
         assert picture_of(record, {"folder": tmp_path}).getpixel((3, 3)) == (128, 128, 128)
 
@@ -90,15 +69,15 @@ def test_own_splits(tmp_path: Path, coco: dict[str, Any]) -> None:
     coco["images"].append({"id": 2, "file_name": "a/two.png", "split": "test"})
     coco["annotations"].append(annotation(11, [1, 1, 2, 2], image=2))
     coco["images"][0]["split"] = "Valid"
-    one, two = read(tmp_path, coco, split="own")
+    one, two = read_coco(tmp_path, coco, split="own")
     assert isinstance(one, Record) and isinstance(two, Record)
     assert (one.split, two.split, one.official_split) == ("val", "test", "Valid")
-    one, two = read(tmp_path, coco)
+    one, two = read_coco(tmp_path, coco)
     assert isinstance(one, Record) and (one.split, one.official_split) == ("", "Valid"), "ours are made later"
     for word, told in (("fold1", "has split fold1"), (None, "has no split")):
         coco["images"][0]["split"] = word
         with pytest.raises(InputError, match=rf"folder: a/one\.png {told}: split=own needs"):
-            read(tmp_path, coco, split="own")
+            read_coco(tmp_path, coco, split="own")
 
 
 def test_frames_of_endoscopy_are_one_group_and_their_patients_stay_whole(tmp_path: Path, coco: dict[str, Any]) -> None:
@@ -112,7 +91,7 @@ def test_frames_of_endoscopy_are_one_group_and_their_patients_stay_whole(tmp_pat
     coco["images"] = [{"id": i, "file_name": f"{name}.jpg"} for i, name in enumerate(names)]
     coco["annotations"] = [annotation(i, [4, 5, 8, 10], image=i) for i in range(4)]
     for options, wanted in (({"modality": "CT"}, [1, 2, 1, 3]), ({"modality": "Endoscopy"}, [1, 1, 1, 3])):
-        records = [r for r in read(tmp_path, coco, group_regex=r"p(\d)", **options) if isinstance(r, Record)]
+        records = [r for r in read_coco(tmp_path, coco, group_regex=r"p(\d)", **options) if isinstance(r, Record)]
         assert [r.group for r in records] == [str(g) for g in wanted]
-    records = [r for r in read(tmp_path, coco, modality="CT", near=True) if isinstance(r, Record)]
+    records = [r for r in read_coco(tmp_path, coco, modality="CT", near=True) if isinstance(r, Record)]
     assert len({r.group for r in records}) == 3

@@ -45,7 +45,7 @@ class Example:
 
 
 class Benchmark(ABC):
-    """One benchmark, or several data sets that one file format holds (MedMNIST), and everything that is said of it.
+    """One benchmark, or several data sets that one file format holds (MedMNIST), and all that depends on it.
 
     Attributes:
         scorers: data set -> its rules, answer types, chance level and columns; for files of predictions they are

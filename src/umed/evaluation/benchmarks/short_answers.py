@@ -137,9 +137,9 @@ class ShortAnswers(TwoParts):
                 what = "question" if not asked else "picture" if image is None else "answer"
                 lost.append(f"qid {qid} has no {what}")
                 continue
-            answer, said = as_gold(row["answer"]), as_gold(row.get("answer_type") or "").lower()
-            by = self.closed_by if said in ("open", "closed") else "yes_no"
-            kind = said if by == "answer_type" else ("closed" if answer.lower() in ("yes", "no") else "open")
+            answer, stated_type = as_gold(row["answer"]), as_gold(row.get("answer_type") or "").lower()
+            by = self.closed_by if stated_type in ("open", "closed") else "yes_no"
+            kind = stated_type if by == "answer_type" else ("closed" if answer.lower() in ("yes", "no") else "open")
             questions.append(
                 Question(
                     id=qid,

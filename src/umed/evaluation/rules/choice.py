@@ -14,7 +14,7 @@ _IN_BOX = re.compile(r"((?:[^{}]|\{[^{}]*\})*)\}")
 _AROUND = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\"'`*\u2018\u2019\u201a\u201b\u201c\u201d"
 _WHOLE = re.compile(r"\(([A-D])\)|\[([A-D])\]|\{([A-D])\}|([A-D])[.:),]?", re.IGNORECASE)
 _START = re.compile(r"[(\[]?([A-D])[.:)\]]")
-_SAID = re.compile(r"(?i:\b(?:answer\s*:|(?:answer\s+is|option|choice)(?!\w)))[\s:*\"'`(\[]*([A-D])(?!\w)")
+_STATED = re.compile(r"(?i:\b(?:answer\s*:|(?:answer\s+is|option|choice)(?!\w)))[\s:*\"'`(\[]*([A-D])(?!\w)")
 
 
 @lru_cache(maxsize=8)  # the rules of one item ask for the same
@@ -48,9 +48,9 @@ def gold_index(answer: str, choices: Sequence[str], letter_first: bool = True) -
     if by_letter >= 0 and letter_first:
         return by_letter
     for known in (list(choices), [c.strip() for c in choices], texts, list(map(norm, texts))):
-        for said in (answer, wanted, norm(wanted)):
-            if said in known:
-                return known.index(said)
+        for candidate in (answer, wanted, norm(wanted)):
+            if candidate in known:
+                return known.index(candidate)
     if by_letter >= 0:
         return by_letter
     place = LETTERS.find(wanted[:1])
@@ -69,9 +69,9 @@ def read_letter(output: str, choices: Sequence[str]) -> int | None:
         return LETTERS.index("".join(g or "" for g in whole.groups()).upper())
     if start := _START.match(text):
         return LETTERS.index(start[1])
-    said = set(_SAID.findall(text))
-    if len(said) == 1:
-        return LETTERS.index(said.pop())
+    letters = set(_STATED.findall(text))
+    if len(letters) == 1:
+        return LETTERS.index(letters.pop())
     same = [k for k, choice in enumerate(without_prefix(choices)) if norm(text) and norm(choice) == norm(text)]
     return same[0] if len(same) == 1 else None
 

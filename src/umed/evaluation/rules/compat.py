@@ -14,38 +14,38 @@ from umed.evaluation.rules.short_answers import closed_contains
 
 def closed_contains_llavamed(output: str, gold: str) -> bool:
     """LLaVA-Med v1.0.0 `run_eval`: wrong unless the output has "yes" or "no" in it, whatever the gold is."""
-    said = norm_llava(output)
-    return ("yes" in said or "no" in said) and closed_contains(output, gold)
+    predicted = norm_llava(output)
+    return ("yes" in predicted or "no" in predicted) and closed_contains(output, gold)
 
 
 def open_exact_llavamed(output: str, gold: str) -> float:
     """LLaVA-Med v1.0.0 `calculate_exactmatch`, a ratio: distinct gold words found / words of the output."""
-    said, true = (norm_llava(norm_llava(text)).split() for text in (output, gold))
-    return sum(word in said for word in set(true)) / len(said) if said else 0.0
+    predicted, true = (norm_llava(norm_llava(text)).split() for text in (output, gold))
+    return sum(word in predicted for word in set(true)) / len(predicted) if predicted else 0.0
 
 
-def _recall(said: set[str], true: set[str]) -> float:
-    return len(said & true) / len(true) if true else 0.0
+def _recall(predicted: set[str], true: set[str]) -> float:
+    return len(predicted & true) / len(true) if true else 0.0
 
 
 def open_recall75_multimedeval(output: str, gold: str) -> bool:
     """MultiMedEval 1.0.0 `VQA.evaluate`: recall of distinct tokens, normalized once, at least .75."""
-    said, true = (set(norm_llava(text).split()) for text in (output, gold.strip()))
-    return _recall(said, true) >= 0.75
+    predicted, true = (set(norm_llava(text).split()) for text in (output, gold.strip()))
+    return _recall(predicted, true) >= 0.75
 
 
 def closed_multimedeval(output: str, gold: str) -> bool | None:
     """The same for golds yes and no, from .4 on; "not" is added to a gold of "no", so either word is enough."""
     if norm_llava(gold.strip()) not in ("yes", "no"):
         return None
-    said, true = (set(norm_llava(text).split()) for text in (output, gold.strip()))
-    return _recall(said, true | {"not"} if true == {"no"} else true) >= 0.4
+    predicted, true = (set(norm_llava(text).split()) for text in (output, gold.strip()))
+    return _recall(predicted, true | {"not"} if true == {"no"} else true) >= 0.4
 
 
 def closed_medevalkit(output: str, gold: str) -> bool:
     """MedEvalKit `judge_judgement`: exactly one of "yes" and "no" occurs as a substring, and the gold does."""
-    said = _read_by_medevalkit(output).replace("\n", "").replace(".", "")
-    return (("yes" in said) != ("no" in said)) and gold.lower() in said
+    predicted = _read_by_medevalkit(output).replace("\n", "").replace(".", "")
+    return (("yes" in predicted) != ("no" in predicted)) and gold.lower() in predicted
 
 
 _MARKS = ("**answer**:", "**answer**", "*answer*:", "**answer:**", "answer is", "answer:", "答案:", "final answer")
@@ -53,14 +53,14 @@ _MARKS = ("**answer**:", "**answer**", "*answer*:", "**answer:**", "answer is", 
 
 def _read_by_medevalkit(output: str) -> str:
     """Its `parse_response`: the last box, or what stands in answer tags, then what follows the last such mark."""
-    said = output.lower()
-    if "boxed" in said:
-        said = _boxed(said)
-    elif "<answer>" in said:
-        said = _tagged(said) or said
+    predicted = output.lower()
+    if "boxed" in predicted:
+        predicted = _boxed(predicted)
+    elif "<answer>" in predicted:
+        predicted = _tagged(predicted) or predicted
     for mark in _MARKS:
-        said = said.split(mark)[-1]
-    return said
+        predicted = predicted.split(mark)[-1]
+    return predicted
 
 
 def _boxed(text: str) -> str:

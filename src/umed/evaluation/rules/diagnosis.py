@@ -24,12 +24,12 @@ def names_category(
     return category in mentioned and (allow_others or len(mentioned) == 1)
 
 
-def box_iou(said: Sequence[Box] | None, true: Sequence[Box]) -> float:
-    """`iou`, equation (5): IoU of the unions of said and true boxes; 0 where none could be read (reading R13)."""
-    if not said:
+def box_iou(predicted: Sequence[Box] | None, true: Sequence[Box]) -> float:
+    """`iou`, equation (5): IoU of the unions of predicted and gold boxes; 0 where none could be read (reading R13)."""
+    if not predicted:
         return 0.0
     # most answers have one box, for which no union of areas is needed
-    iou = pair_iou(said[0], true[0]) if len(said) == len(true) == 1 else iou_union(said, true)
+    iou = pair_iou(predicted[0], true[0]) if len(predicted) == len(true) == 1 else iou_union(predicted, true)
     # rounded: as shares of the picture, boxes with half of their area in common come out at .49999999999999983
     return round(iou, 12)
 

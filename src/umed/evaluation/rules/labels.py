@@ -73,5 +73,5 @@ def area(positive_N: np.ndarray, score_N: np.ndarray) -> float | None:
 
 def acc_generated(output: str, gold: str, labels: Sequence[str]) -> bool:
     """Whether the output is the gold label's name after `norm`, and no other's: accuracy of the written answer."""
-    said = norm(output)
-    return bool(said) and [label for label in labels if norm(label) == said] == [gold]
+    normalized = norm(output)
+    return bool(normalized) and [label for label in labels if norm(label) == normalized] == [gold]

@@ -42,7 +42,7 @@ def are_nearest(outputs: Sequence[str], golds: Sequence[str], candidates: Sequen
     """
     place = {c: k for k, c in reversed(list(enumerate(candidates)))}
     pairs = list(dict.fromkeys(zip(outputs, golds, strict=True)))
-    pairs = [(output, gold) for output, gold in pairs if output and gold in place]  # nothing said is never right
+    pairs = [(output, gold) for output, gold in pairs if output and gold in place]  # an empty answer is never right
     wanted: dict[str, list[str]] = {}
     for output, gold in pairs:
         wanted.setdefault(output, []).append(gold)

@@ -14,9 +14,9 @@ _UNIT = re.compile(r"(\d) (mm|cm|ml|kg|m|l|g|%)(?!\w)")
 @lru_cache(maxsize=200_000)
 def norm(text: object) -> str:
     """Case, white space, outer punctuation, articles, number words and the space before a unit made alike."""
-    said = unicodedata.normalize("NFKC", str(text)).casefold()
-    said = " ".join(said.split()).strip(_ENDS)
-    words = [_DIGIT.get(word, word) for word in said.split() if word not in _ARTICLES]
+    normalized = unicodedata.normalize("NFKC", str(text)).casefold()
+    normalized = " ".join(normalized.split()).strip(_ENDS)
+    words = [_DIGIT.get(word, word) for word in normalized.split() if word not in _ARTICLES]
     return _UNIT.sub(r"\1\2", " ".join(words))
 
 
@@ -51,12 +51,12 @@ def norm_llava(text: str) -> str:
 
     MultiMedEval (`clean_str`) and MedVLMBench carry the same copy. The text is lower-cased first, as their callers do.
     """
-    said = given = text.lower()
+    normalized = given = text.lower()
     everywhere = _DIGIT_COMMA.search(given) is not None
     for mark in _PUNCTUATION:
         if mark in given:  # both tests look at the given text, the changes add up
             near_space = mark + " " in given or " " + mark in given
-            said = said.replace(mark, "" if everywhere or near_space else " ")
-    said = _STOP.sub("", said, count=_STOPS)
-    words = (_MANY.get(word, word) for word in said.split())
+            normalized = normalized.replace(mark, "" if everywhere or near_space else " ")
+    normalized = _STOP.sub("", normalized, count=_STOPS)
+    words = (_MANY.get(word, word) for word in normalized.split())
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)

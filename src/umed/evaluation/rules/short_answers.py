@@ -25,11 +25,11 @@ def open_recall(output: str, gold: str) -> float:
     Its runner normalizes once and the metric once more. A right word counts as often as the OUTPUT says it, so that
     repeating it raises the recall: that is the published behavior, and stands under this name only.
     """
-    said, true = (Counter(norm_llava(norm_llava(text)).split()) for text in (output, gold))
-    if not said or not true:
+    predicted, true = (Counter(norm_llava(norm_llava(text)).split()) for text in (output, gold))
+    if not predicted or not true:
         return 0.0
-    found = sum(count for word, count in said.items() if word in true)
-    missed = sum(count for word, count in true.items() if word not in said)
+    found = sum(count for word, count in predicted.items() if word in true)
+    missed = sum(count for word, count in true.items() if word not in predicted)
     return found / (found + missed) if found else 0.0
 
 
