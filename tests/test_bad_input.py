@@ -108,6 +108,8 @@ def test_an_unreadable_picture_is_a_line_of_dropped(tmp_path: Path, capsys: pyte
     [
         (["task=train", "method=sft", "init_from=nowhere"], "init_from=nowhere: no "),
         (["task=evaluate", "init_from=nowhere"], "init_from=nowhere: no "),
+        (["task=evaluate", "data/benchmark=[vqa_rad]"], "data.benchmark.vqa_rad"),
+        (["task=train", "method=sft", "data/benchmark=[medmnist]"], "data.benchmark.medmnist.root"),
         (["task=parity", "task.families=5"], "task.families=['5']"),
     ],
 )
