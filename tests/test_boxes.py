@@ -22,14 +22,11 @@ BOX = Box(0.1, 0.2, 0.5, 0.6)
 
 
 def test_every_convention_gives_the_same_box() -> None:
-    mask = np.zeros((50, 100), dtype=bool)
-    mask[10:30, 10:50] = True
     for made in (
         Box.from_xyxy((10, 10, 50, 30), 100, 50),
         Box.from_xyxy((11, 11, 51, 31), 100, 50, one_based=True),
         Box.from_xywh((10, 10, 40, 20), 100, 50),
         Box.from_cxcywh((0.3, 0.4, 0.4, 0.4)),
-        Box.from_mask(mask),
         Box.from_points((50, 12, 10, 20, 20, 30, 30, 10), 100, 50),
         Box.from_points((48, 12, 12, 20, 20, 28), 100, 50, margin=2),
     ):

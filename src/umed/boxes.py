@@ -61,15 +61,6 @@ class Box:
         return cls.from_xyxy((x - w / 2, y - h / 2, x + w / 2, y + h / 2), 1, 1)
 
     @classmethod
-    def from_mask(cls, mask: np.ndarray) -> Self:
-        """The bounding box of the true pixels of an (H, W) mask."""
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if not len(rows):
-            raise BoxError("out_of_frame", "an empty mask")
-        height, width = mask.shape
-        return cls.from_xyxy((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1), width, height)
-
-    @classmethod
     def from_points(cls, xy: Sequence[float], width: float, height: float, *, margin: float = 0.0) -> Self:
         """The bounding box of points given as x, y, x, y, ..., in pixels, widened by `margin` (RECIST diameters)."""
         xs, ys = [float(v) for v in xy[0::2]], [float(v) for v in xy[1::2]]
