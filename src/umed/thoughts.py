@@ -1,12 +1,45 @@
-"""`without_thoughts`: the answer in a reply of a model that writes its reasoning first."""
+"""The answer in a reply of a model that writes its reasoning first; no other file knows the tags of thoughts.
+
+A tag between quotation marks or backticks is a part of the text that has it.
+"""
 
 import re
+from collections.abc import Sequence
 
-_TAG = re.compile(r"<think(?:ing)?>|<unused94>|(?P<end></think(?:ing)?>|<unused95>)", re.IGNORECASE)
+Span = tuple[int, int]
+
+_NAME = r"(?:(?:seed:)?think(?:ing)?|thoughts?|reason(?:ing)?|reflection)"
+_OPENED = (
+    rf"<\s*{_NAME}(?:\s+\w+=[^<>]*|\s*)>",  # Qwen, DeepSeek, InternVL, GLM, Seed
+    rf"<\|(?:begin|start)_(?:of_)?{_NAME}\|>",
+    r"◁\s*think\s*▷",  # Kimi
+    r"\[THINK\]",  # Mistral
+    r"<unused94>",  # MedGemma
+    r"<\|channel>",  # Gemma 4
+    r"<\|channel\|>(?:analysis|commentary)",  # gpt-oss
+)
+_CLOSED = (
+    rf"<\s*[/\\]\s*{_NAME}\s*>",
+    rf"<\s*{_NAME}\s*/\s*>",
+    rf"<\|end_(?:of_)?{_NAME}\|>",
+    r"◁\s*/\s*think\s*▷",
+    r"\[/THINK\]",
+    r"<unused95>",
+    r"<channel\|>",
+    r"<\|channel\|>final(?:<\|message\|>)?",
+)
+_MARKS = "[\"'`\u2018\u2019\u201c\u201d]"
+_QUOTED = rf"(?<={_MARKS})(?:{'|'.join((*_OPENED, *_CLOSED))})(?={_MARKS})"
+_TAG = re.compile(rf"{_QUOTED}|(?P<opened>{'|'.join(_OPENED)})|(?P<closed>{'|'.join(_CLOSED)})", re.IGNORECASE)
+_AROUND = re.compile(  # what models write around an answer
+    r"<\s*(?:/\s*)?(?:final[ _])?(?:answer|response|solution)\s*>|<\|(?:begin|end)_of_(?:box|answer|solution)\|>",
+    re.IGNORECASE,
+)
+_BEGUN = re.compile(r"<(think(?:ing)?)>\s*\Z")
 
 
 def without_thoughts(text: str) -> str | None:
-    """The text without `<think>...</think>`, `<thinking>...</thinking>` and MedGemma's `<unused94>...<unused95>`.
+    """The answer: the text without thoughts, and without answer tags where nothing stands outside of them.
 
     A closing tag without an opening one ends a thought that the chat template began: everything before it is thought.
 
@@ -14,14 +47,60 @@ def without_thoughts(text: str) -> str | None:
         A text without tags as it is; otherwise the answer without surrounding white space, "" where there is none;
         None where the reply ends inside a thought.
     """
-    answer, start, is_thought = "", 0, False
-    for tag in _TAG.finditer(text):
-        if tag["end"] is None:
-            answer += "" if is_thought else text[start : tag.start()]
-            is_thought = True
-        else:
-            answer = answer if is_thought else ""
-            start, is_thought = tag.end(), False
-    if is_thought:
+    spans, is_cut_off = _find(text)
+    if is_cut_off:
         return None
-    return (answer + text[start:]).strip() if start else text
+    spans = sorted([*spans, *_answer_tags(_replace(text, spans, " "))])
+    return _replace(text, spans, "").strip() if spans else text
+
+
+def hide_thoughts(text: str) -> str:
+    """The text with a blank for each character that is not of the answer, so that places in it stay the same."""
+    hidden = _replace(text, find_thoughts(text), " ")
+    return _replace(hidden, _answer_tags(hidden), " ")
+
+
+def find_thoughts(text: str) -> list[Span]:
+    """Spans of the thoughts with their tags, in order; the whole text where it ends inside one."""
+    return _find(text)[0]
+
+
+def is_tag(token: str) -> bool:
+    """Whether a token of a vocabulary begins or ends a thought."""
+    return bool(_TAG.fullmatch(token))
+
+
+def end_thought(prompt: str) -> str:
+    """A prompt whose template leaves the model inside a thought, with that thought ended; any other as it is."""
+    begun = _BEGUN.search(prompt)
+    return f"{prompt}\n</{begun[1]}>\n\n" if begun else prompt
+
+
+def _find(text: str) -> tuple[list[Span], bool]:
+    """Spans of the thoughts, and whether the text ends inside one."""
+    spans: list[Span] = []
+    begin = None
+    for tag in _TAG.finditer(text):
+        if tag["opened"] and begin is None:
+            begin = tag.start()
+        elif tag["closed"]:
+            if begin is None:  # the chat template began it
+                spans, begin = [], 0
+            spans.append((begin, tag.end()))
+            begin = None
+    return (spans, False) if begin is None else ([(0, len(text))], True)
+
+
+def _answer_tags(hidden: str) -> list[Span]:
+    """Spans of answer tags around all that is left; none where text stands outside of them too."""
+    pieces = [piece for piece in _AROUND.split(hidden) if piece.strip()]
+    return [tag.span() for tag in _AROUND.finditer(hidden)] if len(pieces) < 2 else []
+
+
+def _replace(text: str, spans: Sequence[Span], letter: str) -> str:
+    """The text with each character of the spans replaced."""
+    parts, end = [], 0
+    for begin, stop in spans:
+        parts += [text[end:begin], letter * (stop - begin)]
+        end = stop
+    return "".join([*parts, text[end:]])

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
 
 from umed.boxes import Box
 from umed.evaluation.question import BoxQuestion, Corners, Number, Question
+from umed.thoughts import find_thoughts, without_thoughts
 
 _HEAD = ("id", "dataset", "split_file", "question", "answer", "answer_type", "choices")
 
@@ -41,6 +42,21 @@ class Prediction(BaseModel):
             raise ValueError(
                 f"{name} is {short(line[name])}: {wanted}" if name in line else f"no {name}: {wanted}"
             ) from None
+
+    @property
+    def final_answer(self) -> str:
+        """The output without thoughts, which every rule reads; empty where it ends inside one."""
+        return without_thoughts(self.output) or ""
+
+    @property
+    def has_thought(self) -> bool:
+        return bool(find_thoughts(self.output))
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether nothing was answered: neither a text (a thought alone is none) nor boxes; scores alone do."""
+        has_scores_alone = bool(self.scores) and not self.output
+        return not (self.final_answer.strip() or self.boxes is not None or has_scores_alone)
 
     @property
     def said_boxes(self) -> list[Box] | None:

@@ -55,7 +55,7 @@ class BoxScorer(Scorer):
             verdicts.append(
                 {
                     "accuracy": names_category(
-                        prediction.output, category, names, options.synonyms, options.allow_others
+                        prediction.final_answer, category, names, options.synonyms, options.allow_others
                     ),
                     "iou": iou,
                     "acc@0.5": iou >= 0.5,
@@ -94,7 +94,7 @@ class BoxScorer(Scorer):
         """On pictures known to be normal: `false_positives`, answers that name a category of the source, and
         `false_boxes`, answers with a box; by source and on average.
         """
-        named = [mentions.named(p.output, _box_question(p).categories, options.synonyms) for p in predictions]
+        named = [mentions.named(p.final_answer, _box_question(p).categories, options.synonyms) for p in predictions]
         scores = list(_score_by_source("false_positives", predictions, [float(bool(names)) for names in named]))
         return scores + list(_score_by_source("false_boxes", predictions, [float(bool(p.boxes)) for p in predictions]))
 

@@ -83,7 +83,7 @@ class LabelScorer(Scorer):
             # what gives scores alone writes no answer
             is_written = bool(prediction.output) or not prediction.scores
             gold = self.gold_output(prediction.question)
-            generated = rules.acc_generated(prediction.output, gold, self.names) if is_written else None
+            generated = rules.acc_generated(prediction.final_answer, gold, self.names) if is_written else None
             verdicts.append({"acc": is_right.get(k), "auc": None, "acc_generated": generated})
         return verdicts
 

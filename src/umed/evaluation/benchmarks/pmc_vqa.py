@@ -43,7 +43,7 @@ class ChoiceScorer(Scorer):
         return [self._judge(prediction) for prediction in predictions]
 
     def _judge(self, prediction: Prediction) -> Verdict:
-        output, choices = prediction.output, prediction.question.choices or ()
+        output, choices = prediction.final_answer, prediction.question.choices or ()
         verdict: dict[str, bool | float | None] = dict.fromkeys(self.rules)
         if prediction.question.answer_type == "choice":
             gold = gold_index(prediction.question.gold, choices)
@@ -61,7 +61,7 @@ class ChoiceScorer(Scorer):
     def summarize(self, predictions: Sequence[Prediction], verdicts: Sequence[Verdict]) -> list[Score]:
         """`unreadable`: the share of answers to `choice` items from which no letter can be read."""
         asked = [p for p in predictions if p.question.answer_type == "choice"]
-        lost = sum(choice.read_letter(p.output, p.question.choices or ()) is None for p in asked)
+        lost = sum(choice.read_letter(p.final_answer, p.question.choices or ()) is None for p in asked)
         dataset = predictions[0].question.dataset
         return [Score(dataset, "unreadable", lost / len(asked), n=len(asked))] if asked else []
 

@@ -48,7 +48,8 @@ class ShortAnswerScorer(Scorer):
     def judge(self, predictions: Sequence[Prediction], options: Options = DEFAULTS) -> list[Verdict]:
         verdicts: list[Verdict] = []
         for prediction, nearest in zip(predictions, judge_nearest(predictions), strict=True):
-            output, gold, answer_type = prediction.output, prediction.question.gold, prediction.question.answer_type
+            output, question = prediction.final_answer, prediction.question
+            gold, answer_type = question.gold, question.answer_type
             verdict: dict[str, bool | float | None] = dict.fromkeys(self.rules)
             for name, rule in (OPEN if answer_type == "open" else CLOSED).items():
                 verdict[name] = rule(output, gold)
@@ -91,7 +92,7 @@ def judge_nearest(predictions: Sequence[Prediction]) -> list[bool | None]:
     for choices, of_choices in places.items():
         chosen = [predictions[k] for k in of_choices]
         candidates = open_candidates(predictions) if choices is None else choices
-        right = are_nearest([p.output for p in chosen], [p.question.gold for p in chosen], candidates)
+        right = are_nearest([p.final_answer for p in chosen], [p.question.gold for p in chosen], candidates)
         for k, is_nearest in zip(of_choices, right, strict=True):
             verdicts[k] = is_nearest
     return verdicts
