@@ -148,7 +148,7 @@ class Run:
     def _answered(self, record: Record, prediction: Prediction, verdict: Verdict) -> tuple[Image.Image, str]:
         picture = draw_answer(self.picture(record), record.boxes, prediction.said_boxes)
         right = "right" if verdict["accuracy"] else "wrong"
-        return picture, f"{shorten_boxes(prediction.output)} [{right}, IoU {verdict['iou']:.2f}]"
+        return picture, f"{shorten_boxes(prediction.final_answer)} [{right}, IoU {verdict['iou']:.2f}]"
 
     def reward_curves(self) -> Figure:
         """Rewards, critic and validation over the iterations of each rewarding stage."""
@@ -185,7 +185,8 @@ class Run:
         others = tuple(sorted({r.category for r in self.records if r.source == record.source} - {record.category}))
         prompt = policy.processor.prompt(picture, record, others)
         prediction, heat = answer_with_attention(policy, prompt, self.config.method.max_new_tokens)
-        text = shorten_boxes(prediction.output) + ("" if heat is not None else " [names no abnormality of its source]")
+        names_none = "" if heat is not None else " [names no abnormality of its source]"
+        text = shorten_boxes(prediction.final_answer) + names_none
         overlay = picture if heat is None else heat_overlay(picture, heat)
         return draw_answer(overlay, record.boxes, prediction.said_boxes), text
 

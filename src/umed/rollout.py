@@ -14,6 +14,7 @@ from torch import Tensor
 from umed.boxes import Box
 from umed.chat import Prompt
 from umed.records import Record
+from umed.thoughts import find_thoughts
 
 
 @dataclass(slots=True)
@@ -34,8 +35,8 @@ class Rollout:
     ids_BT: Tensor
     mask_BT: Tensor
     truncated_B: Tensor
-    raw: list[str]
-    texts: list[str]
+    raw: list[str]  # replies as they were written, thoughts included
+    texts: list[str]  # answers as plain language
     boxes: list[list[Box] | None]  # None = no box could be read
     logp_BT: Tensor
     values_BT: Tensor
@@ -68,9 +69,10 @@ class Rollout:
         return [p.others for p in self.prompts]
 
     def means(self) -> dict[str, float]:
-        """`rollout/*`: share of answers without a readable box, mean length in tokens, share of truncated answers."""
+        """`rollout/*`: shares of answers without a readable box, with a thought, truncated; mean length in tokens."""
         return {
             "rollout/unparsed": sum(b is None for b in self.boxes) / len(self.boxes),
+            "rollout/thought_removed": sum(bool(find_thoughts(text)) for text in self.raw) / len(self.raw),
             "rollout/length": self.mask_BT.sum(1).float().mean().item(),
             "rollout/truncated": self.truncated_B.float().mean().item(),
         }

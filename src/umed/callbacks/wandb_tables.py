@@ -16,11 +16,13 @@ from umed.data.augment import flip_as_recorded
 from umed.evaluation.evaluate import Evaluation
 from umed.evaluation.paper_tables import PaperTable
 from umed.evaluation.render import FIELDS, as_lines
+from umed.evaluation.score import flat_metrics, without_zero_counts
 from umed.figures import TRUE, draw_answer, heat_overlay, mark_synthetic
 from umed.pictures import contact_sheet, draw_boxes, picture_of
 from umed.records import Record
 from umed.rewards.total import Scored
 from umed.rollout import Rollout, TrainingBatch
+from umed.thoughts import without_thoughts
 
 PREDICTED = ("id", "question", "answer", "output")
 COLUMNS = ("id", "picture", "attention", "query", "answer", "gold")
@@ -81,7 +83,8 @@ def log_evaluation(logger: WandbLogger, evaluation: Evaluation, figure: Figure |
         figure: the example pictures, if there are any.
         rows: answers a data set at most, as many of each of its parts.
     """
-    logged: dict[str, Any] = {f"test/{name}": value for name, value in evaluation.metrics.items()}
+    shown = {**flat_metrics(without_zero_counts(evaluation.scores)), **evaluation.throughput}
+    logged: dict[str, Any] = {f"test/{name}": value for name, value in shown.items()}
     for dataset, predictions in evaluation.predictions.items():
         parts: dict[str, list[int]] = defaultdict(list)
         for place, prediction in enumerate(predictions):
@@ -90,7 +93,7 @@ def log_evaluation(logger: WandbLogger, evaluation: Evaluation, figure: Figure |
         table = wandb.Table(columns=[*PREDICTED, *verdicts[0]])
         for place in (k for part in parts.values() for k in part[: max(1, rows // len(parts))]):
             question = predictions[place].question
-            texts = (question.id, question.question, question.gold, predictions[place].output)
+            texts = (question.id, question.question, question.gold, predictions[place].final_answer)
             table.add_data(*texts, *(None if v is None else float(v) for v in verdicts[place].values()))
         logged["predictions" if dataset == "mau" else f"predictions_{dataset}"] = table
     if figure is not None:
@@ -141,7 +144,7 @@ def rollout_table(
             wandb.Image(draw_answer(pictures[q], record.boxes, batch.boxes[b])),
             None if hot is None else wandb.Image(hot),
             record.query,
-            batch.raw[b],
+            without_thoughts(batch.raw[b]),
             batch.golds[q],
             *(float(value[b]) for value in scored.raw.values()),
             float(scored.total_B[b]),

@@ -8,6 +8,7 @@ from umed.evaluation.ask import records_to_predictions
 from umed.evaluation.prediction import Prediction
 from umed.evaluation.rules.mentions import find_mentions
 from umed.models.policy import Policy
+from umed.thoughts import hide_thoughts
 
 
 @torch.no_grad()
@@ -20,7 +21,7 @@ def answer_with_attention(policy: Policy, prompt: Prompt, max_new_tokens: int) -
     processor, record = policy.processor, prompt.record
     answers = policy.sample([prompt], 1, max_new_tokens, greedy=True)
     ids = answers.ids_BT[0][answers.mask_BT[0]].tolist()
-    text, ends = processor.decode(ids), np.cumsum([len(piece) for piece in processor.pieces(ids)])
+    text, ends = hide_thoughts(processor.decode(ids)), np.cumsum([len(piece) for piece in processor.pieces(ids)])
     spans = [span for name in (record.category, *prompt.others) for span in find_mentions(text, name)]
     tokens = enumerate(zip([0, *ends[:-1]], ends, strict=True))
     # token t is read in at row t + 1

@@ -166,7 +166,7 @@ def print_examples(pairs: Sequence[Pair], verdicts: tuple[Sequence[Verdict], Seq
             question = first.question
             gold = question.category if isinstance(question, BoxQuestion) else question.gold
             print(f"{dataset} {question.id}: {_shorten(question.question)} gold: {_shorten(gold)}")
-            print(f"  A: {_shorten(first.output)}\n  B: {_shorten(second.output)}")
+            print(f"  A: {_shorten(first.final_answer)}\n  B: {_shorten(second.final_answer)}")
 
 
 def _key(prediction: Prediction) -> tuple[str, str]:

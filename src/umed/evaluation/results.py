@@ -10,7 +10,16 @@ from umed.evaluation.intervals import bootstrap_intervals, bootstrap_means, quan
 from umed.evaluation.prediction import Prediction
 from umed.evaluation.question import BoxQuestion, without_stand_in
 from umed.evaluation.score import AVERAGE, Score
-from umed.evaluation.scorer import DEFAULTS, Options, Scorer, Verdict, group_by_dataset, judge_all, mean_scores
+from umed.evaluation.scorer import (
+    DEFAULTS,
+    Options,
+    Scorer,
+    Verdict,
+    count_answers,
+    group_by_dataset,
+    judge_all,
+    mean_scores,
+)
 
 WITHOUT_BOXES = ("majority", "question_prior")  # baselines that say no box
 
@@ -41,6 +50,8 @@ def score_predictions(
             *_with_intervals(mean_scores(scorer, dataset, of_dataset, judged), of_dataset, judged, draws),
             *score_slices(scorer, dataset, of_dataset, judged, draws),
         ]
+        known = {score.rule for score in values}  # a scorer may count what it cannot read itself
+        values += [score for score in count_answers(dataset, of_dataset) if score.rule not in known]
         chance = scorer.chance({p.question.answer_type for p in of_dataset})
         scores += values
         scores += [

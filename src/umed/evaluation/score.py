@@ -11,6 +11,7 @@ from pathlib import Path
 from umed.run_files import METRICS, read_metrics
 
 BASELINES = ("majority", "chance", "question_prior", "black", "shuffled", "disjoint")  # rows beside a value
+COUNTS = ("thought_removed", "unreadable")  # shares of the answers that say nothing of their quality
 CANDIDATES = "candidates"  # the number of texts that a nearest answer is chosen from
 AVERAGE = "avg"  # the slice that is the plain mean of the others
 
@@ -43,6 +44,11 @@ class Score:
 def index_scores(scores: Iterable[Score]) -> dict[tuple[str, str, str, str], Score]:
     """Scores by (dataset, rule, slice, row)."""
     return {score.key: score for score in scores}
+
+
+def without_zero_counts(scores: Iterable[Score]) -> list[Score]:
+    """The scores that a reader wants to see: without those of `COUNTS` that are 0."""
+    return [score for score in scores if score.value or score.rule not in COUNTS]
 
 
 def flat_metrics(scores: Iterable[Score], stage: str = "") -> dict[str, float]:

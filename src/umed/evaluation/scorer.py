@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from umed.evaluation.prediction import Prediction
 from umed.evaluation.question import Question, without_stand_in
 from umed.evaluation.rules.mentions import NO_ALIASES
-from umed.evaluation.score import Score
+from umed.evaluation.score import COUNTS, Score
 
 Verdict = Mapping[str, bool | float | None]  # rule -> verdict on one prediction; None = the rule does not apply
 
@@ -105,6 +105,13 @@ class Scorer(ABC):
     def note(self, dataset: str, predictions: Sequence[Prediction], scores: Sequence[Score]) -> list[str]:
         """What a reader of the scores should know."""
         return []
+
+
+def count_answers(dataset: str, predictions: Sequence[Prediction]) -> list[Score]:
+    """`thought_removed` and `unreadable`: shares of the answers with a thought, and of those with nothing to read."""
+    n = len(predictions)
+    counts = sum(p.has_thought for p in predictions), sum(p.is_unreadable for p in predictions)
+    return [Score(dataset, rule, count / n, n=n) for rule, count in zip(COUNTS, counts, strict=True)]
 
 
 def group_by_dataset(predictions: Sequence[Prediction]) -> dict[str, list[int]]:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from umed.evaluation.prediction import Prediction
 from umed.evaluation.question import without_stand_in
-from umed.evaluation.score import AVERAGE, BASELINES, Score, index_scores
+from umed.evaluation.score import AVERAGE, BASELINES, Score, index_scores, without_zero_counts
 from umed.evaluation.scorer import Scorer, group_by_dataset
 from umed.records import SYNTHETIC
 
@@ -71,7 +71,7 @@ def print_rules(scores: Sequence[Score], title: str, stage: str = "") -> None:
         table.add_column(column, no_wrap=True)
     for column in ("value", "95 %", "n", *(HEADS.get(row, row) for row in baselines)):
         table.add_column(column, justify="right")
-    for score in scores:
+    for score in without_zero_counts(scores):
         if score.slice or score.row or score.n is None:
             continue
         beside = [index.get((score.dataset, score.rule, "", row)) for row in baselines]

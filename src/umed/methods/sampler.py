@@ -13,6 +13,7 @@ from umed.errors import check_choice
 from umed.evaluation.rules.mentions import find_mentions
 from umed.models.policy import Policy, generating
 from umed.rollout import Rollout
+from umed.thoughts import find_thoughts, hide_thoughts
 
 
 class Sampler:
@@ -22,7 +23,8 @@ class Sampler:
         num_candidates: G.
         max_new_tokens: T at most; an answer that reaches it is `truncated`.
         row: reading R4, the attention row of a name token: where it is read in (`token`) or one earlier (`predictor`).
-        looking: which tokens' attention counts, those of the abnormality's `name` (the paper) or of the whole `answer`.
+        looking: which tokens' attention counts, those of the abnormality's `name` (the paper) or of the whole `answer`;
+            tokens of thoughts never do.
     """
 
     def __init__(
@@ -47,14 +49,18 @@ class Sampler:
         raw = [processor.decode(i) for i in ids]
         asked = [p for p in prompts for _ in range(g)]  # of each answer
         offsets = [_offsets(processor.pieces(i)) for i in ids]
-        gold_spans = [find_mentions(text, p.record.category) for text, p in zip(raw, asked, strict=True)]
+        said = [hide_thoughts(text) for text in raw]
+        gold_spans = [find_mentions(text, p.record.category) for text, p in zip(said, asked, strict=True)]
         name_spans = [
             [s for c in (p.record.category, *p.others) for s in find_mentions(text, c)]
-            for text, p in zip(raw, asked, strict=True)
+            for text, p in zip(said, asked, strict=True)
         ]
         length = answers.ids_BT.shape[1]
         name_BT = _inside(offsets, gold_spans, length)
-        looking_BT = name_BT if self.looking == "name" else answers.mask_BT.cpu()
+        if self.looking == "name":
+            looking_BT = name_BT
+        else:
+            looking_BT = answers.mask_BT.cpu() & ~_inside(offsets, [find_thoughts(text) for text in raw], length)
         name_BN = _positions(looking_BT, first=1 if self.row == "token" else 0).to(policy.device)
         with generating(policy):
             scores = policy.score(prompts, answers.ids_BT, answers.mask_BT, name_BN if "attention" in needs else None)

@@ -1,12 +1,12 @@
 """`BoxCodec`: how a model family writes boxes in its answers; one file a convention, `backbones/<name>_codec.py`."""
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 from umed.boxes import Box, BoxError
+from umed.thoughts import hide_thoughts
 
-THINKING = re.compile(r"<think>.*?(</think>|$)|<unused94>.*?(<unused95>|$)", re.DOTALL)  # Qwen's tags, MedGemma's
+OVERSHOOT = 0.1  # of the frame: a corner may lie so far outside; one further away is of another convention
 
 
 class BoxCodec(ABC):
@@ -29,7 +29,7 @@ class BoxCodec(ABC):
         """Width and height of the frame in the numbers that are written."""
 
     @abstractmethod
-    def spans(self, text: str) -> list[tuple[int, int]]:
+    def find(self, answer: str) -> list[tuple[int, int]]:
         """Character spans of the coordinates in an answer."""
 
     @abstractmethod
@@ -41,21 +41,43 @@ class BoxCodec(ABC):
         return 1 / across, 1 / down
 
     def read(self, text: str, width: int, height: int) -> list[Box] | None:
-        """All readable boxes of an answer; None when there is none (reading R13): never [0, 0, 0, 0].
+        """All readable boxes of a reply; None when there is none (reading R13): never [0, 0, 0, 0].
 
-        A thinking block is not read. A box that is no box (inverted, not finite, outside the frame) is left out.
+        Thoughts are not read. What is no box (inverted, not finite, outside the frame) is left out, and so is a box in
+        the numbers of another convention, see `read_box`.
         """
         boxes = []
-        for four in self.corners(THINKING.sub(" ", text)):
+        for four in self.corners(hide_thoughts(text)):
             try:
-                boxes.append(Box.from_xyxy(four, *self.units(width, height)))
+                boxes.append(read_box(four, *self.units(width, height)))
             except BoxError:
                 continue
         return boxes or None
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Character spans of the coordinates in a reply; none in its thoughts."""
+        return self.find(hide_thoughts(text))
+
     def strip(self, text: str) -> str:
-        """The answer without its boxes and thinking blocks, as plain language."""
-        return self.without_boxes(THINKING.sub(" ", text))
+        """The reply without its boxes and thoughts, as plain language."""
+        return self.without_boxes(hide_thoughts(text))
+
+
+def read_box(four: Sequence[float], across: float, down: float) -> Box:
+    """A box from x0, y0, x1, y1 as they are written, in a frame of `across` x `down` units; clipped to the frame.
+
+    Raises:
+        BoxError: it is no box, or of another convention: a corner lies further outside the frame than `OVERSHOOT`, or
+            the numbers are fractions (all about 1 at most, and one with a decimal point) where the frame is larger.
+    """
+    box = Box.from_xyxy(four, across, down)
+    x0, y0, x1, y1 = (float(v) for v in four)
+    if min(x0 / across, y0 / down) < -OVERSHOOT or max(x1 / across, y1 / down) > 1 + OVERSHOOT:
+        raise BoxError("out_of_frame", f"further outside than an overshoot: {four!r}")
+    has_point = any(isinstance(v, float) or not float(v).is_integer() for v in four)
+    if has_point and max(x1, y1) <= 1 + OVERSHOOT < min(across, down):
+        raise BoxError("malformed", f"fractions instead of {across:g} x {down:g} units: {four!r}")
+    return box
 
 
 def in_reading_order(boxes: Sequence[Box]) -> list[Box]:

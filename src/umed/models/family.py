@@ -19,6 +19,7 @@ from umed.models.batch import collate
 from umed.models.codec import BoxCodec
 from umed.models.tokenizer import answer_ends, split_text
 from umed.records import Record
+from umed.thoughts import end_thought, is_tag
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class FamilyProcessor(ABC):
     image_token: str  # the token in the vocabulary that stands for one part of a picture
     marker: str  # the chat template writes it for a picture
     suppressed: tuple[str, ...] = ()  # further tokens that an answer never holds
+    visible: tuple[str, ...] = ()  # special tokens that stay in an answer's text, besides the tags of thoughts
     ends: tuple[str, ...] = ()  # tokens that end an answer, where it is not the tokenizer's end alone
     tiled: tuple[str, ...] = ()  # picture tensors (1, tiles, ...), of which prompts have different numbers
     token_types_name: str = ""  # input that is 1 at image tokens and 0 elsewhere, if the model takes one
@@ -80,6 +82,8 @@ class FamilyProcessor(ABC):
         self.pad_id: int = self.eos_ids[0] if pad is None else pad
         names = (self.image_token, *self.suppressed)
         self.suppressed_ids = tuple(dict.fromkeys(vocabulary[t] for t in names if t in vocabulary))
+        special = {i: str(token) for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        self.silent_ids = {i for i, token in special.items() if token not in self.visible and not is_tag(token)}
         # older checkpoints store the template for pictures apart, and one for text alone in the tokenizer
         saved = ProcessorMixin.get_processor_dict(path)[0]
         self.tokenizer.chat_template = saved.get("chat_template") or self.tokenizer.chat_template
@@ -136,7 +140,7 @@ class FamilyProcessor(ABC):
                 f"model.path={self.path}: its chat template has no place for a picture{reason}: use the template of "
                 "the checkpoint's processor, chat_template.jinja"
             )
-        return text
+        return end_thought(text)
 
     def prompt(self, image: Image.Image, record: Record, others: tuple[str, ...] = ()) -> Prompt:
         """Encode one image and the record's query; the gold answer too, where the record has a diagnosis.
@@ -202,7 +206,9 @@ class FamilyProcessor(ABC):
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        """The reply as it was written: without special tokens, but with those that mark a box or a thought."""
+        kept = [i for i in ids if i not in self.silent_ids]
+        return self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The text of each token; concatenated they are `decode(ids)`."""
@@ -219,7 +225,7 @@ class FamilyProcessor(ABC):
         return self.codec.write(framed, label, *self.units(view))
 
     def read_boxes(self, text: str, view: ImageView) -> list[Box] | None:
-        """All boxes of an answer that lie in the image at least in part; None when there is none (reading R13)."""
+        """All boxes of a reply that lie in the image at least in part; None when there is none (reading R13)."""
         x0, y0, x1, y1 = view.frame
         width, height = x1 - x0, y1 - y0
         boxes = []
@@ -235,7 +241,7 @@ class FamilyProcessor(ABC):
         return self.codec.spans(text)
 
     def plain(self, text: str) -> str:
-        """An answer without its boxes."""
+        """A reply without its boxes and thoughts."""
         return tidy(self.codec.strip(text))
 
     def save(self, folder: str) -> None:

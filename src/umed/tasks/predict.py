@@ -13,6 +13,7 @@ from umed.errors import InputError
 from umed.pictures import PREDICTED, draw_boxes, open_picture
 from umed.records import Record
 from umed.run_files import write_jsonl
+from umed.thoughts import without_thoughts
 
 if TYPE_CHECKING:
     from umed.models.policy import Policy
@@ -40,7 +41,8 @@ def predict(cfg: DictConfig) -> None:
         pixels = None if boxes is None else [[round(v, 2) for v in b.to_xyxy(*picture.size)] for b in boxes]
         line = {"image": str(path), "width": picture.width, "height": picture.height, "question": cfg.task.query}
         lines.append({**line, "output": output, "answer": answer, "boxes": pixels, "annotated": target.name})
-        print(f"{path}\n  answer: {answer}\n  boxes:  {pixels or 'none could be read'}\n  -> {target}")
+        told = "none: the reply ends inside a thought; raise method.max_new_tokens" if answer is None else answer
+        print(f"{path}\n  answer: {told}\n  boxes:  {pixels or 'none could be read'}\n  -> {target}")
     write_jsonl(out / "answers.jsonl", lines)
 
 
@@ -57,11 +59,15 @@ def load_model(cfg: DictConfig) -> Policy:
 
 def answer_query(
     policy: Policy, picture: Image.Image, path: Path, query: str, max_new_tokens: int
-) -> tuple[str, str, list[Box] | None]:
-    """The greedy answer to one picture: as the model wrote it, as plain language, and its boxes."""
+) -> tuple[str, str | None, list[Box] | None]:
+    """The greedy reply to one picture: as the model wrote it, its answer as plain language, and its boxes.
+
+    The answer is None where the reply ends inside a thought.
+    """
     processor = policy.processor
     record = Record(str(path), "predict", str(path), *picture.size, (), "", "", str(path), query=query)
     prompt = processor.prompt(picture, record)
     answers = policy.sample([prompt], 1, max_new_tokens, greedy=True)
     output = processor.decode(answers.ids_BT[0][answers.mask_BT[0]].tolist())
-    return output, processor.plain(output), processor.read_boxes(output, prompt.view)
+    answer = None if without_thoughts(output) is None else processor.plain(output)
+    return output, answer, processor.read_boxes(output, prompt.view)

@@ -146,11 +146,10 @@ READ: list[tuple[str, str, list | None]] = [
     *((c, listed(c, broken(c, *numbers)), None) for c in NO_BOX for numbers in NO_BOX[c]),
     *((c, listed(c, broken(c, *numbers), ONE[c]), [FIRST]) for c in NO_BOX for numbers in NO_BOX[c] if c != L),
     (L, f"<loc0030><loc0020><loc0010><loc0040> {LOC}", [FIRST]),
-    (J, ONE[J].replace("[100,200", "[-5,200").replace("300,4", "1300,4"), [(0, 0.2, 1, 0.4)]),  # clipped
-    (R, "<box>[[-50, 200, 1300, 400]]</box>", [(0, 0.2, 1, 0.4)]),
-    (F, "[-0.5, -0.5, 0.5, 0.5]", [(0, 0, 0.5, 0.5)]),
-    (F, "[0.2, 0.2, 99999999999999999999, 1]", [(0.2, 0.2, 1, 1)]),
-    (L, "<loc0205><loc0102><loc0409><loc9999>", [(0.1, 0.2, 1, 0.4)]),
+    (J, ONE[J].replace("[100,200", "[-5,200").replace("300,4", "1100,4"), [(0, 0.2, 1, 0.4)]),  # clipped
+    (R, "<box>[[-50, 200, 1010, 400]]</box>", [(0, 0.2, 1, 0.4)]),
+    (F, "[-0.1, -0.02, 0.5, 1.05]", [(0, 0, 0.5, 1)]),
+    (L, "<loc0205><loc0102><loc0409><loc1100>", [(0.1, 0.2, 1, 0.4)]),
     (L, LOC.replace("><", "> <"), [FIRST]),
     (L, f"{LOC}{LOC2}", [FIRST, SECOND]),
     (L, "<loc0010><loc0020><loc0030> x <loc0040>", None),

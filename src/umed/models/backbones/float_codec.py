@@ -43,8 +43,8 @@ class FloatCodec(BoxCodec):
     def quantum(self, width: int, height: int) -> tuple[float, float]:
         return 10**-self.digits, 10**-self.digits
 
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        return [m.span() for m in _BOX.finditer(text)]
+    def find(self, answer: str) -> list[tuple[int, int]]:
+        return [m.span() for m in _BOX.finditer(answer)]
 
     def without_boxes(self, answer: str) -> str:
         return _BOX.sub(" ", answer)

@@ -13,7 +13,7 @@ from umed.models.backbones.json_codec import JsonCodec
 from umed.models.family import EncodedPicture, FamilyProcessor
 
 BEGIN, END, IMAGE = "<|image>", "<image|>", "<|image|>"
-# of other media, and what opens a train of thought, whose boxes would count as the answer's
+# of other media, and what opens a thought, which would take the answer's tokens
 OTHERS = ("<|video|>", "<|audio>", "<audio|>", "<|audio|>", "<|channel>")
 BUDGETS = (70, 140, 280, 560, 1120)  # tokens of a picture that the family was trained with
 

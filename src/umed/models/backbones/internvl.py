@@ -1,6 +1,5 @@
 """InternVL: tiles of one size and a thumbnail behind them; boxes relative to the whole image, 0-1000, in tags."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
@@ -29,6 +28,7 @@ class InternVLProcessor(FamilyProcessor):
     default_codec = RefBoxCodec()
     image_token = marker = "<IMG_CONTEXT>"
     suppressed = ("<img>", "</img>", "<video>")
+    visible = TAGS
 
     def __init__(self, path: str, max_patches: int | None = None, **shared: Any) -> None:
         check_positive("model.processor.max_patches", max_patches)
@@ -36,8 +36,6 @@ class InternVLProcessor(FamilyProcessor):
         self.image_processor.max_patches = max_patches or self.image_processor.max_patches
         # as transformers' processor of the family does, whatever the checkpoint's file says
         self.image_processor.crop_to_patches = True
-        special = {i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
-        self.silent_ids = special - set(self.tokenizer.convert_tokens_to_ids(list(TAGS)))
 
     @property
     def side(self) -> int:
@@ -55,11 +53,6 @@ class InternVLProcessor(FamilyProcessor):
         view = ImageView(image.width, image.height, columns * width, rows * height, grids)
         pixels = processor(images=[image], return_tensors="pt")["pixel_values"]
         return EncodedPicture(view, {"pixel_values": pixels}, f"<img>{self.image_token * view.tokens}</img>")
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Without special tokens, but with those that mark a box."""
-        kept = [i for i in ids if i not in self.silent_ids]
-        return self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     def advise(self, room: int) -> str:
         tiles = room // self.side**2

@@ -60,8 +60,8 @@ class JsonCodec(BoxCodec):
         across, down = self.units(width, height)
         return self.step / across, self.step / down
 
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        return [m.span() for m in re.finditer(rf'"{self.key}"\s*:\s*\[[^\]]*\]', text)]
+    def find(self, answer: str) -> list[tuple[int, int]]:
+        return [m.span() for m in re.finditer(rf'"{self.key}"\s*:\s*\[[^\]]*\]', answer)]
 
     def without_boxes(self, answer: str) -> str:
         return _OBJECT.sub(" ", _ARRAY.sub(" ", _FENCE.sub(" ", answer)))

@@ -37,8 +37,8 @@ class LocCodec(BoxCodec):
     def units(self, width: int, height: int) -> tuple[int, int]:
         return LAST, LAST
 
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        return [m.span() for m in _BOX.finditer(text)]
+    def find(self, answer: str) -> list[tuple[int, int]]:
+        return [m.span() for m in _BOX.finditer(answer)]
 
     def without_boxes(self, answer: str) -> str:
         return _REGION.sub(" ", answer)

@@ -28,7 +28,7 @@ class RefBoxCodec(BoxCodec):
         return f"<ref>{label}</ref><box>{json.dumps(corners)}</box>"
 
     def corners(self, answer: str) -> Iterator[Sequence[float]]:
-        for start, end in self.spans(answer):
+        for start, end in self.find(answer):
             try:
                 yield json.loads(answer[start:end])
             except ValueError:  # no numbers, or absurdly long ones
@@ -37,8 +37,8 @@ class RefBoxCodec(BoxCodec):
     def units(self, width: int, height: int) -> tuple[int, int]:
         return SCALE, SCALE
 
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        return [m.span() for boxes in _LIST.finditer(text) for m in _FOUR.finditer(text, *boxes.span())]
+    def find(self, answer: str) -> list[tuple[int, int]]:
+        return [m.span() for boxes in _LIST.finditer(answer) for m in _FOUR.finditer(answer, *boxes.span())]
 
     def without_boxes(self, answer: str) -> str:
         """Also without tags; what a `<ref>` without a box names stays."""
