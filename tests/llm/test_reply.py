@@ -1,4 +1,4 @@
-"""What is read out of an answer: text without thoughts, tokens, JSON objects; garbage never raises."""
+"""What is read out of an answer: text without thoughts, tokens; garbage never raises."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from umed.llm.request import Reply, find_objects, read_reply
+from umed.llm.request import Reply, read_reply
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -78,15 +78,3 @@ def test_tokens_are_whole_numbers_or_unknown(names: tuple[str, str], first: Any,
     tokens = read_reply(json.dumps({"usage": dict(zip(names, (first, second), strict=True))})).tokens
     is_counted = all(type(v) is int and 0 <= v < 2**31 for v in (first, second))
     assert tokens == ((first, second) if is_counted else None)
-
-
-@given(st.lists(st.dictionaries(st.text(), st.integers() | st.text(), max_size=3), max_size=4), st.text("a`: }\n"))
-def test_objects_are_found_in_prose(objects: list[dict[str, Any]], prose: str) -> None:
-    assert find_objects(prose + prose.join(json.dumps(o) + " " for o in objects) + prose) == objects
-
-
-@pytest.mark.parametrize("garbage", ['{"a":', "{"])
-def test_garbage_is_given_up_after_some_attempts(garbage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    attempts, decode = [], json.JSONDecoder.raw_decode
-    monkeypatch.setattr("json.JSONDecoder.raw_decode", lambda *a: attempts.append(1) or decode(*a))
-    assert find_objects(garbage * 50_000) == [] and len(attempts) == 20

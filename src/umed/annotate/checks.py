@@ -7,7 +7,7 @@ from typing import Any
 from umed.boxes import Box
 from umed.chat import REGION, tidy
 from umed.evaluation.rules.mentions import find_mentions
-from umed.llm.request import find_objects
+from umed.llm.verdict import find_objects
 from umed.records import Record
 from umed.run_files import are_numbers, is_text
 

@@ -80,7 +80,6 @@ def build_body(
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which no request can carry
-_ATTEMPTS = 20  # braces that begin no object before a reply counts as unreadable
 _EMPTY = (  # field of a message or a choice, why it has no text
     ("tool_calls", "a tool call instead of a text"),
     ("reasoning_content", "thoughts without an answer"),
@@ -120,20 +119,6 @@ def read_reply(body: str) -> Reply:
     problems = [problem for field, problem in _EMPTY if message.get(field)]
     problems += ["cut off by the limit of tokens"] if choice.get("finish_reason") == "length" else []
     return Reply("", tokens, ", ".join(dict.fromkeys(problems)) or "an empty reply")
-
-
-def find_objects(text: str) -> list[dict[str, Any]]:
-    """The JSON objects in a text, which may have prose around them."""
-    found, failures, position = [], 0, text.find("{")
-    while position >= 0 and failures < _ATTEMPTS:
-        try:
-            value, end = json.JSONDecoder().raw_decode(text, position)
-        except (ValueError, RecursionError):
-            end, failures = position + 1, failures + 1
-        else:
-            found.append(value)
-        position = text.find("{", end)
-    return found
 
 
 def _text(content: Any) -> str:
