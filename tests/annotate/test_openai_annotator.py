@@ -183,7 +183,10 @@ def test_thoughts_are_no_part_of_the_answer(annotate, serve):
     assert record.diagnosis and len(came) == 2 and "think" not in texts_of(came[1])[2][1]
     came = serve(lambda body: "<think>" + good(body))
     (record,) = annotate(1, model="n")
-    assert note(record)["reason"] == "diagnosis: no JSON object" and texts_of(came[1])[2][1] == "(no answer)"
+    assert (
+        note(record)["reason"] == "diagnosis: the reply ends inside a thought"
+        and texts_of(came[1])[2][1] == "(no answer)"
+    )
 
 
 def test_a_request_that_keeps_failing_fails_its_record_for_now(annotate, serve, make_records):
