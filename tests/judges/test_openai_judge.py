@@ -68,7 +68,7 @@ def test_a_verdict_that_the_judged_answer_holds_is_not_the_judge_s() -> None:
         (completion('<think>Like {"score": 0}', "length"), "the reply ends inside a thought, cut off by the limit"),
         (completion('The format is {"score": 0}', "length"), "cut off by the limit of tokens"),
         (completion(VERDICT, "length"), "cut off by the limit of tokens"),
-        (completion(None, reasoning_content=VERDICT), "thoughts in reasoning_content without an answer"),
+        (completion(None, reasoning_content=VERDICT), "thoughts without an answer .reasoning_content."),
         (completion(None, tool_calls=[{"function": {"arguments": VERDICT}}]), "a tool call instead of a text"),
         (completion(None, refusal=VERDICT), "a refusal"),
         (completion(f"{VERDICT} is how I would reply."), "a verdict that does not end the reply"),

@@ -148,7 +148,7 @@ def _describe_other(body: str, content: dict[str, Any]) -> str:
 def _find_words(places: Sequence[dict[str, Any]]) -> list[str]:
     """Where the words of an answer without a text are: fields or types of its messages and parts."""
     names = [name for one in places for name in (*(n for n in one if one[n]), one.get("type")) if isinstance(name, str)]
-    found = [f"thoughts in {name} without an answer" for name in names if name in _THOUGHTS]
+    found = [f"thoughts without an answer ({name})" for name in names if name in _THOUGHTS]
     return list(dict.fromkeys(found + ["a tool call instead of a text" for name in names if name in _CALLS]))
 
 
