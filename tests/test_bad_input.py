@@ -52,6 +52,8 @@ def folder(root: Path) -> list[str]:
         ("annotator.base_url=http://me:hush@localhost:1/v1", "annotator.base_url holds a secret"),
         ("judge.base_url=http://me:hush@localhost:1/v1", "judge.base_url holds a secret"),
         ("annotator.base_url='http://localhost:1/v1?api_key=hush'", "annotator.base_url holds a secret"),
+        ("judge.base_url='http://localhost:1/v1?api-version=2024-06-01&sig=hush'", "judge.base_url holds a secret"),
+        ("judge.base_url='http://localhost:1/v1?hush'", "judge.base_url holds a secret"),
         ("+annotator.request.api_key=hush", "annotator.request.api_key holds a secret"),
         ("+judge.request.Authorization=hush", "judge.request.Authorization holds a secret"),
         ("name=sk-hush-0123456789abcdef", "name holds a secret"),

@@ -77,6 +77,24 @@ def test_a_sweep_folder_is_one_folder_whatever_is_swept() -> None:
     assert cfg.hydra.sweep.subdir == "model.path-a-b-seed-1"
 
 
+@pytest.mark.parametrize("owner", ["judge", "annotator"])
+@pytest.mark.parametrize(
+    ("given", "request_fields"),
+    [
+        ([], {"temperature": 0}),
+        (["OWNER.request={}"], {}),
+        (["OWNER.request={}", "+OWNER.request.seed=3"], {"seed": 3}),
+        (["++OWNER.request.seed=3", "OWNER.request={}"], {}),
+        (["OWNER.request=null"], None),
+        (["~OWNER.request.temperature"], {}),
+        (["OWNER.request={temperature: 1}"], {"temperature": 1}),
+    ],
+)
+def test_an_empty_mapping_empties_the_request(owner: str, given: list[str], request_fields: object) -> None:
+    overrides = [f"{owner}=openai", *(text.replace("OWNER", owner) for text in given)]
+    assert config.empty_requests(composed(*overrides), overrides)[owner].request == request_fields
+
+
 @pytest.mark.parametrize(
     "overrides",
     [["objective.reward_term=differentiable"], ["reward=[localization,vision_relevance]"]],

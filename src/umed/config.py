@@ -12,6 +12,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -20,7 +21,8 @@ import umed
 from umed.errors import InputError
 
 PACKAGE = Path(__file__).parent
-_IN_ADDRESS = re.compile(r"://(?:[^/@\s]*@|\S*[?&][^=\s]*=)")  # me:password@ or ?api_key=
+# me:password@, ?api_key= or #token=; of what may follow a path, ?api-version=2024-06-01 alone is known to be no secret
+_IN_ADDRESS = re.compile(r"://(?:[^/@\s]*@|[^\s?#]*(?:\?(?!api-version=[\w.-]*(?:\s|$))\S|#[^=\s]*=))", re.IGNORECASE)
 _SECRET = re.compile(r"(?:^|[._])(?:api_?key|token|secret|password|authorization)$", re.IGNORECASE)
 FIRST_VERSION = "0.1.0"  # wrote no version into its configs
 TRAINING = ("pipeline", "train", "pretrain")
@@ -137,9 +139,25 @@ def _check_secrets(cfg: DictConfig) -> None:
     leaves = [(name, str(value)) for name, value in _plain(cfg).items() if value is not None]
     for name, value in leaves:
         if _IN_ADDRESS.search(value):
-            raise InputError(f"{name} holds a secret, which every run folder would show: set OPENAI_BASE_URL instead")
+            raise InputError(
+                f"{name} holds a secret, which every run folder would show: set OPENAI_BASE_URL instead (of a query, "
+                "only ?api-version= may stand here)"
+            )
         if _SECRET.search(name) or (len(key) >= 16 and key in value):
             raise InputError(f"{name} holds a secret, which every run folder would show: set OPENAI_API_KEY instead")
+
+
+def empty_requests(cfg: DictConfig, overrides: list[str]) -> DictConfig:
+    """The config with `judge.request={}` and `annotator.request={}` as meant: Hydra merges {}, which does nothing."""
+    given = OverridesParser.create().parse_overrides(overrides)
+    for place, override in enumerate(given):
+        key = override.key_or_group
+        if key in ("judge.request", "annotator.request") and override.value() == {}:
+            OmegaConf.update(cfg, key, {}, merge=False)
+            for later in given[place + 1 :]:
+                if f"{later.key_or_group}.".startswith(f"{key}.") and not later.is_delete():
+                    OmegaConf.update(cfg, later.key_or_group, later.value(), force_add=True)
+    return cfg
 
 
 def stored_config(run: Path) -> DictConfig:

@@ -124,7 +124,7 @@ class Shop:
         self.asked: list[str] = []
         self.fate: Callable[[int], str] = lambda _: "completed"
         self.reply: Callable[[dict[str, Any]], str | int] = loopback.good
-        self.polls_before_end, self.is_ascii = 1, False
+        self.polls_before_end, self.is_ascii, self.words = 1, False, "no"
         self.tokens = (100, 50)
         server.expect_request("/v1/files", method="POST").respond_with_handler(self.upload)
         server.expect_request("/v1/batches", method="POST").respond_with_handler(self.create)
@@ -170,7 +170,7 @@ class Shop:
             self.asked.append(line["custom_id"])
             said = self.reply(line["body"])
             if isinstance(said, int):
-                response = {"status_code": said, "body": {"error": {"message": "no"}}}
+                response = {"status_code": said, "body": {"error": {"message": self.words}}}
                 bad_lines.append({"custom_id": line["custom_id"], "response": response, "error": None})
             elif batch["status"] == "completed" or len(good_lines) < 2:  # what expires has done a part
                 response = {"status_code": 200, "body": loopback.answer(line["body"], said, self.tokens)}

@@ -99,15 +99,37 @@ def test_what_two_batches_leave_out_has_failed_for_now(annotate, shop, status):
     assert all(r.diagnosis for r in annotate(done, batch=True))
 
 
-def test_a_line_that_fails_and_a_refused_format(annotate, shop):
+@pytest.mark.parametrize("status", [400, 404, 422, 500, 501])
+def test_a_line_that_fails_and_a_refused_format(annotate, shop, status):
+    formats: list[bool] = []
+
     def reply(body: dict[str, Any]) -> str | int:
-        if "response_format" in body:
-            return 400
+        formats.append("response_format" in body)
+        if formats[-1]:
+            return status
         return 500 if "cyst" in texts_of(body)[1][1] else good(body)
 
     shop.reply = reply
     first, second = annotate(2, batch=True)
     assert first.diagnosis and note(second)["reason"] == "no answer: status 500 in a batch"
+    assert formats == [True, True, False, False, False], "remembered"
+
+
+def test_a_line_that_failed_with_a_format_that_others_were_granted_leaves_it_on(annotate, shop):
+    formats: list[bool] = []
+
+    def reply(body: dict[str, Any]) -> str | int:
+        formats.append("response_format" in body)
+        return 500 if len(formats) == 1 else good(body)
+
+    shop.reply = reply
+    assert all(r.diagnosis for r in annotate(2, batch=True)) and formats.count(False) == 1 and formats[-1]
+
+
+def test_a_setting_that_a_batch_refuses_is_named(annotate, shop):
+    shop.reply, shop.words = lambda _: 400, "'temperature' takes no other value than its default"
+    with pytest.raises(Stopped, match=r"status 400: .* in a batch.*refuses temperature: change annotator.request.temp"):
+        annotate(3, batch=True)
 
 
 def test_the_cap_holds_for_batches(annotate, shop):

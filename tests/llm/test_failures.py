@@ -1,7 +1,8 @@
-"""The key is taken out of what an endpoint says, however it is spelled."""
+"""The key is taken out of what an endpoint says, however it is spelled, and refused settings are found there."""
 
 import json
 import time
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from served import SECRET
 
 from umed.errors import InputError
-from umed.llm.failures import read_key, without_key
+from umed.llm.failures import find_field, read_key, without_key
 
 SPELLED = 'sk-"quoted"-never-\\-show-me'
 
@@ -43,6 +44,30 @@ def test_long_texts_are_cleaned_soon() -> None:
     for text in ('"' + '\\"' * 100_000, '"' * 200_000, "[" * 200_000):
         assert without_key(text) == text
     assert time.process_time() - started < 2
+
+
+UNSUPPORTED = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens'."
+SENT = ("max_completion_tokens", "max_tokens", "temperature", "top_p", "seed", "logprobs", "messages")
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "field"),
+    [
+        (400, {"message": "'temperature' takes no other value than its default here"}, "temperature"),
+        (400, {"message": "x" * 400 + " Unsupported parameter: top_p"}, "top_p"),
+        (400, {"message": UNSUPPORTED, "code": "unsupported_parameter"}, "max_tokens"),
+        (400, {"message": "temperature and seed are given", "param": "seed"}, "seed"),
+        (422, [{"loc": ["body", "logprobs"], "msg": "extra field", "input": {"temperature": 0}}], "logprobs"),
+        (404, {"message": "No endpoints found that support seed"}, "seed"),
+        (500, {"message": "UnsupportedParamsError: no temperature=0.0 here"}, "temperature"),
+        (400, "temperature: must be 1", "temperature"),
+        (400, {"message": "temperatures"}, ""),
+        (400, {"message": "the model reads no messages"}, ""),
+        (429, {"message": "too busy for so many max_tokens"}, ""),
+    ],
+)
+def test_the_refused_field_is_the_one_that_the_words_name_first(status: int, error: Any, field: str) -> None:
+    assert find_field(status, error, SENT) == field
 
 
 @pytest.mark.parametrize("key", ["sk-one\nsk-two", "sk-ü"])

@@ -15,7 +15,8 @@ from openai.types import Batch
 
 from umed.annotate.dialog import NextTurn
 from umed.annotate.session import Session
-from umed.llm.failures import NoAnswer, without_key
+from umed.llm.endpoint import NO_FORMAT
+from umed.llm.failures import NoAnswer, find_field, name_status, without_key
 from umed.llm.journal import Sent
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 180_000_000  # of one batch
@@ -28,9 +29,9 @@ T = TypeVar("T")
 
 @dataclass
 class _Unanswered:
-    """What a run has learned about requests that came back without an answer: the reason of each try."""
+    """What a run has learned about requests that came back without an answer: why, for each try."""
 
-    reasons: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    errors: dict[str, list[NoAnswer]] = field(default_factory=lambda: defaultdict(list))
     refused: set[str] = field(default_factory=set)  # perhaps for their format: they are tried without
 
 
@@ -96,11 +97,10 @@ async def _next_requests(session: Session, unanswered: _Unanswered) -> AsyncIter
         turn = session.advance(number, picture) if picture else None
         if picture is None or turn is None:
             continue
-        if len(reasons := unanswered.reasons[turn.key]) >= TRIES:
-            error = NoAnswer(reasons[-1])
-            session.fail_unanswered(number, error)
+        if len(errors := unanswered.errors[turn.key]) >= TRIES:
+            session.fail_unanswered(number, errors[-1])
             if not session.budget.is_sure:
-                session.count_unanswered(error, 1)  # one at a time: not every record is tried
+                session.count_unanswered(errors[-1], 1)  # one at a time: not every record is tried
             continue
         has_format = session.endpoint.takes_format and turn.key not in unanswered.refused
         body = session.dialog.body(turn, picture.url(), has_format)
@@ -147,7 +147,7 @@ async def _collect(session: Session, unanswered: _Unanswered, poll_seconds: floa
             if batch is None:
                 log.warning("annotator: %s no longer knows batch %s: asking again", endpoint.name, number)
                 for request in sent:
-                    unanswered.reasons[request.key].append("the endpoint no longer knows its batch")
+                    unanswered.errors[request.key].append(NoAnswer("the endpoint no longer knows its batch"))
             elif batch.status in ENDED:
                 await _read(session, unanswered, batch, sent)
             else:
@@ -172,28 +172,33 @@ async def _call_known(
 
 async def _read(session: Session, unanswered: _Unanswered, batch: Batch, sent: Sequence[Sent]) -> None:
     """Commit the answers of a batch that has ended, in whatever way; note what is missing."""
-    by_key, paid, reasons = {s.key: s for s in sent}, dict[str, str](), dict[str, str]()
+    by_key, paid, failed = {s.key: s for s in sent}, dict[str, str](), dict[str, NoAnswer]()
+    endpoint = session.endpoint
     for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
         content = await _call_known(session, lambda client, f=file_id: client.files.content(f), TRANSFER)  # type: ignore[misc]
         if content is None:
-            name = session.endpoint.name
-            log.warning("annotator: %s no longer has the results of batch %s: asking again", name, batch.id)
+            log.warning("annotator: %s no longer has the results of batch %s: asking again", endpoint.name, batch.id)
             continue
         for text in content.text.split("\n"):  # not splitlines: a JSON text may hold other line ends
             key, status, body = _read_line(text)
             if key in by_key and status == 200:
                 paid[key] = without_key(json.dumps(body))
-                if key in unanswered.refused:
-                    session.endpoint.takes_format = False  # it was the format: some servers know none
+                if key not in unanswered.refused:
+                    endpoint.has_taken_format |= endpoint.takes_format
+                elif not endpoint.has_taken_format:
+                    endpoint.takes_format = False  # it was the format: some servers know none
             elif key in by_key:
-                reasons[key] = f"status {status} in a batch" if status else "an error in a batch"
-                if status in (400, 422):
+                error = body.get("error") if isinstance(body, dict) else None
+                why = f"{name_status(status, error)} in a batch" if status else "an error in a batch"
+                failed[key] = NoAnswer(why, status=status)
+                failed[key].field = find_field(status, error, session.dialog.fields)
+                if status in NO_FORMAT:
                     unanswered.refused.add(key)
     session.keep([(by_key[key], body) for key, body in paid.items()])
     errors = batch.errors.data if batch.errors and batch.errors.data else []
     why = f" ({without_key(errors[0].message or '')[:200]})" if errors else ""
     for key in by_key.keys() - paid.keys():
-        unanswered.reasons[key].append(reasons.get(key, f"its batch ended as {batch.status}{why}"))
+        unanswered.errors[key].append(failed.get(key) or NoAnswer(f"its batch ended as {batch.status}{why}"))
 
 
 def _read_line(text: str) -> tuple[str, int | None, Any]:

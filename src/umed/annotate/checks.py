@@ -7,9 +7,10 @@ from typing import Any
 from umed.boxes import Box
 from umed.chat import REGION, tidy
 from umed.evaluation.rules.mentions import find_mentions
-from umed.llm.request import find_objects
+from umed.llm.verdict import find_objects
 from umed.records import Record
 from umed.run_files import are_numbers, is_text
+from umed.thoughts import without_thoughts
 
 Aliases = Mapping[str, Sequence[str]]
 PARTS = ("detection", "localization", "recognition")  # in this order
@@ -97,7 +98,13 @@ def _object(reply: str, fields: Sequence[str]) -> dict[str, Any]:
 
 def _text(value: Mapping[str, Any], name: str) -> str:
     text = value[name]
-    if not isinstance(text, str) or not is_text(text) or "<|" in text or "\ufffd" in text:
+    if (
+        not isinstance(text, str)
+        or not is_text(text)
+        or "<|" in text
+        or "\ufffd" in text
+        or without_thoughts(text) != text
+    ):
         raise Unusable("a field that is no text", f"{name} must be plain text")
     if not text.strip():
         raise Unusable("an empty part", f"{name} is empty")

@@ -75,6 +75,9 @@ class Dialog:
         self.model, self.api, self.path, self.at_most = model, api, APIS[api].path, output_tokens["at_most"]
         self.output_tokens, self._image_tokens, self._request = output_tokens, image_tokens, request
         self._queries, self._seed = queries, seed
+        self.fields = frozenset(
+            build_body(APIS[api], model, (), request=request, max_tokens=self.at_most)
+        )  # that are sent
         # what changes an answer besides the prompts
         settings = {"model": model, "api": api, "at_most": self.at_most, "request": request}
         self._settings = json.dumps(settings, sort_keys=True)
@@ -108,11 +111,13 @@ class Dialog:
                 if answer is None:
                     return NextTurn(key, name, record, messages, schema)
                 answers.append(answer)
-                text = read_reply(answer.body).text
-                reply = text if text.strip() else _SILENCE
+                said = read_reply(answer.body)
+                text, reply = said.text, said.text if said.text.strip() else _SILENCE
                 try:
                     if len(text) > _USABLE * self.at_most:
                         raise Unusable("too long", "the reply is far too long")
+                    if said.problem:
+                        raise Unusable(said.problem, f"it is no whole answer ({said.problem})")
                     diagnosis = read(text, record, self.aliases)
                     messages = (*messages, Message("assistant", reply))
                     break

@@ -19,7 +19,8 @@ from umed.llm.endpoint import Endpoint, Text, check_settings
 from umed.llm.failures import Fault, NoAnswer
 from umed.llm.journal import Store
 from umed.llm.limits import for_each
-from umed.llm.request import APIS, Message, build_body, find_objects, read_reply
+from umed.llm.request import APIS, Message, build_body, read_reply
+from umed.llm.verdict import NoVerdict, find_objects, read_verdict
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -177,18 +178,25 @@ class OpenAIJudge:
             return Verdict(None, error.reason), error
         self._has_answered = True
         reply = read_reply(answer)
-        return (Verdict(None, reply.problem) if reply.problem else read_verdict(reply.text)), None
+        return (Verdict(None, reply.problem) if reply.problem else read_score(reply.text, item.answer)), None
 
 
-def read_verdict(text: str) -> Verdict:
-    """The verdict in a reply: the one JSON object with a number `score` in [0, 1]; anything else failed."""
-    found = [value for value in find_objects(text) if "score" in value]
-    if len(found) != 1:
-        return Verdict(None, "no verdict in the reply" if not found else "several verdicts in the reply")
-    score = found[0]["score"]
+def read_score(text: str, answer: str = "") -> Verdict:
+    """The verdict in a reply, which `umed.llm.verdict.read_verdict` finds: a number `score` in [0, 1].
+
+    Failed: there is none, `score` is anything else (a boolean, a text such as "80%", a list, NaN, out of range), or the
+    `answer` that was to be judged holds the same object, which the reply may only repeat.
+    """
+    try:
+        value = read_verdict(text, "score")
+    except NoVerdict as error:
+        return Verdict(None, str(error))
+    score = value["score"]
     if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
         return Verdict(None, "a score that is no number from 0 to 1")
-    return Verdict(float(score), str(found[0].get("reason", "")))
+    if value in find_objects(answer):
+        return Verdict(None, "a verdict that stands in the answer")
+    return Verdict(float(score), str(value.get("reason", "")))
 
 
 def _run_in_thread(work: Coroutine[Any, Any, T]) -> T:

@@ -1,6 +1,7 @@
 """`Endpoint`: requests to an OpenAI-compatible endpoint, within its limits and repeated where that helps."""
 
 import asyncio
+import logging
 import os
 import random
 import re
@@ -9,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from time import monotonic
 from typing import Annotated, Any, ParamSpec, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import openai
@@ -22,7 +23,7 @@ from umed.llm.limits import Pace, read_retry_after
 
 LONGEST_WAIT = 60.0  # seconds between two tries where the endpoint does not say
 BUSY = frozenset([429, 503])
-_NO_FORMAT = frozenset([400, 422, 500, 501])  # what servers answer that know no response format
+NO_FORMAT = frozenset([400, 404, 422, 500, 501])  # what servers answer that know no response format
 P = ParamSpec("P")
 T = TypeVar("T")
 Text = Annotated[str, Field(pattern=r"\S")]
@@ -61,7 +62,7 @@ class Endpoint:
 
     Args:
         owner: the config group that holds the settings, for messages.
-        base_url: None = the environment variable OPENAI_BASE_URL, else OpenAI.
+        base_url: None = the environment variable OPENAI_BASE_URL, else OpenAI. A query is sent behind each path.
         tries: of a request, the first one included.
         unlimited: statuses that are tried again until `patience` ends, however many tries that takes.
         timeout: seconds for one try.
@@ -82,8 +83,8 @@ class Endpoint:
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
     ) -> None:
-        self.owner, self.base_url = owner, base_url or os.environ.get("OPENAI_BASE_URL") or None
-        url = self.base_url or "https://api.openai.com/v1"
+        given = base_url or os.environ.get("OPENAI_BASE_URL")
+        url = given or "https://api.openai.com/v1"
         try:
             address = urlsplit(url)
             has_host = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
@@ -91,11 +92,13 @@ class Endpoint:
             has_host = False
         if not has_host or not re.fullmatch(r"[!-~]*", url):
             raise InputError(f"{owner}.base_url is no address: write it like http://localhost:8000/v1")
-        self.name = f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"  # without a password
+        self.name = f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"  # without a secret
+        self.owner, self.base_url = owner, address._replace(query="", fragment="").geturl() if given else None
+        self._query = dict(parse_qsl(address.query, keep_blank_values=True))
         self._tries, self._backoff, self._timeout, self._patience = tries, backoff, timeout, patience
         self._unlimited, self._limits = unlimited, (requests_per_minute, tokens_per_minute)
         self.takes_format = True  # until it refuses the response format
-        self._has_taken_format = False
+        self.has_taken_format = False
         self._client: AsyncOpenAI | None = None
 
     async def __aenter__(self) -> Self:
@@ -128,7 +131,7 @@ class Endpoint:
             patience: where it is not the usual one.
         """
 
-        async def post(has_format: bool) -> str:
+        async def post(has_format: bool, tries: int | None = None) -> str:
             request, suffix = body(has_format), "" if has_format else "-free"  # another body is another request
             options: Any = {} if key is None else {"headers": {"Idempotency-Key": key + suffix}}
             try:
@@ -136,9 +139,11 @@ class Endpoint:
                     lambda client: client.post(path, cast_to=httpx2.Response, body=request, options=options),
                     tokens=tokens,
                     patience=patience,
+                    tries=tries,
                 )
             except NoAnswer as error:
-                error.field = find_field(error, request)
+                if isinstance(error.__cause__, openai.APIStatusError):
+                    error.field = find_field(error.status, error.__cause__.body, request)
                 raise
             return without_key(response.text)
 
@@ -147,13 +152,14 @@ class Endpoint:
         try:
             answer = await post(True)
         except NoAnswer as error:
-            if error.status not in _NO_FORMAT or (error.is_outage and self._has_taken_format):
+            if error.status not in NO_FORMAT or (error.is_outage and self.has_taken_format):
                 raise
+            is_outage = error.is_outage
         else:
-            self._has_taken_format = True
+            self.has_taken_format = True
             return answer
-        answer = await post(False)
-        self.takes_format = False
+        answer = await post(False, tries=1 if is_outage else None)  # an outage that ends meanwhile is no refusal
+        self.takes_format = is_outage and self.has_taken_format
         return answer
 
     async def call(
@@ -163,10 +169,11 @@ class Endpoint:
         tokens: int = 0,
         timeout: float | None = None,
         patience: float | None = None,
+        tries: int | None = None,
     ) -> T:
         """What a request returns, after as many tries as it takes. Raises NoAnswer: refused, or no try succeeded."""
         client, end = self._open(), monotonic() + (patience or self._patience)
-        tries = counted = 0
+        tried = counted = 0
         while True:
             for pace, amount in zip(self._paces, (1, tokens), strict=True):
                 await pace.wait(amount)
@@ -189,17 +196,20 @@ class Endpoint:
             except openai.APIError as error:
                 failure = NoAnswer(f"a reply that cannot be read ({type(error).__name__})", Fault.FAILING)
             if wait is None:
-                wait = min(self._backoff * 2 ** min(tries, 20), LONGEST_WAIT) * random.uniform(0.5, 1)
+                wait = min(self._backoff * 2 ** min(tried, 20), LONGEST_WAIT) * random.uniform(0.5, 1)
             else:
                 wait += random.uniform(0, self._backoff / 4)  # not all at the same moment
-            tries, counted = tries + 1, counted + (failure.status not in self._unlimited)
-            if counted == self._tries or monotonic() + wait > end:
+            tried, counted = tried + 1, counted + (failure.status not in self._unlimited)
+            if counted >= (tries or self._tries) or monotonic() + wait > end:
                 raise failure
             await sleep(wait)
 
     def advise(self, error: NoAnswer | None) -> str:
-        """What the user can do about requests that bring no answer."""
-        if error and error.field:
+        """What the user can do about requests that bring no answer; None: about answers that cannot be used."""
+        if error is None:
+            names = ("model", "prompt", "request", "base_url")
+            return f"it answers, but not as asked: check {', '.join(f'{self.owner}.{name}' for name in names)}"
+        if error.field:
             setting = f"{self.owner}.request.{error.field}"
             return f"the endpoint refuses {error.field}: change {setting}, or leave the field out with ++{setting}=null"
         return f"see that it is up and not overloaded, and check {self.owner}.base_url, {self.owner}.model and {KEY}"
@@ -215,6 +225,13 @@ class Endpoint:
         """The client, created at the first request: what can be replayed needs no key."""
         if self._client is None:
             key, connect = self.check_key(), min(5.0, self._timeout)
+            logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs addresses, and a query may hold a secret
             silence = httpx2.Timeout(self._timeout, connect=connect)
-            self._client = AsyncOpenAI(api_key=key or "none", base_url=self.base_url, max_retries=0, timeout=silence)
+            self._client = AsyncOpenAI(
+                api_key=key or "none",
+                base_url=self.base_url,
+                default_query=self._query,
+                max_retries=0,
+                timeout=silence,
+            )
         return self._client

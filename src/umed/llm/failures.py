@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Any
 
@@ -14,7 +15,9 @@ KEY = "OPENAI_API_KEY"
 SHORTEST = 16  # characters; a shorter key (`local`, `test`) is a word, not a secret
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # the last one may be cut off
 _REPEATED = frozenset([408, 409, 429])  # and 5xx
-_CONTENT = frozenset(["model", "messages", "input", "text", "store", "response_format"])  # no settings of the user
+_NO_SETTING = frozenset([401, 403, 429])  # these are about the key or the quota
+_CONTENT = frozenset(["model", "messages", "input", "text", "response_format"])  # no settings of the user
+_REPEATS = frozenset(["input", "body", "request"])  # fields of an error
 
 
 def read_key(owner: str) -> str:
@@ -67,26 +70,47 @@ class NoAnswer(Exception):
 
 
 def read_failure(error: openai.APIStatusError) -> NoAnswer:
-    """The status; the server's words only where they help and cannot quote a part of the key (401 does)."""
-    reason, fault = f"status {error.status_code}", Fault.REQUEST
+    """What an answer with such a status means."""
+    reason, fault = name_status(error.status_code, error.body), Fault.REQUEST
     if error.code == "insufficient_quota":
         reason, fault = f"{reason} (insufficient_quota)", Fault.REFUSED
     elif error.status_code in (401, 403, 404):
         fault = Fault.REFUSED
     elif error.status_code in _REPEATED or error.status_code >= 500:
         fault = Fault.FAILING
-    if error.body and not isinstance(error.body, str) and error.status_code in (400, 404, 413, 422):
-        reason += f": {_words(error)[:200]}"
     return NoAnswer(reason, fault, error.status_code)
 
 
-def _words(error: openai.APIStatusError) -> str:
-    return " ".join(without_key(json.dumps(error.body, ensure_ascii=False)).split())
+def name_status(status: int, error: Any) -> str:
+    """The status; the server's words only where they help and cannot quote a part of the key (401 does)."""
+    words = quote(error) if status in (400, 404, 413, 422) and error and not isinstance(error, str) else ""
+    return f"status {status}: {words}" if words else f"status {status}"
 
 
-def find_field(error: NoAnswer, request: dict[str, Any]) -> str:
-    """The setting in a refused request that the endpoint's words name, "" for none."""
-    if error.fault is not Fault.REQUEST or not isinstance(error.__cause__, openai.APIStatusError):
+def quote(error: Any) -> str:
+    """The endpoint's words about an error, in one short line, "" where they quote the beginning of the key."""
+    words, key = " ".join(without_key(json.dumps(error, ensure_ascii=False)).split()), os.environ.get(KEY, "").strip()
+    return "" if len(key) >= SHORTEST and key[:6] in words else words[:200]
+
+
+def find_field(status: int | None, error: Any, fields: Iterable[str]) -> str:
+    """The field of a refused request that the endpoint's words about it name first, "" for none."""
+    if status in _NO_SETTING:
         return ""
-    words = _words(error.__cause__)
-    return next((n for n in request if n not in _CONTENT and re.search(rf"(?<!\w){re.escape(n)}(?!\w)", words)), "")
+    words = " ".join(_find_texts(error))
+    places = {
+        place.start(): name
+        for name in set(fields) - _CONTENT
+        if (place := re.search(rf"(?<!\w){re.escape(name)}(?!\w)", words))
+    }
+    return places[min(places)] if places else ""
+
+
+def _find_texts(error: Any) -> list[str]:
+    """The texts in an error, those that name a field first; what it repeats of the request says nothing."""
+    if isinstance(error, dict):
+        names = sorted(error.keys() - _REPEATS, key=lambda name: (name not in ("param", "loc"), name))
+        return [text for name in names for text in _find_texts(error[name])]
+    if isinstance(error, list):
+        return [text for one in error for text in _find_texts(one)]
+    return [error] if isinstance(error, str) else []

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from umed.llm.failures import quote
 from umed.thoughts import without_thoughts
 
 Json = Mapping[str, Any]
@@ -80,17 +81,24 @@ def build_body(
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which no request can carry
-_ATTEMPTS = 20  # braces that begin no object before a reply counts as unreadable
-_EMPTY = (  # field of a message or a choice, why it has no text
-    ("tool_calls", "a tool call instead of a text"),
-    ("reasoning_content", "thoughts without an answer"),
-    ("reasoning", "thoughts without an answer"),
-)
+_CUT = "cut off by the limit of tokens"
+_ENDS = {  # why an answer ended before its end: `finish_reason`, or the reason in `incomplete_details`
+    **dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens"), _CUT),
+    "content_filter": "cut off by a content filter",
+    "error": "broken off by the endpoint",
+    "abort": "broken off by the endpoint",
+}
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "redacted_thinking")
+_CALLS = ("tool_calls", "function_call", "tool_use")
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The text of an answer, "" with the `problem` if there is none; `tokens`: in and out, None if not counted."""
+    """The text of an answer; `tokens`: in and out, None if not counted.
+
+    `problem`: why the text is no final answer, "" if it is one: there is none, and where the words went instead; it is
+    cut off; it is a refusal.
+    """
 
     text: str
     tokens: tuple[int, int] | None = None
@@ -107,42 +115,53 @@ def read_reply(body: str) -> Reply:
     choices, outputs = _list(content.get("choices")), _list(content.get("output"))
     tokens = _tokens(_dict(content.get("usage")))
     if not choices and not outputs:
-        return Reply("", tokens, "a reply that is no completion")
+        return Reply("", tokens, _describe_other(body, content))
     choice = _dict(choices[0]) if choices else {}
-    message = _dict(choice.get("message"))
-    texts = [_text(message.get("content")) or _text(message.get("refusal"))]
-    texts += [_text(_dict(item).get("content")) for item in outputs]
-    text = without_thoughts(_SURROGATE.sub("\ufffd", "".join(texts)))
-    if text is None:
-        return Reply("", tokens, "the reply ends inside a thought")
-    if text.strip():
-        return Reply(text, tokens)
-    problems = [problem for field, problem in _EMPTY if message.get(field)]
-    problems += ["cut off by the limit of tokens"] if choice.get("finish_reason") == "length" else []
-    return Reply("", tokens, ", ".join(dict.fromkeys(problems)) or "an empty reply")
+    messages = [_dict(choice.get("message")), *map(_dict, outputs)]
+    parts = [part for message in messages for part in _parts(message.get("content"))]
+    refusals = [r for one in (*messages, *parts) if isinstance(r := one.get("refusal"), str) and r.strip()]
+    texts = [_text(part) for part in parts if part.get("type", "text") in ("text", "output_text")]
+    text = without_thoughts(_SURROGATE.sub("\ufffd", "".join(texts) or "".join(refusals)))
+    reason = choice.get("finish_reason") or _dict(content.get("incomplete_details")).get("reason")
+    problems = [_ENDS[reason.lower()]] if isinstance(reason, str) and reason.lower() in _ENDS else []
+    if refusals:
+        problems.insert(0, "a refusal")
+    elif text is None:
+        problems.insert(0, "the reply ends inside a thought")
+    elif not text.strip():
+        problems = [*_find_words([*messages, *parts]), *problems] or ["an empty reply"]
+    return Reply(text or "", tokens, ", ".join(problems))
 
 
-def find_objects(text: str) -> list[dict[str, Any]]:
-    """The JSON objects in a text, which may have prose around them."""
-    found, failures, position = [], 0, text.find("{")
-    while position >= 0 and failures < _ATTEMPTS:
-        try:
-            value, end = json.JSONDecoder().raw_decode(text, position)
-        except (ValueError, RecursionError):
-            end, failures = position + 1, failures + 1
-        else:
-            found.append(value)
-        position = text.find("{", end)
-    return found
+def _describe_other(body: str, content: dict[str, Any]) -> str:
+    """What a body is that is no answer."""
+    if error := content.get("error"):
+        words = quote(error)
+        return f"an error instead of a completion: {words}" if words else "an error instead of a completion"
+    if body.lstrip().startswith("<"):
+        return "a web page instead of a completion"
+    return (
+        "a stream instead of a completion" if body.startswith(("data:", "event:")) else "a reply that is no completion"
+    )
 
 
-def _text(content: Any) -> str:
-    """A text, or the text parts of a list; parts of other types, thoughts among them, are left out."""
-    if isinstance(content, str):
-        return content
-    parts = [_dict(part) for part in _list(content)]
-    texts = [p.get("text") if p.get("type", "text") in ("text", "output_text") else p.get("refusal") for p in parts]
-    return "".join(t for t in texts if isinstance(t, str))
+def _find_words(places: Sequence[dict[str, Any]]) -> list[str]:
+    """Where the words of an answer without a text are: fields or types of its messages and parts."""
+    names = [name for one in places for name in (*(n for n in one if one[n]), one.get("type")) if isinstance(name, str)]
+    found = [f"thoughts without an answer ({name})" for name in names if name in _THOUGHTS]
+    return list(dict.fromkeys(found + ["a tool call instead of a text" for name in names if name in _CALLS]))
+
+
+def _parts(content: Any) -> list[dict[str, Any]]:
+    """The parts of a content, which is a text, a part or a list of both."""
+    parts = content if isinstance(content, list) else [content]
+    return [{"text": part} if isinstance(part, str) else _dict(part) for part in parts]
+
+
+def _text(part: dict[str, Any]) -> str:
+    text = part.get("text")
+    text = text.get("value") if isinstance(text, dict) else text
+    return text if isinstance(text, str) else ""
 
 
 def _tokens(usage: dict[str, Any]) -> tuple[int, int] | None:

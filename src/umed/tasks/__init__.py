@@ -28,8 +28,10 @@ def run(cfg: DictConfig) -> float | None:
     if os.getcwd() not in sys.path:  # rewards, benchmarks and callbacks in a user's files
         sys.path.append(os.getcwd())
     try:
+        overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+        cfg = config.empty_requests(cfg, overrides)
         if cfg.resume:
-            cfg = config.resume_config(cfg, list(HydraConfig.get().overrides.task))
+            cfg = config.resume_config(cfg, overrides)
         else:
             config.store(cfg, Path(cfg.paths.run_dir))
         task = get_method(cfg.task._target_)
