@@ -37,7 +37,7 @@ CHOICES = (" A: Diffuse uptake pattern in the breast", " B: Abscess", " C: Carci
         ("<answer>B</answer> or \\boxed{C}", "C"),
         ("In <answer> tags: <answer>B</answer>", "B"),
         ("<answer>\\boxed{B}</answer>", "B"),
-        ("the answer is A, \\boxed{\\text{B}}", None),  # the box counts, and its inside is no letter
+        ("the answer is A, \\boxed{\\text{B}}", "B"),  # the box counts
         ("\u3000B\u2003", "B"),
         ("option: B", "B"),
         ("optionC", None),

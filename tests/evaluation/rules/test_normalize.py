@@ -29,6 +29,27 @@ from umed.evaluation.rules.normalize import norm, norm_llava
         ("Straße", "strasse"),
         ("x-ray", "x-ray"),
         ("...", ""),
+        *(
+            (f"\u662f\u7684{mark}", "\u662f\u7684")
+            for mark in "\u3002\uff0e\uff61.\uff01\uff1f\uff1b\uff1a\uff0c\u3001\u2026\u061f\u06d4\u0964"
+        ),
+        *(
+            (f"{a}CT\u3002{b}", "ct")
+            for a, b in (
+                "\uff08\uff09",
+                "\u300c\u300d",
+                "\u3010\u3011",
+                "\u300a\u300b",
+                "\u201c\u201d",
+                "\uff3b\uff3d",
+                "\u00bf?",
+                "\u00ab\u00bb",
+            )
+        ),
+        ("** \u662f\u7684\u3002 **", "\u662f\u7684"),
+        ("\uff12\u3000\uff43\uff4d", "2cm"),
+        ("5 \u2030", "5 \u2030"),  # a unit, no mark
+        ("\uff15\uff05", "5%"),
     ],
 )
 def test_our_norm(text: object, expected: str) -> None:

@@ -1,5 +1,7 @@
 """The rules of VQA-RAD and SLAKE on the published vectors and on every quirk."""
 
+# ruff: noqa: RUF001
+
 import pytest
 
 from umed.evaluation.rules.short_answers import closed_contains, closed_exact, open_exact, open_recall, open_recall75
@@ -39,6 +41,14 @@ def test_the_rules_of_the_public_harnesses(output: str, gold: str, recall: float
     assert closed_contains(output, gold) == contains
 
 
+# golds of closed questions in SLAKE's Chinese part
+CLOSED = ("是的", "不是", "没有", "不可以", "X光", "右侧")
+LISTS = (
+    "发热，乏力，头痛", "头痛，发热，乏力", "头痛、发热、乏力。",
+    "头痛、发热，乏力", "（发热， 乏力， 头痛）", "发热﹐乏力､头痛｡",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("output", "gold", "right"),
     [
@@ -57,6 +67,15 @@ def test_the_rules_of_the_public_harnesses(output: str, gold: str, recall: float
         ("", "left", False),
         ("", "the", False),
         ("the", "a", False),
+        ("left, right,", "left, right", True),
+        ("Left， right", "left, right", True),
+        *((t, "发热,乏力,头痛", True) for t in LISTS),
+        *(("发热,乏力,头痛", t, True) for t in LISTS),
+        ("发热，乏力", "发热,乏力,头痛", False),
+        ("右肺。", "右肺", True),
+        ("右肺", "左肺", False),
+        ("肺的右侧", "肺右侧", False),  # words are not translated or reordered
+        (",", ",", False),
     ],
 )
 def test_open_exact(output: str, gold: str, right: bool) -> None:
@@ -73,6 +92,11 @@ def test_open_exact(output: str, gold: str, right: bool) -> None:
         ("no, it is not", "no", False),
         ("right, left", "left, right", False),
         ("", "", False),
+        *((f"{gold}{mark}", gold, True) for gold in CLOSED for mark in ("", "。", "！", ".", "．")),
+        *((f"{a}{gold}{b}", gold, True) for gold in CLOSED for a, b in ("（）", "“”", "「」")),
+        ("是", "是的", False),  # another word
+        ("没有", "不是", False),
+        ("不是", "是", False),
     ],
 )
 def test_closed_exact(output: str, gold: str, right: bool) -> None:

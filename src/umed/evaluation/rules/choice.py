@@ -4,17 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+from umed.evaluation.rules.letter import LETTERS, find_letter
 from umed.evaluation.rules.nearest import nearest
 from umed.evaluation.rules.normalize import norm
-
-LETTERS = "ABCD"
-_OPENED = re.compile(r"<answer>|\\boxed\{", re.IGNORECASE)
-_IN_TAG = re.compile(r"(.*?)</answer>", re.DOTALL | re.IGNORECASE)
-_IN_BOX = re.compile(r"((?:[^{}]|\{[^{}]*\})*)\}")
-_AROUND = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\"'`*\u2018\u2019\u201a\u201b\u201c\u201d"
-_WHOLE = re.compile(r"\(([A-D])\)|\[([A-D])\]|\{([A-D])\}|([A-D])[.:),]?", re.IGNORECASE)
-_START = re.compile(r"[(\[]?([A-D])[.:)\]]")
-_STATED = re.compile(r"(?i:\b(?:answer\s*:|(?:answer\s+is|option|choice)(?!\w)))[\s:*\"'`(\[]*([A-D])(?!\w)")
 
 
 @lru_cache(maxsize=8)  # the rules of one item ask for the same
@@ -59,30 +51,8 @@ def gold_index(answer: str, choices: Sequence[str], letter_first: bool = True) -
 
 
 def read_letter(output: str, choices: Sequence[str]) -> int | None:
-    """The position of the choice that an answer names; None where that cannot be read: never a guess.
-
-    In this order: one letter alone; a capital letter with a mark behind it at the start; "answer is X", "option X" and
-    the like, all of them the same X; the text of exactly one choice. Of `<answer>` tags and boxes the last counts.
-    """
-    text = _inside(output).strip(_AROUND)
-    if whole := _WHOLE.fullmatch(text):
-        return LETTERS.index("".join(g or "" for g in whole.groups()).upper())
-    if start := _START.match(text):
-        return LETTERS.index(start[1])
-    letters = set(_STATED.findall(text))
-    if len(letters) == 1:
-        return LETTERS.index(letters.pop())
-    same = [k for k, choice in enumerate(without_prefix(choices)) if norm(text) and norm(choice) == norm(text)]
-    return same[0] if len(same) == 1 else None
-
-
-def _inside(output: str) -> str:
-    """What stands in the answer tag or box that begins last, of those that are closed; else everything."""
-    for opened in reversed(list(_OPENED.finditer(output))):
-        closed = (_IN_TAG if opened[0].startswith("<") else _IN_BOX).match(output, opened.end())
-        if closed:
-            return closed[1]
-    return output
+    """The position of the choice that an answer names, see `find_letter`; None where that cannot be read."""
+    return find_letter(output, without_prefix(choices))
 
 
 def choice_letter(output: str, gold: int, choices: Sequence[str]) -> bool:

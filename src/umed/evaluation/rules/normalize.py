@@ -7,17 +7,25 @@ from functools import lru_cache
 _ARTICLES = {"a", "an", "the"}
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _DIGIT = {word: str(number) for number, word in enumerate(_NUMBERS)}
-_ENDS = ".,;:!?\"'()[]*`"
+_ENDS = " .,;:!?\"'()[]*`"
+_MARKS = frozenset(["Po", "Ps", "Pe", "Pi", "Pf"])  # Unicode's punctuation without dashes and underscores
+_MEASURES = "\u2030\u2031\u2032\u2033\u2034"  # per mille, minutes and the like
+_FOLDED = str.maketrans({"、": ",", "\u060c": ",", "。": "."})  # what NFKC leaves as it is
 _UNIT = re.compile(r"(\d) (mm|cm|ml|kg|m|l|g|%)(?!\w)")
+
+
+def fold(text: str) -> str:
+    """The text with commas, full stops and the width of characters as in ASCII (NFKC)."""
+    return unicodedata.normalize("NFKC", text).translate(_FOLDED)
 
 
 @lru_cache(maxsize=200_000)
 def norm(text: object) -> str:
-    """Case, white space, outer punctuation, articles, number words and the space before a unit made alike."""
-    normalized = unicodedata.normalize("NFKC", str(text)).casefold()
-    normalized = " ".join(normalized.split()).strip(_ENDS)
-    words = [_DIGIT.get(word, word) for word in normalized.split() if word not in _ARTICLES]
-    return _UNIT.sub(r"\1\2", " ".join(words))
+    """Case, width, white space, outer punctuation, articles, number words and the space before a unit made alike."""
+    normalized = " ".join(fold(str(text)).casefold().split())
+    foreign = {c for c in normalized if not c.isascii() and unicodedata.category(c) in _MARKS and c not in _MEASURES}
+    words = normalized.strip("".join([_ENDS, *foreign])).split()
+    return _UNIT.sub(r"\1\2", " ".join(_DIGIT.get(word, word) for word in words if word not in _ARTICLES))
 
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'

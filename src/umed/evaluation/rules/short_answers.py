@@ -6,16 +6,18 @@ An empty output is wrong. `open_nearest` stands in `nearest.py`.
 from collections import Counter
 from functools import lru_cache
 
-from umed.evaluation.rules.normalize import norm, norm_llava
+from umed.evaluation.rules.normalize import fold, norm, norm_llava
 
 
 def open_exact(output: str, gold: str) -> bool:
-    """Equal after `norm`; where the gold is a list with commas, equal parts in any order."""
-    if not norm(output):
-        return False
-    if "," in gold:
-        return Counter(map(norm, output.split(","))) == Counter(map(norm, gold.split(",")))
-    return norm(output) == norm(gold)
+    """Equal after `norm`; where the gold is a list with commas, of whatever script, equal parts in any order."""
+    if "," in fold(gold):
+        return bool(norm(output)) and _parts(output) == _parts(gold)
+    return closed_exact(output, gold)
+
+
+def _parts(text: str) -> Counter[str]:
+    return Counter(filter(None, map(norm, fold(text).split(","))))
 
 
 @lru_cache(maxsize=8)  # the rules of one item ask for the same
