@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from umed import dicom
 from umed.boxes import Box
@@ -20,6 +20,8 @@ warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 READABLE_SIDE = 320  # pixels; smaller pictures are enlarged before anything is drawn on them
 Color = str | tuple[int, int, int]
 Window = tuple[float, float, float]  # low, high, offset: see `Record.window`
+Views = tuple[int, int]  # EXIF orientations that make the stored and the shown picture of the loaded one
+UNDO = {6: 8, 8: 6}  # EXIF orientation -> the one that turns it back; the others turn themselves back
 TRUE, PREDICTED = "#2ecc40", "#ff851b"  # colors of boxes: green, orange
 
 
@@ -40,7 +42,10 @@ def picture_of(record: Record, roots: Mapping[str, Path]) -> Image.Image:
 
 
 def read_stored(file: BinaryIO, path: Path) -> Image.Image:
-    """The picture in its file's mode; DICOM: see `dicom.read_stored`. Raises UNREADABLE: none, animated, too large."""
+    """The picture in its file's mode; DICOM: see `dicom.read_stored`. Raises UNREADABLE: none, animated, too large.
+
+    `info["views"]` are its `Views`: it is loaded as stored, but for TIFF, which Pillow turns as it is shown.
+    """
     start = file.read(132)
     file.seek(0)
     if dicom.is_dicom(start, path):
@@ -49,7 +54,9 @@ def read_stored(file: BinaryIO, path: Path) -> Image.Image:
         picture = Image.open(file)
         frames = getattr(picture, "n_frames", 1)
         if frames == 1:
+            tag = _read_orientation(picture) if picture.format == "TIFF" else 1  # gone when it is loaded
             picture.load()
+            picture.info["views"] = (UNDO.get(tag, tag), _read_orientation(picture))
     except UnidentifiedImageError:  # its message names an object in memory
         raise ValueError("not a picture") from None
     except (*UNREADABLE, MemoryError):
@@ -59,6 +66,15 @@ def read_stored(file: BinaryIO, path: Path) -> Image.Image:
     if frames > 1:
         raise ValueError(f"{frames} frames: one picture is expected")
     return picture
+
+
+def _read_orientation(picture: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 also if it is none of these or cannot be read, as viewers take it."""
+    try:
+        tag = picture.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # Pillow raises any type for damaged metadata
+        return 1
+    return tag if type(tag) is int and 1 <= tag <= 8 else 1
 
 
 def convert_to_rgb(picture: Image.Image, window: Window | None) -> Image.Image:

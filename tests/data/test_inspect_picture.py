@@ -144,7 +144,7 @@ def test_modes_and_containers_are_kept(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # shown by others as 20x40
     noise().save(tmp_path / "turned.jpg", exif=exif)
-    kept(tmp_path, "turned.jpg")
+    kept(tmp_path, "turned.jpg", orientation="stored")
     Image.new("L", (1, 1)).save(tmp_path / "pixel.png")
     (tmp_path / "annotations.csv").write_text(f"{HEADER}pixel.png,0,0,1,1,cyst\n")
     [record] = FolderSource(tmp_path, format="csv").read({})

@@ -13,14 +13,17 @@ import numpy as np
 from umed import dicom
 from umed.data.files import Unusable, read_inside
 from umed.data.splits import join_linked
-from umed.pictures import UNREADABLE, Window, convert_to_rgb, drop_alpha, read_stored
+from umed.pictures import UNREADABLE, Views, Window, convert_to_rgb, drop_alpha, read_stored
 
 ALIKE = 6  # bits of 64 in which the perceptual hashes of two frames of one scene may differ
 
 
 @dataclass(frozen=True, slots=True)
 class PictureFacts:
-    """`sha256` of the file, `pixels`: digest of the decoded pixels, `phash`: 64 bits; `patient` of a DICOM file."""
+    """`sha256` of the file, `pixels`: digest of the decoded pixels, `phash`: 64 bits; `patient` of a DICOM file.
+
+    `views`: see `pictures.Views`.
+    """
 
     width: int
     height: int
@@ -28,6 +31,7 @@ class PictureFacts:
     pixels: bytes
     phash: int = 0
     patient: str = ""
+    views: Views = (1, 1)
 
 
 def inspect_picture(root: Path, image: str, window: Window | None = None, near: bool = False) -> PictureFacts:
@@ -38,10 +42,11 @@ def inspect_picture(root: Path, image: str, window: Window | None = None, near: 
             raw = drop_alpha(picture) if picture.mode in ("L", "P", "1", "RGBA", "LA") else picture
             head = f"{raw.mode} {raw.size}".encode()
             pixels = hashlib.blake2b(head + raw.tobytes(), digest_size=16).digest()
+            views = picture.info.get("views", (1, 1))
             shown = convert_to_rgb(picture, window)
         phash = int(str(imagehash.phash(shown)), 16) if near else 0
         sha256 = hashlib.sha256(content).hexdigest()
-        return PictureFacts(*shown.size, sha256, pixels, phash, dicom.hash_patient(content))
+        return PictureFacts(*shown.size, sha256, pixels, phash, dicom.hash_patient(content), views)
     except UNREADABLE as error:
         raise Unusable("unreadable", f"{image}: {error}") from None
 

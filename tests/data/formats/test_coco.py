@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from items import annotation, lost, read_coco, records
+from items import annotation, boxes, lost, read_coco, records
 from items import draw as picture
 
 from umed.data.sources.folder import FolderSource
@@ -91,12 +91,50 @@ def test_a_pixel_over_the_border_is_clipped_more_is_refused(tmp_path: Path, coco
             read_coco(tmp_path, coco)
 
 
-def test_a_size_that_is_not_the_files_is_refused(tmp_path: Path, coco: dict[str, Any]) -> None:
-    coco["images"][0] |= {"width": 80, "height": 40}
-    with pytest.raises(InputError, match=r"a/one\.png is 40x20, not 80x40"):
-        read_coco(tmp_path, coco)
-    coco["images"][0] |= {"width": 0, "height": 0}  # as some exporters write it
-    assert len(read_coco(tmp_path, coco)) == 1
+def test_boxes_are_of_the_stated_size(tmp_path: Path, coco: dict[str, Any]) -> None:
+    stated = {(80, 40): (2, 2.5, 6, 7.5), (0, 0): (4, 5, 12, 15), (None, 20.0): (4, 5, 12, 15)}
+    for (width, height), corners in stated.items():  # 0: as some exporters write it
+        coco["images"][0] |= {"width": width, "height": height}
+        assert boxes(read_coco(tmp_path, coco)) == {"a/one.png": [corners]}
+    for width, height in ((80, 42), (20, 40), (None, 40), (-40, -20), (float("nan"), 20)):
+        coco["images"][0] |= {"width": width, "height": height}
+        assert lost(read_coco(tmp_path, coco)) == {"a/one.png annotation 10": "malformed"}
+
+
+AROUND = (25 - 10 / 2**0.5, 10 - 10 / 2**0.5, 25 + 10 / 2**0.5, 10 + 10 / 2**0.5)  # 14 x 6 turned by 45 degrees
+POLYGON = [20, 4, 30, 6, 28, 16, 18, 14]
+
+
+@pytest.mark.parametrize(
+    ("rotation", "more", "wanted"),
+    [
+        *((degrees, {}, (18, 7, 32, 13)) for degrees in (0, 180.0, 360, -360, "0.0", "", None)),
+        *((degrees, {}, (22, 3, 28, 17)) for degrees in (90.0, -90, 270, 450, "90", " 90.0 ")),
+        *((degrees, {}, AROUND) for degrees in (45, 135, -45, 315)),
+        *((degrees, {}, None) for degrees in ("north", float("nan"), float("inf"), True, [90], 10**400)),
+        *((90, {"segmentation": parts}, (18, 4, 30, 16)) for parts in ([POLYGON], POLYGON, [POLYGON, [20, 5, 21, 6]])),
+        (90, {"segmentation": [[18, 7, 32, 7, 32, 13.01, 18, 13]]}, (22, 3, 28, 17)),
+        (90, {"segmentation": {"counts": "x", "size": [20, 40]}}, (18, 7, 32, 13)),
+        *((90, {"segmentation": odd}, None) for odd in ([[1, 2, 3]], [["a", 1]], [[None, 1]], [3])),
+        *((90, {"segmentation": none}, (22, 3, 28, 17)) for none in ([], [[]], None, "none")),
+        (90, {"bbox": [26, 4, 14, 12]}, (27, 3, 39, 17)),
+        (90, {"bbox": [30, 4, 14, 12]}, (31, 3, 40, 17)),
+        (90, {"bbox": [-90, 4, 14, 12]}, "out_of_frame"),
+        (30, {"bbox": [18, 7, -14, 6]}, "out_of_frame"),
+        (0, {"rotation": 360}, (18, 7, 32, 13)),
+        (None, {"rotation": 180}, None),
+    ],
+)
+def test_a_turned_box_is_the_one_around_it(
+    tmp_path: Path, coco: dict[str, Any], rotation: Any, more: dict[str, Any], wanted: Any
+) -> None:
+    attributes = {"occluded": False, "rotation": rotation}
+    coco["annotations"] = [{**annotation(1, [18, 7, 14, 6], attributes=attributes), **more}]
+    items = read_coco(tmp_path, coco)
+    if isinstance(wanted, tuple):
+        assert boxes(items) == {"a/one.png": [wanted]}
+    else:
+        assert lost(items) == {"a/one.png annotation 1": wanted or "malformed"}
 
 
 def test_a_category_without_a_name_labels_nothing(tmp_path: Path, coco: dict[str, Any]) -> None:

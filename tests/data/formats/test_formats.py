@@ -20,6 +20,7 @@ from umed.data.sources.kvasir import KvasirSource
 from umed.data.sources.nih_chest import NihChestSource
 from umed.data.sources.tbx11k import Tbx11kSource
 from umed.records import Record
+from umed.synthetic.formats import NIH_ENTRIES_HEADER
 
 Corners = tuple[float, float, float, float]
 Write = Callable[[Path, Image.Image, list[Corners]], PictureSource]
@@ -33,12 +34,13 @@ def save(picture: Image.Image, path: Path) -> None:
 def deeplesion(root: Path, picture: Image.Image, boxes: list[Corners]) -> PictureSource:
     save(Image.fromarray(np.asarray(picture, np.uint16) + 32768), root / "Images_png/000001_01_01/001.png")
     rows = [
-        "File_name,Measurement_coordinates,Bounding_boxes,Coarse_lesion_type,Possibly_noisy,DICOM_windows,Train_Val_Test"
+        "File_name,Measurement_coordinates,Bounding_boxes,Coarse_lesion_type,Possibly_noisy,DICOM_windows,Image_size,"
+        "Train_Val_Test"
     ]
     for x0, y0, x1, y1 in boxes:
         box = ", ".join(str(v + 1) for v in (x0, y0, x1, y1))
         ends = ", ".join(str(v + 1) for v in (x0 + 5, y0 + 5, x1 - 5, y1 - 5, x0 + 5, y1 - 5, x1 - 5, y0 + 5))
-        rows.append(f'000001_01_01_001.png,"{ends}","{box}",4,0,"0, 255",3')
+        rows.append(f'000001_01_01_001.png,"{ends}","{box}",4,0,"0, 255","{picture.width}, {picture.height}",3')
     (root / "DL_info.csv").write_text("\n".join(rows))
     return DeepLesionSource(root)
 
@@ -60,6 +62,8 @@ def nih_chest(root: Path, picture: Image.Image, boxes: list[Corners]) -> Picture
     x, y = 1024 / picture.width, 1024 / picture.height
     rows = [f"00000001_000.png,Mass,{a * x},{b * y},{(c - a) * x},{(d - b) * y},,," for a, b, c, d in boxes]
     (root / "BBox_List_2017.csv").write_text("\n".join(["Image Index,Finding Label,Bbox [x,y,w,h],,,", *rows]))
+    entry = f"00000001_000.png,Mass,0,1,58,M,PA,{picture.width},{picture.height},1,1,"
+    (root / "Data_Entry_2017.csv").write_text(f"{NIH_ENTRIES_HEADER}\n{entry}\n")
     return NihChestSource(root)
 
 
@@ -83,7 +87,8 @@ def tbx11k(root: Path, picture: Image.Image, boxes: list[Corners]) -> PictureSou
 def kvasir(root: Path, picture: Image.Image, boxes: list[Corners]) -> PictureSource:
     save(picture, root / "images/cju.jpg")
     keys = ("xmin", "ymin", "xmax", "ymax")
-    entry = {"height": 1, "width": 1, "bbox": [{"label": "polyp", **dict(zip(keys, b, strict=True))} for b in boxes]}
+    listed = [{"label": "polyp", **dict(zip(keys, b, strict=True))} for b in boxes]
+    entry = {"height": picture.height, "width": picture.width, "bbox": listed}
     (root / "kavsir_bboxes.json").write_text(json.dumps({"cju": entry}))
     return KvasirSource(root)
 

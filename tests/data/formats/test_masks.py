@@ -77,17 +77,18 @@ def test_as_jpeg_palette_color_or_16_bits(tmp_path: Path) -> None:
 def test_defects(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     outside = tmp_path_factory.mktemp("outside") / "secret.png"
     mask(outside, (3, 2, 9, 8))
-    for seed, name in enumerate(("good", "size", "gray", "text", "link", "folder")):
+    for seed, name in enumerate(("good", "double", "size", "gray", "text", "link", "folder")):
         picture(tmp_path / f"images/{name}.png", seed)
     mask(tmp_path / "masks/good.png", (3, 2, 9, 8))
-    mask(tmp_path / "masks/size.png", (3, 2, 9, 8), size=(80, 40))
+    mask(tmp_path / "masks/size.png", (3, 2, 9, 8), size=(80, 45))
+    mask(tmp_path / "masks/double.png", (6, 4, 18, 16), size=(80, 40))
     mask(tmp_path / "masks/gray.png", (3, 2, 9, 8), level=7)
     mask(tmp_path / "masks/gone.png", (3, 2, 9, 8))
     (tmp_path / "masks/text.png").write_text("no picture")
     (tmp_path / "masks/link.png").symlink_to(outside)
     (tmp_path / "masks/folder.png").symlink_to(tmp_path / "images")
     items = read(tmp_path, category="cyst")
-    assert boxes(items) == {"images/good.png": [(3, 2, 9, 8)]}
+    assert boxes(items) == {f"images/{name}.png": [(3, 2, 9, 8)] for name in ("double", "good")}
     assert lost(items) == {
         "images/size.png masks/size.png region 1": "malformed",
         **{f"images/{name}.png": "malformed" for name in ("gray", "text", "link", "folder")},

@@ -1,5 +1,6 @@
 """PASCAL VOC: corners, places of pictures, and every defect told."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +90,39 @@ def test_defects(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> No
     }
 
 
-def test_of_another_size_or_without_files_is_refused(tmp_path: Path) -> None:
+TURNED = "<name>cyst</name><robndbox><cx>25</cx><cy>10</cy><w>14</w><h>6</h><angle>{}</angle></robndbox>"
+ATTRIBUTE = "<attributes><attribute><name>rotation</name><value>{}</value></attribute></attributes>"
+
+
+@pytest.mark.parametrize(
+    ("entry", "wanted"),
+    [
+        *((voc_object("19 8 32 13", more=ATTRIBUTE.format(v)), (18, 7, 32, 13)) for v in ("0.0", "360", "", "-180")),
+        (voc_object("19 8 32 13", more=ATTRIBUTE.format("90.0")), (22, 3, 28, 17)),
+        (voc_object("19 8 32 13", more="<rotation>0</rotation>"), (18, 7, 32, 13)),
+        *((voc_object("19 8 32 13", more=f"<rotation>{v}</rotation>"), None) for v in ("90", "180", "nan", "left")),
+        (voc_object("19 8 32 13", more=ATTRIBUTE.format("nan")), None),
+        ("<object>" + TURNED.format(math.pi / 2) + "</object>", (22, 3, 28, 17)),
+        ("<object>" + TURNED.format(math.pi) + "</object>", (18, 7, 32, 13)),
+        ("<object>" + TURNED.format("x") + "</object>", None),
+        ("<object>" + TURNED.format("") + "</object>", None),
+    ],
+)
+def test_a_turned_box_is_the_one_around_it(tmp_path: Path, entry: str, wanted: tuple[float, ...] | None) -> None:
+    picture(tmp_path / "JPEGImages/a.png")
+    write(tmp_path / "Annotations/a.xml", voc_xml("a.png", "40x20", entry))
+    items = read(tmp_path)
+    assert boxes(items) == ({"JPEGImages/a.png": [wanted]} if wanted else {})
+    assert lost(items) == ({} if wanted else {"JPEGImages/a.png object 1": "malformed"})
+
+
+def test_of_another_size_or_without_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Annotations: no XML file"):
         read(tmp_path)
     picture(tmp_path / "JPEGImages/a.png")
     write(tmp_path / "Annotations/a.xml", voc_xml("a.png", "80x40", voc_object()))
-    with pytest.raises(InputError, match=r"a\.xml: the picture is 40x20, not 80x40"):
-        read(tmp_path)
+    assert boxes(read(tmp_path)) == {"JPEGImages/a.png": [(2, 2.5, 7, 7.5)]}
+    write(tmp_path / "Annotations/a.xml", voc_xml("a.png", "80x45", voc_object()))
+    assert lost(read(tmp_path)) == {"JPEGImages/a.png object 1": "malformed"}
     write(tmp_path / "Annotations/a.xml", voc_xml("a.png", "0x0", voc_object()))
     assert len(read(tmp_path)) == 1

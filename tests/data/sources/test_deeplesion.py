@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from disk_examples.sources.deeplesion import RELEASED, draw, row, write_example
-from items import lost, records
+from items import boxes, lost, records
 
 from umed.data.sources.base import Item, Picture
 from umed.data.sources.deeplesion import CATEGORIES, DeepLesionSource
@@ -138,6 +138,16 @@ def test_boxes_without_area_in_the_stored_picture_are_out_of_frame(tmp_path: Pat
     assert lost(items) == {f"{SLICE} row {line}": "out_of_frame" for line in (2, 3, 4, 5)} and len(items) == 4
 
 
+def test_boxes_are_of_the_stated_size(tmp_path: Path) -> None:
+    rows = [RELEASED[0], *(with_cell("Image_size", size) for size in ("512, 500", "512", "0, 0", "nan, 512", "a, b"))]
+    (tmp_path / "DL_info.csv").write_text("\n".join([DEEPLESION_HEADER, *rows]), encoding="utf-8")
+    draw(tmp_path / "Images_png/000001_01_01/109.png", [], side=256)
+    draw(tmp_path / "Images_png/000010_02_03/004.png", [(1, 1, 9, 9)], side=256)
+    items = list(DeepLesionSource(tmp_path).read({}))
+    assert boxes(items) == {"000001_01_01_109.png": [(112.5845, 44.5102, 120.126, 55.4885)]}
+    assert lost(items) == {f"{SLICE} row {line}": "malformed" for line in range(3, 8)}
+
+
 def test_the_first_reason_counts(tmp_path: Path) -> None:
     broken = row("002084_01_02_259.png", BOX, noisy=1)
     reasons = [
@@ -169,7 +179,7 @@ def test_columns_are_found_by_name_whatever_the_file_is_like(tmp_path: Path) -> 
 def test_no_list_of_lesions_is_told_in_one_line(tmp_path: Path) -> None:
     wrong = {b"": "empty", b"\n \n": "empty", DEEPLESION_HEADER.encode(): "a header and no row"}
     wrong |= dict.fromkeys((b",,,\n,,\n", b"\x89PNG\r\n\x1a\n\0\0", GOOD.encode()), "no column File_name")
-    for column in ("File_name", "Bounding_boxes", "DICOM_windows", "Train_Val_Test"):
+    for column in ("File_name", "Bounding_boxes", "DICOM_windows", "Image_size", "Train_Val_Test"):
         wrong[f"{DEEPLESION_HEADER.replace(column, 'Other')}\n{GOOD}".encode()] = f"no column {column} in "
     for content, told in wrong.items():
         (tmp_path / "DL_info.csv").write_bytes(content)

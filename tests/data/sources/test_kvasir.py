@@ -60,16 +60,31 @@ def test_a_wrong_entry_is_malformed(tmp_path: Path) -> None:
     wrong = {f"wrong{number}": entry for number, entry in enumerate(entries)}
     for seed, key in enumerate(("good", *wrong)):
         picture(tmp_path / f"images/{key}.jpg", seed)
-    polyps(tmp_path, good={"bbox": [corners(1, 2, 30, 40)]}, **wrong)
+    polyps(tmp_path, good={"height": 100, "width": 120, "bbox": [corners(1, 2, 30, 40)]}, **wrong)
     items = read(tmp_path)
     assert boxes(items) == {"good.jpg": [(1, 2, 30, 40)]}
     assert {item.partition(".")[0]: reason for item, reason in lost(items).items()} == dict.fromkeys(wrong, "malformed")
 
 
+def test_boxes_are_of_the_stated_size(tmp_path: Path) -> None:
+    """Copies of 120 x 100: of the same aspect they are read, and nothing is read raw."""
+    stated = {(1244, 1037): True, (120, 100): True, (100, 120): False, (120, 90): False, (None, 100): False}
+    stated |= {(0, 0): False, ("120", "100"): True, ("wide", 100): False, (True, True): False, (240, -200): False}
+    for number, ((width, height), is_copy) in enumerate(stated.items()):
+        picture(tmp_path / f"{number}/images/a.jpg", 1)
+        polyps(tmp_path / str(number), a={"width": width, "height": height, "bbox": [corners(10, 20, 60, 80)]})
+        items = read(tmp_path / str(number))
+        if is_copy:
+            x, y = (int(width) / 120, int(height) / 100)
+            assert boxes(items) == {"a.jpg": [(10 / x, 20 / y, 60 / x, 80 / y)]}
+        else:
+            assert lost(items) == {"a.jpg bbox 1": "malformed"}
+
+
 def test_keys_that_are_no_names(tmp_path: Path) -> None:
     picture(tmp_path / "secret.jpg", 5)
     picture(tmp_path / "root/images/a.jpg", 1)
-    box = {"bbox": [corners(1, 2, 30, 40)]}
+    box = {"height": 100, "width": 120, "bbox": [corners(1, 2, 30, 40)]}
     polyps(
         tmp_path / "root", **{"a": box, "../../secret": box, "\ud800": box, "b\0": box, "": box, "none": {"bbox": []}}
     )
@@ -147,7 +162,7 @@ def test_frames_that_look_alike_are_one_group(tmp_path: Path) -> None:
         picture(tmp_path / f"images/{key}.jpg", seed)
     with Image.open(tmp_path / "images/a.jpg") as frame:
         frame.point(lambda v: min(255, v + 4)).save(tmp_path / "images/next.jpg", quality=70)
-    box = {"bbox": [corners(1, 2, 30, 40)]}
+    box = {"height": 100, "width": 120, "bbox": [corners(1, 2, 30, 40)]}
     polyps(tmp_path, a=box, b=box, next=box)
     assert {i.id: i.group for i in read(tmp_path) if isinstance(i, Record)} == {
         "kvasir/a.jpg": "a.jpg",

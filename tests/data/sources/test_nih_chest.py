@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from disk_examples.sources.nih_chest import QUOTED, RELEASED, film, write_example
-from items import boxes, lost, records
+from items import boxes, draw, lost, records
 
 from umed.data.sources.base import Picture
 from umed.data.sources.nih_chest import NihChestSource
@@ -118,11 +118,29 @@ def test_a_film_is_found_wherever_it_lies_and_keeps_its_id(tmp_path: Path) -> No
 
 def test_the_frame_is_an_option(tmp_path: Path) -> None:
     picture = only(listed(tmp_path, GOOD, frame=[2048, 512]))
-    assert picture.regions[0].box(100, 100).to_xyxy(2048, 512) == pytest.approx((10, 20, 40, 60))
-
+    assert (picture.regions[0].frame.width, picture.regions[0].frame.height) == (2048, 512)
     for frame in (1024, [1024], [1, 2, 3], [0, 1024], [1024, -1], ["a", 1], [float("inf"), 1], None):
         with pytest.raises(InputError, match=r"data\.source\.films\.frame="):
             NihChestSource(tmp_path, name="films", frame=frame)  # type: ignore[arg-type]
+
+
+def test_a_film_of_another_aspect_is_read_if_it_is_that_of_the_original(tmp_path: Path) -> None:
+    entry = f"{NIH_ENTRIES_HEADER}\n{NAME},Mass,0,1,58,M,PA,2048,2500,1,1,"
+    for size, wanted in {
+        (64, 64): (1.25, 1.25),
+        (48, 64): None,
+        (82, 100): (1.6015625, 1.953125),
+        (100, 82): None,
+    }.items():
+        root = tmp_path / f"{size[0]}x{size[1]}"
+        draw(root / "images" / NAME, size=size)
+        listed(root, f"{NAME},Mass,20,20,300,400")
+        items = list(NihChestSource(root).read({}))
+        assert lost(items) == ({} if size == (64, 64) else {f"{NAME} row 2": "malformed"})
+        (root / "Data_Entry_2017.csv").write_text(entry)
+        items = list(NihChestSource(root).read({}))
+        x, y = wanted or (0, 0)
+        assert boxes(items) == ({NAME: [(x, y, 16 * x, 21 * y)]} if wanted else {})
 
 
 def test_what_the_list_of_all_films_says(tmp_path: Path) -> None:

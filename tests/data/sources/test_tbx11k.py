@@ -158,9 +158,12 @@ def test_a_wrong_image_is_malformed(tmp_path: Path) -> None:
 def test_boxes_are_in_the_frame_of_the_file(tmp_path: Path) -> None:
     coco(tmp_path, "TBX11K_train", ["tb/a.png"], [box()])
     [image] = json.loads((tmp_path / TRAIN).read_text())["images"]
-    for width, wanted in ((32, (0.5, 2, 2, 6)), (None, (1, 2, 4, 6)), ("wide", (1, 2, 4, 6))):
+    for side in (512, 32):
+        change(tmp_path, "images", [{**image, "width": side, "height": side}])
+        assert boxes(read(tmp_path)) == {"tb/a.png": [tuple(v * 16 / side for v in (1, 2, 4, 6))]}
+    for width in (32, None, "wide", 0, -16):
         change(tmp_path, "images", [{**image, "width": width}])
-        assert boxes(read(tmp_path)) == {"tb/a.png": [wanted]}
+        assert lost(read(tmp_path)) == {"tb/a.png TBX11K_train.json annotations 0": "malformed"}
 
 
 def test_categories_go_by_their_name(tmp_path: Path) -> None:
@@ -201,7 +204,7 @@ def test_the_simplified_copy(tmp_path: Path) -> None:
         "h.png,16,16,val,none,no_tb,none,healthy",
         "s.png,16,16,train,none,no_tb,none,sick_but_no_tb",
         "t.png,16,16,test,none,no_tb,none,healthy",
-        f'b.png,16,32,val,"{one}",tb,latent_tb,tb',
+        f'b.png,32,32,val,"{one}",tb,latent_tb,tb',
         f'a.png,16,16,train,"{two}",tb,active_tb,tb',
         f'c.png,16,16,train,"{one}",tb,none,tb',
         "short.png,16",
@@ -222,7 +225,7 @@ def test_the_simplified_copy(tmp_path: Path) -> None:
     found = records(tmp_path)
     assert {k: r.to_json()["boxes"] for k, r in found.items()} == {
         "a.png": [[1, 2, 4, 6], [1, 2, 7, 6]],
-        "b.png": [[0.5, 2, 2, 6]],
+        "b.png": [[0.5, 1, 2, 3]],
         "h.png": [],
     }
     assert found["a.png"].category == "active tuberculosis" and found["a.png"].official_split == "train"

@@ -1,14 +1,15 @@
 """Annotation formats of the user's own pictures: each `list_pictures` reads files and opens no picture."""
 
+import math
 from collections.abc import Sequence
 
-from umed.boxes import Box, BoxError
+from umed.boxes import BoxError
 from umed.data.files import parse_finite
-from umed.errors import InputError
 
 _WORDS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
 SPLIT_WORDS = {word: split for split, words in _WORDS.items() for word in words}
 CONVENTIONS = ("xyxy", "xywh", "voc")
+Corners = tuple[float, float, float, float]
 
 
 def parse_numbers(cells: Sequence[object], count: int = 4) -> tuple[float, ...]:
@@ -22,23 +23,36 @@ def parse_numbers(cells: Sequence[object], count: int = 4) -> tuple[float, ...]:
     return numbers
 
 
-def check_size(named: tuple[float, float], width: int, height: int, where: str) -> None:
-    """Raise InputError if the file names another size (0 = none) than that of the stored picture."""
-    named = named[0] or width, named[1] or height
-    if named != (width, height):
-        raise InputError(
-            f"{where} is {width}x{height}, not {named[0]}x{named[1]}: its boxes may be of another size; correct both"
-        )
+def parse_degrees(value: object) -> float:
+    """An angle; None and "" are 0. Raises BoxError: `malformed`: no number."""
+    try:
+        return parse_finite([str(value)])[0] if value is not None and value != "" else 0.0
+    except ValueError as error:
+        raise BoxError("malformed", f"rotation: {error}") from None
 
 
-def make_box(cells: Sequence[object], convention: str, width: int, height: int) -> Box:
-    """The box of four cells in pixels of the stored picture.
+def parse_corners(cells: Sequence[object], convention: str) -> Corners:
+    """The corners, 0-based and half-open, that four cells mean. Raises BoxError: no numbers.
 
     `convention`: `xyxy`: 0-based, half-open; `xywh`: top-left corner and size; `voc`: 1-based corners, both inside.
-    Raises BoxError: no numbers, or no area inside the picture.
     """
     a, b, c, d = parse_numbers(cells)
-    if convention == "xywh":
-        return Box.from_xywh((a, b, c, d), width, height)
     shift = convention == "voc"  # the pixel xmin starts at xmin - 1 and the pixel xmax ends at xmax
-    return Box.from_xyxy((a - shift, b - shift, c, d), width, height)
+    return (a, b, a + c, b + d) if convention == "xywh" else (a - shift, b - shift, c, d)
+
+
+def turn_corners(corners: Corners, degrees: float) -> Corners:
+    """The corners around a rectangle that is turned about its center."""
+    x0, y0, x1, y1 = corners
+    if not degrees % 180 or x1 <= x0 or y1 <= y0:
+        return corners
+    cos, sin = (abs(f(math.radians(degrees % 180))) / 2 for f in (math.cos, math.sin))
+    across, down = (x1 - x0) * cos + (y1 - y0) * sin, (x1 - x0) * sin + (y1 - y0) * cos
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    return x - across, y - down, x + across, y + down
+
+
+def refuse_turned(rotation: object) -> None:
+    """Raise BoxError for an angle in a place where no known program writes one."""
+    if parse_degrees(rotation) % 360:
+        raise BoxError("malformed", f"rotation {rotation}: a box that is turned about an unknown point")

@@ -8,7 +8,8 @@ from typing import Any
 
 from umed.boxes import Box, BoxError
 from umed.data.files import normalize_category, read_json
-from umed.data.formats import check_size, parse_numbers
+from umed.data.formats import Corners, parse_degrees, parse_numbers, refuse_turned, turn_corners
+from umed.data.frames import Frame
 from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.run_files import are_numbers, is_text
@@ -44,9 +45,11 @@ def list_pictures(root: Path, annotations: str) -> Iterator[Picture]:
             if entry[key] not in known:
                 where = f"{file}: annotation id {entry['id']}"
                 raise InputError(f"{where} names {key} {entry[key]}, which is not in {part}: correct it")
-        make_box = partial(_make_box, file, images[entry["image_id"]], entry)
+        image = images[entry["image_id"]]
+        frame = Frame.parse(image.get("width"), image.get("height"))
         raw = {key: entry[key] for key in KEPT}
-        region = Region(categories[entry["category_id"]], make_box, f"annotation {entry['id']}", raw)
+        category, make_box = categories[entry["category_id"]], partial(_make_box, file, entry)
+        region = Region(category, make_box, f"annotation {entry['id']}", raw, frame=frame)
         regions[entry["image_id"]].append(region)
     for number, image in images.items():
         group = image.get("group")
@@ -60,18 +63,36 @@ def list_pictures(root: Path, annotations: str) -> Iterator[Picture]:
         )
 
 
-def _make_box(file: Path, image: Entry, entry: Entry, width: int, height: int) -> Box:
-    size = image.get("width") or 0, image.get("height") or 0
-    check_size(size, width, height, f"{file}: image id {image['id']}: {image['file_name']}")
+def _make_box(file: Path, entry: Entry, width: float, height: float) -> Box:
     if entry.get("iscrowd"):
         raise BoxError("malformed", "iscrowd: a region of many objects")
     x, y, w, h = parse_numbers(entry["bbox"])
+    corners = _turn(entry, x, y, w, h)
+    if corners != (x, y, x + w, y + h):
+        return Box.from_xyxy(corners, width, height)
     if x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1:
         raise InputError(
             f"{file}: annotation id {entry['id']}: bbox {entry['bbox']} reaches beyond its picture of "
-            f"{width}x{height}: give x, y, width, height in pixels of the stored picture"
+            f"{width:g}x{height:g}: give x, y, width, height in pixels, and the width and height of that picture"
         )
     return Box.from_xywh((x, y, w, h), width, height)
+
+
+def _turn(entry: Entry, x: float, y: float, w: float, h: float) -> Corners:
+    """Corners around a bbox that CVAT writes unturned beside its angle; around the polygon, if that is turned."""
+    refuse_turned(entry.get("rotation"))
+    corners, attributes, parts = (x, y, x + w, y + h), entry.get("attributes"), entry.get("segmentation")
+    rotation = attributes.get("rotation") if isinstance(attributes, dict) else None
+    turned = turn_corners(corners, parse_degrees(rotation))
+    if turned == corners or isinstance(parts, dict):  # a mask, whose bbox is around it
+        return corners
+    cells = [v for part in parts for v in (part if isinstance(part, list) else [part])] if type(parts) is list else []
+    numbers = parse_numbers(cells, len(cells) // 2 * 2)
+    sides = (x, x + w), (y, y + h)
+    if all(min(abs(v - side) for side in sides[k % 2]) < 0.5 for k, v in enumerate(numbers)):
+        return turned  # no polygon, or the corners of the bbox
+    xs, ys = numbers[0::2], numbers[1::2]
+    return min(xs), min(ys), max(xs), max(ys)
 
 
 def _check_entries(file: Path, part: str, entries: Any) -> None:

@@ -1,4 +1,7 @@
-"""A table with a header: `image,x0,y0,x1,y1,category`, one row per box; rows of one picture may be anywhere."""
+"""A table with a header: `image,x0,y0,x1,y1,category`, one row per box; rows of one picture may be anywhere.
+
+`width` and `height` may state the size of the picture that the box is of.
+"""
 
 import os
 from collections.abc import Iterator
@@ -6,9 +9,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from umed.boxes import BoxError
+from umed.boxes import Box, BoxError
 from umed.data.files import normalize_category, read_table
-from umed.data.formats import make_box, parse_numbers
+from umed.data.formats import parse_corners, parse_numbers, refuse_turned
+from umed.data.frames import Frame
 from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.records import Dropped
@@ -45,7 +49,8 @@ def list_pictures(root: Path, annotations: str, source: str, box: str) -> Iterat
         cells, category = [row[name] for name in NUMBERS], normalize_category(row["category"])
         if any(cells):
             _check_order(cells, box, f"{file}:{line}")
-            rows.regions.append(Region(category, partial(make_box, cells, box), f"row {line}", row))
+            frame = Frame.parse(row.get("width"), row.get("height"))
+            rows.regions.append(Region(category, partial(_make_box, row, box), f"row {line}", row, frame=frame))
         else:
             rows.without_box.append((line, category))
     for image, rows in by_image.items():
@@ -73,6 +78,14 @@ def _find_problem(row: Row) -> str:
     if not row["image"]:
         return "no image"
     return "" if all(map(is_text, row.values())) else "a character that no text can hold"
+
+
+def _make_box(row: Row, convention: str, width: float, height: float) -> Box:
+    refuse_turned(row.get("rotation"))
+    x0, y0, x1, y1 = parse_corners([row[name] for name in NUMBERS], convention)
+    if row.get("width") and (x1 > width + 1 or y1 > height + 1):  # they may be those of the box
+        raise BoxError("malformed", f"the box ends beyond {width:g}x{height:g}: are width and height the picture's?")
+    return Box.from_xyxy((x0, y0, x1, y1), width, height)
 
 
 def _merge_fields(fields: Row, row: Row, where: str) -> None:

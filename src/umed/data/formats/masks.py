@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from umed.boxes import Box, BoxError
+from umed.boxes import Box
 from umed.data.files import Unusable, drop_suffix, list_files, normalize_category, read_inside
+from umed.data.frames import Frame
 from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.pictures import UNREADABLE, read_stored
@@ -29,7 +30,7 @@ def read_regions(root: Path, file: str, category: str) -> list[Region]:
         with read_stored(io.BytesIO(read_inside(root, file)), root / file) as picture:
             lossy = picture.format == "JPEG"
             gray = picture if picture.mode in ("L", "1", "P") or picture.mode[0] in "IF" else picture.convert("L")
-            values = np.asarray(gray)
+            values, views = np.asarray(gray), picture.info.get("views", (1, 1))
     except UNREADABLE as error:
         raise Unusable("malformed", f"{file}: {error}") from None
     except Unusable as error:
@@ -39,6 +40,7 @@ def read_regions(root: Path, file: str, category: str) -> list[Region]:
         raise Unusable("malformed", f"{file}: values up to {top}: a mask has 0 and 255, or 0 and 1")
     inside = values > 0 if top <= 1 and not lossy else values >= 128
     height, width = inside.shape
+    frame = Frame(width, height, views=views)
     labels, count = ndimage.label(inside, TOUCHING)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     boxes = [
@@ -47,7 +49,7 @@ def read_regions(root: Path, file: str, category: str) -> list[Region]:
         if size >= (SPECK if lossy else 1)
     ]
     return [
-        Region(category, partial(_check_size, box, inside.shape), f"{file} region {k}", {"mask": file, "region": k})
+        Region(category, partial(_keep, box), f"{file} region {k}", {"mask": file, "region": k}, frame=frame)
         for k, box in enumerate(boxes, 1)
     ]
 
@@ -88,8 +90,5 @@ def _list_picture(root: Path, image: str, masks: list[tuple[str, str]], source: 
     return Picture(image, image, "", regions, without=without, is_control=bool(masks) and not regions)
 
 
-def _check_size(box: Box, shape: tuple[int, ...], width: int, height: int) -> Box:
-    """The box, if the picture has the size of its mask."""
-    if shape != (height, width):
-        raise BoxError("malformed", f"a mask of {shape[1]}x{shape[0]} for a picture of {width}x{height}")
+def _keep(box: Box, width: float, height: float) -> Box:
     return box

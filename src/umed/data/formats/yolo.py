@@ -92,7 +92,7 @@ def _parse_line(file: Path, number: int, fields: list[str], categories: Mapping[
     return Region(categories[index], partial(_make_box, cells), f"line {number}", " ".join(fields)[:1000])
 
 
-def _make_box(cells: list[str], width: int, height: int) -> Box:
+def _make_box(cells: list[str], width: float, height: float) -> Box:
     if len(cells) <= 5:  # five: a box with something more, a polygon has an even number
         return Box.from_cxcywh(parse_numbers(cells))
     if len(cells) % 2:

@@ -3,7 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from umed.boxes import Box, BoxError
 from umed.data.files import Unusable
+from umed.data.frames import Frame, MakeBox, place_box
 from umed.data.inspect_picture import PictureFacts, cluster_hashes, inspect_picture
 from umed.data.splits import join_linked
 from umed.errors import InputError
@@ -19,7 +20,6 @@ from umed.records import Dropped, Record
 from umed.run_files import is_text
 
 Corners = tuple[float, float, float, float]
-MakeBox = Callable[[int, int], Box]
 Seen = dict[bytes, tuple[str, str]]  # digest of pixels -> source and image of the first picture that has them
 
 
@@ -64,13 +64,14 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One box of a file; `where`: its row or key, `raw`: that row, `box(width, height)`: for the stored picture."""
+    """One box of a file; `where`: its row or key, `raw`: that row, `box(width, height)`: in a `frame` of this size."""
 
     category: str
     box: MakeBox
     where: str
     raw: Any
     window: Window | None = None
+    frame: Frame = field(default_factory=Frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class PictureSource(ABC):
 
     name: str
     near = False  # pictures that look alike (frames of one video) are one group
+    orientation: str | None = None  # boxes of pictures with an EXIF orientation are of the "stored" or "shown" one
 
     def __init__(self, root: str | Path, name: str | None = None) -> None:
         self.name = self.name if name is None else name
@@ -181,7 +183,7 @@ class PictureSource(ABC):
             modality=picture.modality,
             group=picture.group or facts.patient or picture.name,
             official_split=picture.official_split,
-            provenance={"sha256": facts.sha256, **_note_window(picture.window)},
+            provenance={"sha256": facts.sha256, **_note_window(picture.window), **_note_orientation(facts)},
             **picture.extra,
         )
         if not picture.regions:
@@ -191,7 +193,9 @@ class PictureSource(ABC):
         boxed: dict[str, list[tuple[Box, Region]]] = defaultdict(list)
         for region in picture.regions:
             try:
-                box = _make_box(region, facts, [other for other, _ in boxed.get(region.category, ())])
+                box = self._make_box(region, facts)
+                if any(box == other for other, _ in boxed.get(region.category, ())):
+                    raise Unusable("duplicate", f"the same box of {region.category} again")
                 boxed[region.category].append((box, region))
             except (BoxError, Unusable) as error:
                 yield Dropped(self.name, f"{picture.name} {region.where}".strip(), error.reason, str(error))
@@ -201,17 +205,12 @@ class PictureSource(ABC):
             boxes = tuple(box for box, _ in pairs)
             yield replace(whole, id=name, boxes=boxes, category=category, provenance=provenance)
 
-
-def _make_box(region: Region, facts: PictureFacts, others: Sequence[Box]) -> Box:
-    """The region's box, which must be none of the `others` of its category."""
-    if not is_text(region.category + region.where):
-        raise Unusable("malformed", "a name that no text file can hold")
-    if not region.category:
-        raise Unusable("unlabeled", "a box without a category")
-    box = region.box(facts.width, facts.height)
-    if box in others:
-        raise Unusable("duplicate", f"the same box of {region.category} again")
-    return box
+    def _make_box(self, region: Region, facts: PictureFacts) -> Box:
+        if not is_text(region.category + region.where):
+            raise Unusable("malformed", "a name that no text file can hold")
+        if not region.category:
+            raise Unusable("unlabeled", "a box without a category")
+        return place_box(region.box, region.frame, (facts.width, facts.height), facts.views, self.orientation)
 
 
 def _group_alike(items: Iterator[tuple[Item, int]]) -> Iterator[Item]:
@@ -234,3 +233,8 @@ def _group_alike(items: Iterator[tuple[Item, int]]) -> Iterator[Item]:
 
 def _note_window(window: Window | None) -> dict[str, list[float]]:
     return {"window": list(window)} if window else {}
+
+
+def _note_orientation(facts: PictureFacts) -> dict[str, int]:
+    """What shows that somebody has turned the pixels since."""
+    return {"orientation": facts.views[1]} if facts.views[1] != 1 else {}

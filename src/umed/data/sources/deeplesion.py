@@ -9,6 +9,7 @@ from functools import partial
 
 from umed.boxes import Box
 from umed.data.files import parse_finite, read_table
+from umed.data.frames import Frame
 from umed.data.sources.base import Picture, PictureSource, Region
 from umed.records import Dropped
 
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 
 NEEDED = (
     *("File_name", "Measurement_coordinates", "Bounding_boxes", "Coarse_lesion_type", "Possibly_noisy"),
-    *("DICOM_windows", "Train_Val_Test"),
+    *("DICOM_windows", "Image_size", "Train_Val_Test"),
 )
 ORGANS = ("bone", "abdomen", "mediastinum", "liver", "lung", "kidney", "soft tissue", "pelvis")
 CATEGORIES = {-1: ""} | dict(enumerate(ORGANS, 1))  # -1: all of the official training part
@@ -52,6 +53,7 @@ class DeepLesionSource(PictureSource):
                 if not _NAME.fullmatch(name):
                     raise ValueError("File_name is not patient_study_series_slice.png")
                 box, window, category, is_noisy = _parse_row(row)
+                frame = Frame.parse(*_parse_numbers(row, "Image_size", 2), needed=True)
             except ValueError as error:
                 yield Dropped(self.name, item, "malformed", str(error))
                 continue
@@ -62,7 +64,7 @@ class DeepLesionSource(PictureSource):
                 yield Dropped(self.name, item, "unlabeled", "Coarse_lesion_type is -1")
             else:
                 make_box = partial(Box.from_xyxy, box, one_based=True)
-                regions[name].append(Region(category, make_box, f"row {line}", _clean_row(row), window))
+                regions[name].append(Region(category, make_box, f"row {line}", _clean_row(row), window, frame))
                 splits.setdefault(name, SPLITS.get(row["Train_Val_Test"], ""))
         if unlike:
             log.warning(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from umed.data.formats import CONVENTIONS, SPLIT_WORDS, coco, csv_table, masks, voc, yolo
+from umed.data.frames import ORIENTATIONS
 from umed.data.sources.base import Picture, PictureSource
 from umed.errors import InputError, check_choice
 from umed.pictures import Window
@@ -39,6 +40,8 @@ class FolderSource(PictureSource):
         box: meaning of the four numbers of csv (None = `xyxy`) and voc (None = `voc`), see `make_box`.
         category: of masks that do not lie in a folder for each category.
         near: pictures that look alike, as frames of one video do, are one group; None = if the modality is Endoscopy.
+        orientation: whether boxes of pictures with an EXIF orientation are of the picture as `stored` or as `shown`;
+            None = `shown` for yolo, else what the stated size proves; the others are dropped.
         window: low and high gray value of pictures with more than 8 bits, after `offset` is added to the stored value.
     """
 
@@ -56,8 +59,13 @@ class FolderSource(PictureSource):
         window: Sequence[float] | None = None,
         offset: float = 0.0,
         near: bool | None = None,
+        orientation: str | None = None,
     ) -> None:
         super().__init__(root, name)
+        if orientation is not None:
+            check_choice(f"{name}: orientation", orientation, *ORIENTATIONS)
+        # trainers of YOLO models load pictures as they are shown
+        self.orientation = orientation or ("shown" if format == "yolo" else None)
         self.near = modality == "Endoscopy" if near is None else near
         self.format = check_choice(f"{name}: format", format, *USUAL)
         self.split = check_choice(f"{name}: split", split, "ours", "own")

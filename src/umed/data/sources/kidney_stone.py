@@ -28,6 +28,7 @@ class KidneyStoneSource(PictureSource):
     """
 
     name = "kidney_stone"
+    orientation = "shown"  # as in all YOLO labels
 
     def list_pictures(self) -> Iterator[Picture | Dropped]:
         """Folder by folder, by file name; a wrong line of a label file is `<folder>/<picture> line <number>`."""
@@ -97,7 +98,7 @@ def _parse_line(line: str, categories: dict[int, str]) -> tuple[str, tuple[float
     return categories[int(number)], tuple(numbers)
 
 
-def _make_box(numbers: tuple[float, ...], width: int, height: int) -> Box:
+def _make_box(numbers: tuple[float, ...], width: float, height: float) -> Box:
     return Box.from_cxcywh(numbers)
 
 

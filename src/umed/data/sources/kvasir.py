@@ -1,8 +1,7 @@
 """Kvasir-SEG: endoscopy with polyps; with Kvasir v2 beside it also pictures of normal mucosa."""
 
-import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,12 +9,11 @@ from typing import Any, ClassVar
 from umed.boxes import Box
 from umed.data.files import Unusable, list_files, normalize_category, read_json
 from umed.data.formats.masks import read_regions
-from umed.data.sources.base import Item, Picture, PictureSource, Region, Seen
+from umed.data.frames import Frame
+from umed.data.sources.base import Picture, PictureSource, Region
 from umed.errors import InputError, check_choice
 from umed.records import Dropped
 from umed.run_files import are_numbers
-
-log = logging.getLogger(__name__)
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 NORMAL = "normal-"  # folders of Kvasir v2: normal-cecum, normal-pylorus, normal-z-line
@@ -40,7 +38,6 @@ class KvasirSource(PictureSource):
         super().__init__(root, name)
         self.boxes = check_choice(f"data.source.{self.name}.boxes", boxes, *self.LISTERS)
         self.controls_root = Path(controls_root) if controls_root else None
-        self.resized = 0  # boxes whose picture is not of the size that the file says
 
     @property
     def roots(self) -> dict[str, Path]:
@@ -58,15 +55,6 @@ class KvasirSource(PictureSource):
         if self.controls_root:
             yield from self._list_controls(self.controls_root)
 
-    def read(self, seen: Seen, workers: int = 1) -> Iterator[Item]:
-        self.resized = 0
-        yield from super().read(seen, workers)
-        if self.resized:
-            log.warning(
-                f"{self.name}: the pictures of {self.resized} boxes have another size than kavsir_bboxes.json says; "
-                "boxes are read as pixels of the stored picture: if this is a resized copy, they are wrong"
-            )
-
     def _list_boxed(self) -> Iterator[Picture | Dropped]:
         path = self.root / "kavsir_bboxes.json"
         entries = read_json(path, "the boxes of Kvasir-SEG")
@@ -78,7 +66,8 @@ class KvasirSource(PictureSource):
                 continue
             regions = []
             for number, box in enumerate(boxes, 1):
-                if region := self._make_region(box, f"bbox {number}", (entry.get("width"), entry.get("height"))):
+                frame = Frame.parse(entry.get("width"), entry.get("height"), needed=True)
+                if region := _parse_region(box, f"bbox {number}", frame):
                     regions.append(region)
                 else:
                     detail = "a label and xmin, ymin, xmax, ymax are expected"
@@ -88,20 +77,6 @@ class KvasirSource(PictureSource):
         for file in list_files(self.root / "images"):
             if file.removesuffix(".jpg") not in entries:
                 yield Dropped(self.name, file, "unlabeled", f"not in {path.name}")
-
-    def _make_region(self, box: Any, where: str, size: tuple[Any, Any]) -> Region | None:
-        """The region of a JSON entry, None if it is no box. `size`: width and height of the picture in the file."""
-        if not isinstance(box, dict):
-            return None
-        label, corners = box.get("label", ""), [box.get(corner) for corner in CORNERS]
-        if not isinstance(label, str) or not are_numbers(corners, 4):
-            return None
-        make_box = partial(self._make_box, corners, size)
-        return Region(normalize_category(label), make_box, where, dict(zip(CORNERS, corners, strict=True)))
-
-    def _make_box(self, corners: Sequence[Any], size: tuple[Any, Any], width: int, height: int) -> Box:
-        self.resized += None not in size and size != (width, height)
-        return Box.from_xyxy(corners, width, height)
 
     def _list_masked(self) -> Iterator[Picture | Dropped]:
         files, masks = list_files(self.root / "images"), set(list_files(self.root / "masks"))
@@ -137,6 +112,17 @@ class KvasirSource(PictureSource):
             without = folder if is_normal else "no box"
             for file in files:
                 yield _ControlPicture(file, file, "Endoscopy", without=without, is_control=is_normal)
+
+
+def _parse_region(box: Any, where: str, frame: Frame) -> Region | None:
+    """The region of a JSON entry, None if it is no box."""
+    if not isinstance(box, dict):
+        return None
+    label, raw = box.get("label", ""), {corner: box.get(corner) for corner in CORNERS}
+    corners: list[Any] = [*raw.values()]
+    if not isinstance(label, str) or not are_numbers(corners, 4):
+        return None
+    return Region(normalize_category(label), partial(Box.from_xyxy, corners), where, raw, frame=frame)
 
 
 class _ControlPicture(Picture):

@@ -11,6 +11,7 @@ from typing import Any
 
 from umed.boxes import Box
 from umed.data.files import normalize_category, parse_finite, read_rows, read_text
+from umed.data.frames import Frame
 from umed.data.sources.base import Picture, PictureSource, Region
 from umed.errors import InputError
 from umed.records import Dropped
@@ -30,7 +31,8 @@ class NihChestSource(PictureSource):
     Args:
         root: folder with `BBox_List_2017.csv`, optionally `Data_Entry_2017*.csv` and `train_val_list.txt`, and the
             pictures in `images_001/images/` and so on, `images_001/`, or all in `images/`.
-        frame: width and height of the picture that the boxes refer to, whatever size is stored.
+        frame: width and height of the picture that the boxes refer to. Films of another size are read if they have its
+            aspect, or that of the original film in `Data_Entry_2017*.csv`.
     """
 
     name = "nih_chest"
@@ -66,6 +68,8 @@ class NihChestSource(PictureSource):
         parts = sorted(path.name for path in self.root.glob("images_[0-9]*") if path.is_dir())
         folders = ["images", *(f"{part}/images" for part in parts), *parts]
         for name, of_film in rows.items():
+            entry = entries.get(name, [])
+            frame = Frame(*self.frame, original=_parse_original(entry))
             yield Picture(
                 image=next((f"{f}/{name}" for f in folders if os.path.isfile(self.root / f / name)), f"images/{name}"),
                 name=name,
@@ -73,18 +77,16 @@ class NihChestSource(PictureSource):
                 regions=[
                     Region(
                         category=_map_category(cells[1]),
-                        box=partial(self._make_box, numbers),
+                        box=partial(Box.from_xywh, numbers),
                         where=f"row {line}",
-                        raw={"row": cells, **entries.get(name, {})},
+                        raw={"row": cells, **_parse_entry(entry)},
+                        frame=frame,
                     )
                     for line, cells, numbers in of_film
                 ],
                 group=name.partition("_")[0],
                 official_split="train_val" if name in train_val else "test",
             )
-
-    def _make_box(self, numbers: Sequence[float], width: int, height: int) -> Box:
-        return Box.from_xywh(numbers, *self.frame)
 
     def _read_rows(self) -> Iterator[tuple[int, list[str]]]:
         """The rows below the header."""
@@ -95,11 +97,11 @@ class NihChestSource(PictureSource):
             raise InputError(f"{path}: no header, so its first box would be lost: take the file as released")
         return rows
 
-    def _read_entries(self, names: Set[str]) -> dict[str, dict[str, Any]]:
-        """What the list of all films says of these; of several versions the latest is read."""
+    def _read_entries(self, names: Set[str]) -> dict[str, list[str]]:
+        """The rows of these in the list of all films; of several versions the latest is read."""
         versions = sorted(self.root.glob("Data_Entry_2017*.csv"))
         rows = read_rows(versions[-1], "the list of all films") if versions else ()
-        return {cells[0]: _parse_entry(cells) for _, cells in rows if cells[0] in names}
+        return {cells[0]: cells for _, cells in rows if cells[0] in names}
 
 
 def _map_category(label: str) -> str:
@@ -114,3 +116,12 @@ def _parse_entry(cells: Sequence[str]) -> dict[str, Any]:
         match = _AGE.fullmatch(entry["age"])
         entry["age"] = int(match[1]) * DAYS[match[2] or "Y"] // 365 if match else None
     return entry
+
+
+def _parse_original(cells: Sequence[str]) -> tuple[float, float] | None:
+    """Columns 8 and 9: width and height of the film before the release brought it to the frame."""
+    try:
+        width, height = parse_finite(cells[7:9])
+    except ValueError:
+        return None
+    return width, height

@@ -12,6 +12,7 @@ from typing import Any
 
 from umed.boxes import Box, BoxError
 from umed.data.files import list_files, normalize_category, read_json, read_table, read_text
+from umed.data.frames import Frame
 from umed.data.sources.base import Picture, PictureSource, Region
 from umed.errors import InputError
 from umed.records import Dropped
@@ -114,9 +115,10 @@ class Tbx11kSource(PictureSource):
                 yield Dropped(self.name, item, "malformed", f"{image['file_name']}: no bbox, or no such category_id")
                 lost.add(number)
                 continue
-            box = partial(_make_box, entry["bbox"], image.get("width"), image.get("height"))
+            frame = Frame.parse(image.get("width"), image.get("height"), needed=True)
             raw = {key: entry[key] for key in ("image_id", "category_id", "bbox")}
-            regions[number].append(Region(_map_category(category), box, item, raw))
+            box = partial(_make_box, entry["bbox"])
+            regions[number].append(Region(_map_category(category), box, item, raw, frame=frame))
         split_of_file = path.stem.rpartition("_")[2]
         for number, image in images.items():
             file = image["file_name"]
@@ -173,8 +175,9 @@ class Tbx11kSource(PictureSource):
                     is_control=place == "health" and not is_withheld,
                 )
             if row["bbox"].lower() not in ("none", ""):
-                box = partial(_make_box, _parse_bbox(row["bbox"]), row["image_width"], row["image_height"])
-                regions[file].append(Region(_map_category(row["tb_type"]), box, f"row {line}", row))
+                frame = Frame.parse(row["image_width"], row["image_height"], needed=True)
+                box = partial(_make_box, _parse_bbox(row["bbox"]))
+                regions[file].append(Region(_map_category(row["tb_type"]), box, f"row {line}", row, frame=frame))
         yield from (replace(film, regions=regions[file]) for file, film in films.items())
 
 
@@ -196,13 +199,7 @@ def _parse_bbox(text: str) -> list[Any]:
     return [bbox.get(side) for side in SIDES] if isinstance(bbox, dict) else []
 
 
-def _make_box(bbox: list[Any], frame_width: object, frame_height: object, width: int, height: int) -> Box:
-    """The box in the frame that the file names: the picture may be a resized copy."""
+def _make_box(bbox: list[Any], width: float, height: float) -> Box:
     if not are_numbers(bbox, 4):
         raise BoxError("malformed", f"four numbers are expected, found {make_printable(repr(bbox))}")
-    return Box.from_xywh(bbox, _parse_side(frame_width) or width, _parse_side(frame_height) or height)
-
-
-def _parse_side(value: object) -> int:
-    """A width or height in pixels, 0 = not known."""
-    return int(str(value)) if re.fullmatch("[0-9]{1,6}", str(value)) else 0
+    return Box.from_xywh(bbox, width, height)
