@@ -94,9 +94,10 @@ def check_wandb(init: Mapping[str, Any]) -> None:
     except (wandb.errors.Error, ValidationError, ValueError) as error:
         raise InputError(f"environment, WANDB_*: {_reason(error)}: correct or unset it") from error
     names = {"project": "project", "group": "run_group", "tags": "run_tags", "job_type": "run_job_type", "id": "run_id"}
+    given: dict[str, Any] = {setting: init.get(name) for name, setting in names.items()}
     try:
         signature(wandb.init).bind(**init)
-        wandb.Settings(**{setting: init.get(name) for name, setting in names.items()}, run_name=init.get("name"))
+        wandb.Settings(**given)
     except (wandb.errors.Error, ValidationError, TypeError) as error:
         raise InputError(
             f"logger.wandb: {_reason(error)}: correct it (the project is name=...) or use logger=csv"
