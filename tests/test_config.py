@@ -71,10 +71,25 @@ def test_a_run_of_another_version_is_opened_but_not_resumed(running, tmp_path: P
     assert config.stored_config(tmp_path / "run").seed == 3
 
 
-def test_a_sweep_folder_is_one_folder_whatever_is_swept() -> None:
-    cfg = composed(whole=True)
-    cfg.hydra.job.override_dirname = "model.path=/a/b,seed=1"
-    assert cfg.hydra.sweep.subdir == "model.path-a-b-seed-1"
+def test_a_sweep_folder_is_named_after_the_overrides_and_every_folder_lies_in_runs() -> None:
+    cfg = composed("name=../lab/study", whole=True)
+    cfg.hydra.job.override_dirname = "reward=[relevance,localization],seed=1"
+    assert cfg.hydra.sweep.subdir == "reward-relevance-localization-seed-1"
+    for folder in (cfg.hydra.run.dir, cfg.hydra.sweep.dir):
+        assert Path(folder).parent == Path("runs/lab-study")
+
+
+@pytest.mark.parametrize(
+    ("swept", "name"),
+    [
+        (["init_from=a"], "init_from-a"),
+        (["experiment=umed_lvlm"], "experiment-umed_lvlm"),
+        (["experiment=table2_phantom", "seed=2", "paths.data=/x"], "seed-2"),
+        (["experiment=credits_phantom", "credit=gae", "init_from=/x/a", "records=/x/b"], "credit-gae"),
+    ],
+)
+def test_all_that_decides_a_result_is_in_the_folders_name(swept: list[str], name: str) -> None:
+    assert composed(*swept, whole=True).hydra.sweep.subdir == name
 
 
 @pytest.mark.parametrize("owner", ["judge", "annotator"])

@@ -7,7 +7,7 @@ import umed
 
 PACKAGE = Path(umed.__file__).parent
 LAYERS = (
-    {"errors", "boxes", "config", "dicom", "thoughts"},
+    {"errors", "names", "boxes", "config", "dicom", "thoughts"},
     {"run_files"},
     {"records", "chat"},
     {"rollout", "pictures", "figures"},

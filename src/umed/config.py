@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import umed
 from umed.errors import InputError
+from umed.names import make_folder_name, make_sweep_name
 
 PACKAGE = Path(__file__).parent
 # me:password@, ?api_key= or #token=; of what may follow a path, ?api-version=2024-06-01 alone is known to be no secret
@@ -48,8 +49,8 @@ def register() -> None:
         "umed.epochs": lambda steps, epochs: None if steps else epochs,
         "umed.package": lambda path: str(PACKAGE / path),
         "umed.in_mau": _in_mau,
-        # of one folder that `resume=` can name without quotes, whatever was swept
-        "umed.as_name": lambda text: re.sub(r"[^\w.]+", "-", text).strip("-"),
+        "umed.folder_name": make_folder_name,
+        "umed.sweep_name": make_sweep_name,
     }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)

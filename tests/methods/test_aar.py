@@ -268,13 +268,20 @@ def test_score_function_pays_the_whole_reward(
     assert batch.mask_BT.any() and (batch.advantages_BT == 0).all() and scored.total_B.unique().numel() > 1
 
 
-def test_differentiable_runs_with_all_three_rewards(
+def test_differentiable_runs_with_all_three_rewards_whatever_sizes_the_pictures_have(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
 ) -> None:
-    parts = {"localization": LocalizationReward(), "vision_relevance": VisionRelevanceReward()}
-    method = aar(policy(adapter=LORA), parts, objective={"reward_term": "differentiable"})
-    (logged,) = train(method, [make_prompts(2)])
-    assert logged["reward/localization"] == 0.0
+    """A minibatch's own widest picture is narrower than that of the batch."""
+    parts = {
+        "relevance": Judged(by_ids),
+        "localization": LocalizationReward(),
+        "vision_relevance": VisionRelevanceReward(),
+    }
+    settings = {"objective": {"reward_term": "differentiable"}, "num_minibatches": 2, "looking": "answer"}
+    method = aar(policy(adapter=LORA), parts, **settings)
+    (logged,) = train(method, [make_prompts(2, (56, 56), (112, 112))])
+    assert logged["reward/localization"] == 0.0 < logged["reward/vision_relevance"]
+    assert logged["policy/skipped"] == 0
 
 
 def test_the_same_seed_is_the_same_run(

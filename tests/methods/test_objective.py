@@ -400,6 +400,33 @@ def test_differentiable_trains_the_attention_weights_of_a_policy(
     assert gradients[0] == 0 and gradients[1] > 1e-4
 
 
+@pytest.mark.parametrize("denominator", ["image", "all_keys"])
+def test_the_differentiable_term_of_an_answer_does_not_depend_on_the_pictures_beside_it(
+    make_rollout: Callable[..., Rollout], denominator: str
+) -> None:
+    """Padding carries no attention and no region: pictures of 6, 3 and 2 tokens, alone and together."""
+    widths = torch.tensor([6, 3, 2]).repeat_interleave(2)
+    rollout = make_rollout(3, 2, maxima={"look": torch.full((6,), 0.5)})
+    outside = torch.arange(6) >= widths[:, None]
+    rollout = rollout.updated(
+        region_BP=rollout.region_BP.masked_fill(outside, torch.nan),
+        attention_BNP=rollout.attention_BNP.masked_fill(outside[:, None], 0.0),
+    )
+    reward = VisionRelevanceReward(denominator, lift=True)
+    term = objective({"look": reward}, reward_term="differentiable").term
+    together = term.gain(scores(rollout), rollout, rollout.logp_BT)
+    torch.testing.assert_close(together[:, 0], 2.0 * reward(rollout))
+    for queries in ([0], [1], [2], [2, 1]):
+        part = rollout.take(torch.tensor(queries))
+        said = scores(part)
+        said.attention_BNP = part.attention_BNP[..., : max(widths[2 * q] for q in queries)].requires_grad_()
+        alone = term.gain(said, part, part.logp_BT)
+        rows = [2 * q + g for q in queries for g in range(2)]
+        torch.testing.assert_close(alone, together[rows])
+        alone.sum().backward()
+        assert said.attention_BNP.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("aggregation", ["token_mean", "seq_mean", "constant"])
 def test_entropy_kl_and_clipped_share_are_means_a_token(make_rollout: Callable[..., Rollout], aggregation: str) -> None:
     rollout = make_rollout(2, 2, [1, 5, 2, 4])

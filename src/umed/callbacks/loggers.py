@@ -3,6 +3,8 @@
 import csv
 import os
 import re
+from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,6 +15,10 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+from umed.errors import InputError
+from umed.names import shorten
 
 SECRET = re.compile(r"key|token|secret|passw|credential|auth|oc\.env", re.IGNORECASE)
 TAGS = ("task", "model", "method", "credit", "judge")
@@ -27,26 +33,43 @@ class StageWandb(WandbLogger):
     Args:
         stage: names the W&B run.
         run_dir: the run folder.
-        kwargs: of `WandbLogger`.
+        project: the W&B project.
+        tags: besides the choices of the run.
+        kwargs: of `WandbLogger`, and of `wandb.init`.
+
+    Raises:
+        InputError: a name or setting, here or in the environment, that W&B does not take; no API key to send runs with.
     """
 
-    def __init__(self, stage: str, run_dir: str | Path, **kwargs: Any) -> None:
+    def __init__(
+        self, stage: str, run_dir: str | Path, project: Any, tags: str | Sequence[str] = (), **kwargs: Any
+    ) -> None:
         run = Path(run_dir)
         for name, value in {"MODE": "offline", "SILENT": "true", "ERROR_REPORTING": "false"}.items():
             os.environ.setdefault(f"WANDB_{name}", value)
         os.environ["WANDB_DATA_DIR"] = str(run.resolve() / "wandb")  # else pictures of tables lie in the home folder
-        super().__init__(
-            name=stage,
-            job_type=stage,
-            group=run.name,
-            tags=choices(run),
-            config=public(_config(run)),
-            save_dir=run,
-            id=_kept_id(run / "logs" / stage / "wandb_id"),
-            settings=wandb.Settings(console="off", disable_code=True, disable_git=True, x_disable_meta=True),
-            **kwargs,
-        )
+        ours = {
+            "name": stage,
+            "job_type": stage,
+            "group": shorten(run.name),
+            "config": public(_config(run)),
+            "save_dir": run,
+            "id": _kept_id(run / "logs" / stage / "wandb_id"),
+            "settings": wandb.Settings(console="off", disable_code=True, disable_git=True, x_disable_meta=True),
+        }
+        own = [tags] if isinstance(tags, str) else list(tags)
+        every = list(dict.fromkeys([*(shorten(tag, 64) for tag in choices(run)), *own]))
+        super().__init__(**{**ours, "project": _check_project(project), "tags": every, **kwargs})
         del self._wandb_init["anonymous"]  # wandb warns of it, and Lightning always gives it
+        check_wandb(self._wandb_init)
+
+    @property
+    def experiment(self) -> Any:
+        """The W&B run. Raises InputError: W&B refuses it, or cannot be reached."""
+        try:
+            return super().experiment
+        except wandb.errors.Error as error:
+            raise InputError(f"W&B: {error}: correct it, or keep the run offline with WANDB_MODE=offline") from error
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -54,6 +77,47 @@ class StageWandb(WandbLogger):
         super().finalize(status)
         if self._experiment is not None:
             self._experiment.finish(exit_code=int(status == "failed"))
+
+
+def check_wandb(init: Mapping[str, Any]) -> None:
+    """Refuse what `wandb.init` would refuse once everything is prepared.
+
+    Args:
+        init: its arguments.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    settings = wandb.Settings()
+    try:
+        settings.update_from_env_vars(dict(os.environ))
+    except (wandb.errors.Error, ValidationError, ValueError) as error:
+        raise InputError(f"environment, WANDB_*: {_reason(error)}: correct or unset it") from error
+    names = {"project": "project", "group": "run_group", "tags": "run_tags", "job_type": "run_job_type", "id": "run_id"}
+    given: dict[str, Any] = {setting: init.get(name) for name, setting in names.items()}
+    try:
+        signature(wandb.init).bind(**init)
+        wandb.Settings(**given)
+    except (wandb.errors.Error, ValidationError, TypeError) as error:
+        raise InputError(
+            f"logger.wandb: {_reason(error)}: correct it (the project is name=...) or use logger=csv"
+        ) from error
+    if settings.mode in ("online", "run") and wandb.run is None and not wandb.login(prompt=False, verify=False):
+        raise InputError("WANDB_MODE=online: no API key: set WANDB_API_KEY, or leave out WANDB_MODE to stay offline")
+
+
+def _check_project(project: Any) -> str:
+    name = "" if project is None else str(project).strip()
+    if not name.strip(".") or not name.isprintable():
+        raise InputError(f"name={name!r}: W&B needs a project with a name: give another, name=...")
+    return name
+
+
+def _reason(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 class AppendingCSVLogger(CSVLogger):

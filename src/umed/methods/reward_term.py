@@ -65,9 +65,13 @@ class Differentiable(ThroughAdvantage):
 
     def gain(self, scores: Scores, part: TrainingBatch, logp_BT: Tensor) -> Tensor:
         gain = torch.zeros_like(part.reward_B, dtype=logp_BT.dtype, device=logp_BT.device)
+        attention_BNP = scores.attention_BNP
+        # as wide as the rollout, whose widest picture may be in another minibatch
+        missing = part.region_BP.shape[1] - attention_BNP.shape[2]
+        attention_BNP = torch.cat([attention_BNP, attention_BNP.new_zeros(*attention_BNP.shape[:2], missing)], 2)
         for name in self.names:
             reward, best = self.rewards.parts[name], part.maxima[name].to(logp_BT)
-            share = reward.weight * reward.share(scores.attention_BNP, part)
+            share = reward.weight * reward.share(attention_BNP, part)
             gain = gain + torch.where(best > 0, share / best.where(best > 0, 1.0), 0.0)
         return (self.c1 * gain)[:, None]
 

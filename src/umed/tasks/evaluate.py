@@ -7,6 +7,7 @@ from umed.evaluating import evaluate_and_log, print_evaluation
 from umed.evaluation.evaluation_set import EvaluationSet, check_evaluation
 from umed.evaluation.tables import print_stages
 from umed.models.adapters import adapter_folder
+from umed.training import stage_loggers
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
@@ -15,6 +16,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if cfg.init_from is not None:
         adapter_folder(cfg.init_from)
     stage = "base" if cfg.init_from is None else "init_from"
+    stage_loggers(cfg, stage)  # what a logger does not take is told before the model answers
     evaluation_set = EvaluationSet(cfg, load_or_annotate(cfg) if cfg.data.evaluate.mau else None)
     evaluation = evaluate_and_log(evaluation_set, stage, cfg.init_from)
     title = cfg.init_from or cfg.model.path

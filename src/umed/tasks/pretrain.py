@@ -13,11 +13,12 @@ from umed.annotate.stage import load_or_prepare
 from umed.records import Record, RecordSet
 from umed.synthetic.pretrain_vision import Patches, pretrain_vision
 from umed.synthetic.tiny_models.qwen3_vl import build
-from umed.training import train_stage
+from umed.training import check_stage, train_stage
 
 
 def pretrain(cfg: DictConfig) -> None:
     """Build the tiny model, its vision tower first, teach it wording and coarse vision, write it to `task.out`."""
+    check_stage(cfg, cfg.method, "pretrain")
     data = load_or_prepare(cfg)
     run = Path(cfg.paths.run_dir)
     annotated: list[Record] = []

@@ -22,6 +22,11 @@ def report(cfg: DictConfig) -> None:
     if not isinstance(cfg.predictions, str):
         raise InputError("predictions is not set: give a run folder, predictions=RUN")
     given, out = Path(cfg.predictions), Path(cfg.paths.run_dir)
+    loggers = []
+    if cfg.get("logger"):
+        from umed.training import stage_loggers  # takes seconds to import, and only a logger needs it
+
+        loggers = stage_loggers(cfg, "report")
     tables, figure = build_report(cfg, given)
     pictures = {}
     if figure is not None:
@@ -36,11 +41,9 @@ def report(cfg: DictConfig) -> None:
     write_whole(out / "report" / "report.html", build_page(given, tables, pictures))
     if figure is not None:
         (out / "report" / "accuracy_by_iou.png").write_bytes(pictures["accuracy by IoU"])
-    if cfg.get("logger"):
-        # these take seconds to import, and only a logger needs them
+    if loggers:
         from umed.callbacks.wandb_tables import log_report
-        from umed.training import stage_loggers
 
-        log_report(stage_loggers(cfg, "report"), tables, figure)
+        log_report(loggers, tables, figure)
     print(text)
     print(f"-> {out / 'report'}: report.html, table.txt, table.csv, table.tex")
