@@ -76,7 +76,8 @@ THINKING = [{"type": "thinking", "thinking": "x"}]
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
-        *((chat(content), "an empty reply") for content in (None, "", " \n", 5, [], [None], "<think>one</think>\n")),
+        *((chat(content), "an empty reply") for content in (None, "", " \n", 5, [], [None])),
+        (chat("<think>one</think>\n"), "thoughts without an answer"),
         (json.dumps({"choices": [None]}), "an empty reply"),
         (chat("<think>the format is {}"), "the reply ends inside a thought"),
         (chat("<think>{}", "length"), "the reply ends inside a thought, cut off by the limit of tokens"),

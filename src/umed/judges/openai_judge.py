@@ -55,10 +55,11 @@ class VerdictCache(Store):
 class OpenAIJudge:
     """Asks a language model how well the answer agrees with the gold diagnosis (reading R14).
 
-    A request that fails after all its tries gives a failed verdict, which is not a score. Verdicts are stored in the
-    sqlite file `cache` by prompt, model, query, gold and answer, and are not asked for again. Raises InputError: no key
-    in the environment; wrong settings; every request of a call was refused (401, 403, 404, no quota); every request of
-    a call failed and the endpoint has never answered; or `IN_VAIN` calls in a row brought no verdict.
+    A request that fails after all its tries, or a reply without a verdict (see `read_score`), gives a failed verdict
+    with a reason, which is not a score. Verdicts are stored in the sqlite file `cache` by prompt, model, query, gold
+    and answer, and are not asked for again. Raises InputError: no key in the environment; wrong settings; every request
+    of a call was refused (401, 403, 404, no quota); every request of a call failed and the endpoint has never answered;
+    or `IN_VAIN` calls in a row brought no verdict.
 
     Args:
         prompt: `system` and `user` text; {query}, {gold} and {answer} are filled in.

@@ -121,7 +121,8 @@ def read_reply(body: str) -> Reply:
     parts = [part for message in messages for part in _parts(message.get("content"))]
     refusals = [r for one in (*messages, *parts) if isinstance(r := one.get("refusal"), str) and r.strip()]
     texts = [_text(part) for part in parts if part.get("type", "text") in ("text", "output_text")]
-    text = without_thoughts(_SURROGATE.sub("\ufffd", "".join(texts) or "".join(refusals)))
+    whole = _SURROGATE.sub("\ufffd", "".join(texts) or "".join(refusals))
+    text = without_thoughts(whole)
     reason = choice.get("finish_reason") or _dict(content.get("incomplete_details")).get("reason")
     problems = [_ENDS[reason.lower()]] if isinstance(reason, str) and reason.lower() in _ENDS else []
     if refusals:
@@ -129,7 +130,8 @@ def read_reply(body: str) -> Reply:
     elif text is None:
         problems.insert(0, "the reply ends inside a thought")
     elif not text.strip():
-        problems = [*_find_words([*messages, *parts]), *problems] or ["an empty reply"]
+        thoughts = ["thoughts without an answer"] if whole.strip() else _find_words([*messages, *parts])
+        problems = [*thoughts, *problems] or ["an empty reply"]
     return Reply(text or "", tokens, ", ".join(problems))
 
 
@@ -140,9 +142,8 @@ def _describe_other(body: str, content: dict[str, Any]) -> str:
         return f"an error instead of a completion: {words}" if words else "an error instead of a completion"
     if body.lstrip().startswith("<"):
         return "a web page instead of a completion"
-    return (
-        "a stream instead of a completion" if body.startswith(("data:", "event:")) else "a reply that is no completion"
-    )
+    is_stream = body.startswith(("data:", "event:"))
+    return "a stream instead of a completion" if is_stream else "a reply that is no completion"
 
 
 def _find_words(places: Sequence[dict[str, Any]]) -> list[str]:
