@@ -1,6 +1,6 @@
 """The answer in a reply of a model that writes its reasoning first; no other file knows the tags of thoughts.
 
-A tag between quotation marks or backticks is a part of the text that has it.
+A tag that is quoted, in quotation marks or backticks, is a part of the text.
 """
 
 import re
@@ -29,7 +29,7 @@ _CLOSED = (
     r"<\|channel\|>final(?:<\|message\|>)?",
 )
 _MARKS = "[\"'`\u2018\u2019\u201c\u201d]"
-_QUOTED = rf"(?<={_MARKS})(?:{'|'.join((*_OPENED, *_CLOSED))})(?={_MARKS})"
+_QUOTED = rf"(?<=(?<![^\s(]){_MARKS})(?:{'|'.join((*_OPENED, *_CLOSED))})(?={_MARKS}(?!\w))"
 _TAG = re.compile(rf"{_QUOTED}|(?P<opened>{'|'.join(_OPENED)})|(?P<closed>{'|'.join(_CLOSED)})", re.IGNORECASE)
 _AROUND = re.compile(  # what models write around an answer
     r"<\s*(?:/\s*)?(?:final[ _])?(?:answer|response|solution)\s*>|<\|(?:begin|end)_of_(?:box|answer|solution)\|>",

@@ -24,6 +24,13 @@ def test_attention_is_what_the_reward_sees(policy, make_prompts, monkeypatch):
     assert prediction.output == "A stone is" and rollout.name_BN.tolist() == [[2]]
     assert heat is not None and heat.shape == (prompt.view.grids[0].rows, prompt.view.grids[0].columns)
     np.testing.assert_allclose(heat.flatten(), rollout.attention_BNP[0, 0].numpy(), rtol=1e-5)
+    monkeypatch.setattr(type(model), "sample", saying(model, "<think>A cyst?</think>A stone is"))
+    [stone] = [t for t, i in enumerate(model.sample().ids_BT[0].tolist()) if model.processor.decode([i]) == " stone"]
+    rows = []
+    score = model.score
+    monkeypatch.setattr(model, "score", lambda *given: rows.extend(given[3].tolist()) or score(*given))
+    answer_with_attention(model, prompt, 4)
+    assert rows == [[stone + 1]]  # nothing of the thought
     monkeypatch.setattr(type(model), "sample", saying(model, "No stone ."))
     prediction, heat = answer_with_attention(model, prompt, 4)
     assert "stone" in prediction.output and heat is None  # negated: nothing is named

@@ -165,8 +165,10 @@ RULES = {
 RULES |= {"slake": RULES["vqa_rad"]}
 RULES |= dict.fromkeys(("medmnist_breast", "medmnist_pneumonia"), RULES["medmnist_derma"])
 # what our tables show besides
-MORE = {dataset: {"acc_generated"} for dataset in RULES if dataset.startswith("medmnist")}
-MORE |= {"pmc_vqa": {"choice_likelihood", "unreadable"}}
+MORE = {dataset: {"thought_removed", "unreadable"} for dataset in RULES}
+for dataset in MORE:
+    MORE[dataset] |= {"acc_generated"} if dataset.startswith("medmnist") else set()
+MORE["pmc_vqa"] |= {"choice_likelihood"}
 AVERAGES = {"iou_sampled", "false_positives", "false_boxes", "accuracy_multiclass"}
 
 

@@ -60,6 +60,26 @@ def test_boxes_without_area_are_none() -> None:
     assert predict(0, "slake", "open", "CT", "", boxes=[[0, 0, 1, 1]]).said_boxes is None
 
 
+@pytest.mark.parametrize(
+    ("given", "answer", "has_thought", "is_unreadable"),
+    [
+        ({"output": "Yes"}, "Yes", False, False),
+        ({"output": "<think>No?</think>\n\nYes"}, "Yes", True, False),
+        ({"output": "No?\n</think>\n\n<answer>Yes</answer>"}, "Yes", True, False),
+        ({"output": "<think>Yes", "scores": {"A": 1.0}}, "", True, True),
+        ({"output": "<think>Yes</think>"}, "", True, True),
+        ({"output": " \n"}, " \n", False, True),
+        ({"output": "", "scores": {"A": 1.0}}, "", False, False),  # scores alone
+        ({"output": "", "boxes": []}, "", False, False),  # no region is an answer too
+        ({"output": "<think>Yes", "boxes": [[0, 0, 1, 1]]}, "", True, False),  # as an older program read them
+    ],
+)
+def test_a_thought_is_no_answer(given: dict, answer: str, has_thought: bool, is_unreadable: bool) -> None:
+    made = predict(0, "slake", "open", "CT", **given)
+    assert made.output == given["output"] == made.to_line()["output"]
+    assert (made.final_answer, made.has_thought, made.is_unreadable) == (answer, has_thought, is_unreadable)
+
+
 WRONG = (True, {"a": "b"}, [["x"]], [1, 2], [float("inf")], float("nan"))
 
 

@@ -45,6 +45,27 @@ def test_rows_stand_beside_the_result() -> None:
     assert "slake/open_exact/disjoint" not in score(SLAKE, leaked={"slake": {"item 0", "item 1", "item 2"}})
 
 
+def test_answers_with_a_thought_and_unreadable_ones_are_counted() -> None:
+    """Of every data set; a choice that names no letter is unreadable too, and blanks beside choices are not counted."""
+    thought, cut = "<think>Left?</think>\nleft", "<think>left"
+    slake = [predict(k, "slake", "open", "left", said) for k, said in enumerate([thought, cut, "left", ""])]
+    found = score([*slake, diagnose(4, "a", "A cyst.", None), diagnose(5, "a", "</think>A cyst.", [[0, 0, 5, 5]])])
+    counts = {name: value for name, value in found.items() if "thought" in name or "unreadable" in name}
+    assert counts == {
+        "slake/thought_removed": 0.5, "slake/thought_removed/n": 4, "slake/unreadable": 0.5, "slake/unreadable/n": 4,
+        "mau/thought_removed": 0.5, "mau/thought_removed/n": 2, "mau/unreadable": 0.0, "mau/unreadable/n": 2,
+    }  # fmt: skip
+    assert found["slake/open_exact"] == 0.5 and found["mau/accuracy"] == 1
+    choices = [" A:cyst", " B:mass", " C:stone", " D:polyp"]
+    said = ["<think>A</think>B", "<think>B", "A mass or a cyst"]
+    chosen = [predict(k, "pmc_vqa", "choice", "B", text, choices=choices) for k, text in enumerate(said)]
+    blank = [predict(3, "pmc_vqa", "blank", "mass", "", choices=choices)]
+    found = score([*chosen, *blank])
+    assert found["pmc_vqa/choice_letter"] == pytest.approx(1 / 3) and found["pmc_vqa/thought_removed"] == 0.5
+    assert found["pmc_vqa/unreadable"] == pytest.approx(2 / 3) and found["pmc_vqa/unreadable/n"] == 3
+    assert score(blank)["pmc_vqa/unreadable"] == 1
+
+
 def test_chance_is_of_the_rules_that_apply() -> None:
     choices = [" A:cyst", " B:mass", " C:stone", " D:polyp"]
     choice = [predict(0, "pmc_vqa", "choice", "B", "B", choices=choices)]

@@ -33,6 +33,12 @@ def test_a_table_of_real_pictures_has_no_mark(capsys: pytest.CaptureFixture[str]
     ]
 
 
+def test_counts_that_are_0_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    counted = [Score("slake", "thought_removed", 0.0, n=4), Score("slake", "unreadable", 0.25, n=4)]
+    print_rules([*counted, Score("slake", "open_exact", 0.0, n=4)], "slake")
+    assert [row[1] for row in cells(capsys.readouterr().out)] == ["unreadable", "open_exact"]
+
+
 def test_drawn_pictures_are_called_synthetic(capsys: pytest.CaptureFixture[str]) -> None:
     parts, rules = ("phantom_kvasir", "avg"), ("accuracy", "iou", "unparsed")
     drawn = [Score("mau", "accuracy", 0.5, n=2), *(Score("mau", rule, 0.5, part) for rule in rules for part in parts)]

@@ -72,6 +72,30 @@ def test_texts_boxes_and_spans_belong_to_their_tokens(
     assert not rollout.box_span_BT[1:].any()
 
 
+def test_nothing_of_a_thought_counts(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], processor: Qwen25VLProcessor
+) -> None:
+    """Neither its boxes nor its names nor its words, and it keeps its tokens: the rest stays at its places."""
+    pi, prompts = policy(), make_prompts(1, (56, 56))
+    gold, whole = (
+        processor.write_boxes([b], "stone", prompts[0].view) for b in (Box(0.25, 0.5, 0.75, 1), Box(0, 0, 1, 1))
+    )
+    thought = f"<think>A stone or a cyst at {whole}?</think>"
+    said = [f"{thought} A stone at {gold}", f"A stone at {gold}", f"A cyst.</think> A stone at {gold}", thought[:-8]]
+    say(pi, said)
+    rollout = Sampler(4)(pi, prompts, ALL, rng())
+    assert rollout.raw == said and rollout.texts == ["A stone at"] * 3 + [""]
+    assert rollout.boxes == [[Box(0.25, 0.5, 0.75, 1)]] * 3 + [None]
+    for spans in (rollout.box_span_BT, rollout.name_span_BT):
+        tokens = ["".join(words(processor, rollout.ids_BT[b], spans[b])) for b in range(4)]
+        assert tokens[0] == tokens[1] == tokens[2] != "" and tokens[3] == ""
+    assert [len(row[row >= 0]) for row in rollout.name_BN] == [2, 2, 2, 0]  # the name and the label of the box
+    assert rollout.means()["rollout/thought_removed"] == 0.75 and rollout.means()["rollout/unparsed"] == 0.25
+    looked = Sampler(4, looking="answer")(pi, prompts, ALL, rng()).name_BN
+    answers = [rollout.ids_BT[b][looked[b][looked[b] >= 0] - 1].tolist() for b in range(4)]
+    assert [processor.decode(ids).strip() for ids in answers] == [f"A stone at {gold}"] * 3 + [""]
+
+
 @pytest.mark.parametrize("family", ["qwen2_5_vl"], indirect=True)  # its boxes depend on the picture's own view
 def test_each_answer_is_read_in_the_view_of_its_own_picture(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], processor: Qwen25VLProcessor
@@ -171,6 +195,7 @@ def test_stats(policy: Callable[..., Policy], make_prompts: Callable[..., list[P
     lengths = rollout.mask_BT.sum(1).float()
     assert rollout.means() == {
         "rollout/unparsed": 0.5,
+        "rollout/thought_removed": 0.0,
         "rollout/length": float(lengths.mean()),
         "rollout/truncated": 1.0,
     }

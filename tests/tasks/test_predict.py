@@ -63,6 +63,19 @@ def test_no_box_is_no_zero(asked, picture, processor, tmp_path, monkeypatch, cap
     assert line["boxes"] is None and "none could be read" in capsys.readouterr().out
 
 
+def test_a_reply_that_ends_inside_a_thought_has_no_answer(asked, picture, processor, tmp_path, monkeypatch, capsys):
+    others = [tmp_path / "second.png", tmp_path / "third.png"]
+    for other in others:
+        Image.new("RGB", (60, 60)).save(other)
+    replies = {"<think>A stone": None, "A cyst?</think>\n\nA stone.": "A stone.", "": ""}
+    said = iter(replies)
+    monkeypatch.setattr(type(processor), "decode", lambda *_: next(said))
+    predict(asked(picture, *others))
+    lines = map(json.loads, (tmp_path / "run" / "predict" / "answers.jsonl").read_text().splitlines())
+    assert [(line["output"], line["answer"], line["boxes"]) for line in lines] == [(*r, None) for r in replies.items()]
+    assert "answer: none: the reply ends inside a thought; raise method.max_new_tokens" in capsys.readouterr().out
+
+
 def test_what_asks_no_model_imports_none() -> None:
     """And what a model does not need is imported by no file of the room at its top."""
     check = "import sys, umed.tasks.predict; assert not {'torch', 'matplotlib', 'scipy'} & sys.modules.keys()"

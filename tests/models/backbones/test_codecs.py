@@ -136,6 +136,7 @@ READ: list[tuple[str, str, list | None]] = [
             (c, listed(c, ONE[c], OTHER[c][:-3]).removesuffix("</box>"), [FIRST]),  # cut off inside the second box
             (c, f"<think>{listed(c, OTHER[c])} or not?</think> {listed(c, ONE[c])}", [FIRST]),
             (c, f"<unused94>thought\n{listed(c, OTHER[c])}<unused95>{listed(c, ONE[c])}", [FIRST]),
+            (c, f"{listed(c, OTHER[c])} or not?\n</think>\n\n{listed(c, ONE[c])}", [FIRST]),  # the template began it
             (c, f"<think>{listed(c, ONE[c])} and no end", None),
             (c, f"<unused94>{listed(c, ONE[c])} and no end", None),
             (c, "", None),
@@ -181,6 +182,47 @@ def test_what_can_be_read_is_read_and_nothing_else() -> None:
             assert boxes is not None and len(boxes) == len(expected), (codec, text[:80])
             for box, four in zip(boxes, expected, strict=True):
                 assert corners(box) == pytest.approx(four, abs=1e-3), (codec, text[:80])
+
+
+FOREIGN = [
+    *((c, of) for c in (J, R, "rows first") for of in (
+        "0.1, 0.2, 0.5, 0.6", "0, 0, 0.5, 1", "0.0, 0.0, 1.0, 1.0", "0.12, 0.3, 1.02, 0.9", "0, 50, 55, 9999",
+        "0, 50, 55, 1101", "-101, 50, 55, 200", "x1, y1, x2, y2", "1000, 1000, 4000, 4000",
+    )),
+    *((F, of) for of in ("0, 0, 120, 90", "100, 200, 300, 400", "12, 30, 45, 66", "0.2, 0.2, 1.2, 1", "-0.5, 0, 1, 1",
+                         "0.2, 0.2, 99999999999999999999, 1", "x1, y1, x2, y2")),
+]  # fmt: skip
+NATIVE = [
+    *((c, of) for c in (J, R, "rows first") for of in ("0, 0, 1, 1", "999, 999, 1000, 1000", "200.0, 100.5, 400, 300",
+                                                       "-3, 0, 1004, 900", "0.5, 0.5, 2, 2")),
+    *((F, of) for of in ("0, 0, 1, 1", "0.00, 0.00, 0.01, 0.01", "0.98, 0.99, 1.01, 1.02", "-0.01, 0, .5, 1")),
+]  # fmt: skip
+
+
+def written(codec: str, numbers: str) -> str:
+    return {J: f'[{{"bbox_2d":[{numbers}]}}]', "rows first": f'[{{"box_2d":[{numbers}]}}]'}.get(codec, f"[[{numbers}]]")
+
+
+def test_numbers_of_another_convention_are_no_box_and_a_small_box_is_one() -> None:
+    """Fractions where 1000 units are meant, the reverse, corners far outside, placeholders; small overshoots stay."""
+    for codec, numbers in FOREIGN:
+        assert CODECS[codec].read(written(codec, numbers), 1000, 1000) is None, (codec, numbers)
+    for codec, numbers in NATIVE:
+        assert CODECS[codec].read(written(codec, numbers), 1000, 1000), (codec, numbers)
+    assert LocCodec().read("<loc0205><loc0102><loc0409><loc9999>", 9, 9) is None
+    seen = JsonCodec()  # pixels of a picture of 448 x 448: 493 is an overshoot, 0-1000 is another convention
+    assert seen.read(written(J, "0, 0, 492, 448"), 448, 448) == [Box(0, 0, 1, 1)]
+    assert seen.read(written(J, "100, 100, 900, 900"), 448, 448) is None
+    mixed = written(J, "0.1, 0.2, 0.5, 0.6") + ONE[J]
+    assert len(seen.read(mixed, 1000, 1000) or ()) == 1
+
+
+def test_places_in_a_thought_are_not_those_of_a_box() -> None:
+    for codec in ONE:
+        text = f"<think>at {listed(codec, OTHER[codec])}?</think> At {listed(codec, ONE[codec])}"
+        places = CODECS[codec].spans(text)
+        assert len(places) == 1 and text[slice(*places[0])] in ONE[codec] and places[0][0] > text.index("</think>")
+        assert not CODECS[codec].spans(text.replace("</think>", ""))
 
 
 PIECES = st.sampled_from(

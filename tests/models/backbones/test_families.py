@@ -196,3 +196,25 @@ def test_a_new_family_brings_its_tiny_model_in_its_own_module(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, module.__name__, module)
     assert write_tiny_of("stranger") is module.write_tiny
     assert write_tiny_of("qwen3_vl").__module__ == "umed.synthetic.tiny_models.qwen3_vl"
+
+
+def test_no_prompt_leaves_the_model_inside_a_thought(
+    processor: FamilyProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Templates of models that always think begin the thought, whatever they are told."""
+    begun = "{{ messages[0] }}" if processor.tokenizer.chat_template is None else processor.tokenizer.chat_template
+    monkeypatch.setattr(processor.tokenizer, "chat_template", begun + "{{ '<think>\n' }}")
+    ends = processor.text("Where?").endswith("<think>\n\n</think>\n\n")
+    assert ends or type(processor).__name__ == "PaliGemmaProcessor"  # it has no template
+
+
+def test_tags_of_thoughts_stay_in_the_text(processor: FamilyProcessor) -> None:
+    """Also where they are special tokens; all others are left out."""
+    tokenizer = processor.tokenizer
+    silent = [i for i, token in tokenizer.added_tokens_decoder.items() if token.special and str(token) != "<|channel>"]
+    shown = {"<ref>", "</ref>", "<box>", "</box>"} & tokenizer.get_vocab().keys()
+    ids = [*silent, *processor.encode("<think>a stone</think> A cyst"), *silent]
+    marks = "".join(tokenizer.decode([i]) for i in silent if tokenizer.decode([i]) in shown)
+    assert processor.decode(ids) == f"{marks}<think>a stone</think> A cyst{marks}"
+    if type(processor).__name__ == "Gemma4Processor":
+        assert processor.decode(tokenizer.convert_tokens_to_ids(["<turn|>", "<|channel>"])) == "<|channel>"
