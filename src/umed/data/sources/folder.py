@@ -1,6 +1,5 @@
 """`folder`: the user's own pictures with boxes in one of five formats."""
 
-import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -9,7 +8,7 @@ from pathlib import Path
 from umed.data.formats import CONVENTIONS, SPLIT_WORDS, coco, csv_table, masks, voc, yolo
 from umed.data.sources.base import Picture, PictureSource
 from umed.errors import InputError, check_choice
-from umed.pictures import Window
+from umed.pictures import check_window
 from umed.records import Dropped
 from umed.run_files import is_text
 
@@ -39,7 +38,8 @@ class FolderSource(PictureSource):
         box: meaning of the four numbers of csv (None = `xyxy`) and voc (None = `voc`), see `make_box`.
         category: of masks that do not lie in a folder for each category.
         near: pictures that look alike, as frames of one video do, are one group; None = if the modality is Endoscopy.
-        window: low and high gray value of pictures with more than 8 bits, after `offset` is added to the stored value.
+        window: low and high gray value of pictures with more than 8 bits, after `offset` is added to the stored value;
+            `range` or `percentile` = of each picture its own, see `pictures.RULES`; None = that of a DICOM file.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class FolderSource(PictureSource):
         split: str = "ours",
         box: str | None = None,
         category: str | None = None,
-        window: Sequence[float] | None = None,
+        window: Sequence[float] | str | None = None,
         offset: float = 0.0,
         near: bool | None = None,
     ) -> None:
@@ -73,7 +73,7 @@ class FolderSource(PictureSource):
             raise InputError(f"{name}: group_regex={group_regex} is no regular expression ({error})") from None
         self.annotations, self.modality, self.category = annotations or USUAL[format], modality, category
         self.box = box or CONVENTION.get(format, "")
-        self.window = _check_window(name, window, offset)
+        self.window = check_window(f"{name}: window", window, offset)
 
     def list_pictures(self) -> Iterator[Picture | Dropped]:
         for item in FORMATS[self.format](self):
@@ -115,16 +115,3 @@ FORMATS: dict[str, Callable[[FolderSource], Iterator[Picture | Dropped]]] = {
     "csv": lambda source: csv_table.list_pictures(source.root, source.annotations, source.name, source.box),
     "masks": lambda source: masks.list_pictures(source.root, source.annotations, source.name, source.category),
 }
-
-
-def _check_window(name: str, window: Sequence[float] | None, offset: float) -> Window | None:
-    if window is None:
-        return None
-    try:
-        low, high = (float(v) for v in window)
-        values = low, high, float(offset)
-    except (TypeError, ValueError):
-        values = math.nan, math.nan, math.nan
-    if not all(map(math.isfinite, values)) or values[0] >= values[1]:
-        raise InputError(f"{name}: window={window}, offset={offset}: window=[low, high] with low < high is expected")
-    return values
