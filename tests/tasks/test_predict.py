@@ -102,7 +102,7 @@ def test_deep_pictures_are_shown_from_black_to_white(asked, processor, tmp_path,
         out = capsys.readouterr().out
         assert told in out and ("gray values" in out) == bool(told)
         drawn = np.asarray(Image.open(tmp_path / "run" / "predict" / "deep.png")).astype(float)
-        wanted = np.clip((ramp - ends[0]) / (ends[1] - ends[0]), 0, 1)[..., None] * 255
+        wanted = np.clip((ramp.astype(float) - ends[0]) / (ends[1] - ends[0]), 0, 1)[..., None] * 255
         assert np.abs(drawn - wanted).max() < 1
 
 
