@@ -1,6 +1,9 @@
 """Outlines around boxes: what is inside stays as it was; sheets; and what cannot be opened."""
 
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from PIL import Image
 
 from umed.boxes import Box
 from umed.errors import InputError
-from umed.pictures import contact_sheet, draw_boxes, open_picture
+from umed.pictures import check_window, contact_sheet, draw_boxes, open_picture
 
 COLOR = (255, 220, 0)
 
@@ -76,11 +79,108 @@ def test_a_sheet_has_room_for_all() -> None:
     assert {(10 * k, 0, 200) for k in range(5)} <= shown
 
 
+def png_of_16_bits(values: np.ndarray, color_type: int) -> bytes:
+    """A file as no Pillow writes it. `values`: rows, columns, channels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
 def test_pictures_that_cannot_be_opened(tmp_path: Path) -> None:
-    (tmp_path / "bad.png").write_text("no")
+    gray = Image.new("L", (640, 480), 9)
+    gray.save(tmp_path / "whole.jpg")
     Image.new("I;16", (4, 4)).save(tmp_path / "deep.png")
-    Image.new("RGBA", (4, 4), (1, 2, 3, 4)).save(tmp_path / "alpha.png")
-    for name, why in {"bad.png": "not a readable", "deep.png": "more than 8 bits", "none.png": "no picture"}.items():
+    for kind in ("gif", "webp", "tiff", "apng"):
+        noise(8, 8).save(tmp_path / f"moving.{kind}", "PNG" if kind == "apng" else None, save_all=True,
+                         append_images=[Image.new("RGB", (8, 8))])  # fmt: skip
+    content = {
+        "bad.png": (b"no", r"not a readable picture \(not a picture\)"),
+        "cut.jpg": ((tmp_path / "whole.jpg").read_bytes()[:900], "truncated"),
+        "heic.jpg": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "HEIC of a telephone is: store a JPEG copy"),
+        "la.png": (png_of_16_bits(np.full((4, 4, 2), 40_000), 4), "16 bits of gray with transparency"),
+    }
+    for name, (data, _) in content.items():
+        (tmp_path / name).write_bytes(data)
+    told = {name: why for name, (_, why) in content.items()} | {
+        "deep.png": "more than 8 bits",
+        "none.png": "no picture",
+    }
+    told |= {f"moving.{kind}": "2 frames: one picture is expected" for kind in ("gif", "webp", "tiff", "apng")}
+    for name, why in told.items():
         with pytest.raises(InputError, match=why):
             open_picture(tmp_path / name)
-    assert open_picture(tmp_path / "alpha.png").getpixel((0, 0)) == (1, 2, 3)
+
+
+def test_pictures_of_8_bits_are_opened_as_they_are(tmp_path: Path) -> None:
+    """Whatever the name says, and the second picture of a telephone."""
+    picture, other = noise(64, 48), Image.new("L", (32, 24), 200)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "plain.jpg")
+    plain = np.asarray(open_picture(tmp_path / "plain.jpg"))
+    picture.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[other])
+    picture.save(tmp_path / "turned.jpg", "MPO", save_all=True, append_images=[picture], exif=exif)
+    for name in ("a.jpg", "turned.jpg"):
+        assert np.array_equal(np.asarray(open_picture(tmp_path / name)), plain), name
+    picture.save(tmp_path / "png.jpg", "PNG")
+    assert np.array_equal(np.asarray(open_picture(tmp_path / "png.jpg")), np.asarray(picture))
+    Image.new("RGBA", (4, 4), (1, 2, 3, 4)).save(tmp_path / "alpha.png")
+    (tmp_path / "rgb16.png").write_bytes(png_of_16_bits(np.full((4, 4, 3), (257, 514, 771)), 2))
+    for name in ("alpha.png", "rgb16.png"):
+        assert open_picture(tmp_path / name).getpixel((0, 0)) == (1, 2, 3), name
+
+
+RAMP = np.linspace(34_000, 46_000, 1024).reshape(32, 32)
+HOT = np.where(np.arange(1024).reshape(32, 32) == 0, 65_535, RAMP)
+RARE = np.where(np.arange(1024).reshape(32, 32) == 5, 9.0, 0)
+DEEP: dict[str, tuple[Image.Image, dict[str, Any], str, list[float]]] = {
+    # name: picture, options of saving, rule, the window that it finds
+    "a.png": (Image.fromarray(RAMP.astype(np.uint16)), {}, "range", [34_000, 46_000]),
+    "a.tiff": (Image.fromarray(RAMP.astype(np.uint16)), {}, "range", [34_000, 46_000]),
+    "big.tiff": (Image.frombytes("I;16B", (32, 32), RAMP.astype(">u2").tobytes()), {}, "range", [34_000, 46_000]),
+    "signed.tiff": (Image.fromarray((RAMP - 40_000).astype(np.int32)), {}, "range", [-6_000, 6_000]),
+    "float.tiff": (Image.fromarray((RAMP / 1e5).astype(np.float32)), {}, "range", [0.34, 0.46]),
+    "middle.png": (Image.fromarray(RAMP.astype(np.uint16)), {}, "percentile", [34_060, 45_940]),
+    "hot.png": (Image.fromarray(HOT.astype(np.uint16)), {}, "percentile", [34_072, 45_952]),
+    "rare.tiff": (Image.fromarray(RARE.astype(np.float32)), {}, "percentile", [0, 9]),
+    "alike.png": (Image.fromarray(np.full((32, 32), 700, np.uint16)), {}, "percentile", [700, 1400]),
+    "black.png": (Image.fromarray(np.zeros((32, 32), np.uint16)), {}, "range", [0, 1]),
+    "negative.tiff": (Image.fromarray(RAMP.astype(np.uint16)), {"tiffinfo": {262: 0}}, "range", [34_000, 46_000]),
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_the_window_that_a_rule_finds(tmp_path: Path, name: str) -> None:
+    picture, options, rule, found = DEEP[name]
+    picture.save(tmp_path / name, **options)
+    shown = open_picture(tmp_path / name, otherwise=rule)
+    low, high, offset = shown.info["window"]
+    assert [low, high] == pytest.approx(found, rel=1e-4) and offset == 0
+    levels = np.clip((np.asarray(picture, float) - low) / (high - low), 0, 1) * 255
+    wanted = 255 - levels if name == "negative.tiff" else levels
+    assert np.abs(np.asarray(shown)[..., 0] - wanted).max() <= 0.5 + 1e-6
+    assert np.asarray(open_picture(tmp_path / name, (low, high, 0), "range")).tolist() == np.asarray(shown).tolist()
+
+
+def test_what_is_no_number_is_black(tmp_path: Path) -> None:
+    values = RAMP.astype(np.float32)
+    values[0, :3] = np.nan, np.inf, -np.inf
+    Image.fromarray(values).save(tmp_path / "a.tiff")
+    for window in ("range", (34_000, 46_000, 0)):
+        shown = np.asarray(open_picture(tmp_path / "a.tiff", window))[..., 0]
+        assert shown[0, :3].tolist() == [0, 255, 0] and shown[-1, -1] == 255
+
+
+def test_windows_are_checked() -> None:
+    assert check_window("w", None) is None and check_window("w", "range") == "range"
+    assert check_window("w", ["-5", 5.5], 2) == (-5, 5.5, 2)
+    for window in ("12", "min", [1], [1, 2, 3], [5, 5], [6, 5], [0, float("nan")], 7, True, {}, ["a", "b"]):
+        with pytest.raises(InputError, match=r"^w=.*: range, percentile or \[low, high\] with low < high is expected$"):
+            check_window("w", window)
+    with pytest.raises(InputError):
+        check_window("w", [0, 1], "x")

@@ -2,9 +2,9 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from math import ceil, floor
+from math import ceil, floor, isfinite, nan
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageDraw, ImageFont, UnidentifiedImageError
@@ -22,14 +22,29 @@ Color = str | tuple[int, int, int]
 Window = tuple[float, float, float]  # low, high, offset: see `Record.window`
 Views = tuple[int, int]  # EXIF orientations that make the stored and the shown picture of the loaded one
 UNDO = {6: 8, 8: 6}  # EXIF orientation -> the one that turns it back; the others turn themselves back
+RULES = {"range": (0.0, 100.0), "percentile": (0.5, 99.5)}  # percentiles of a picture's values: its window
 TRUE, PREDICTED = "#2ecc40", "#ff851b"  # colors of boxes: green, orange
 
 
-def open_picture(path: Path, window: Window | None = None) -> Image.Image:
-    """RGB as stored, without EXIF rotation: boxes refer to it. Raises InputError: none, or > 8 bits without window."""
+def check_window(option: str, window: Any, offset: Any = 0.0) -> Window | str | None:
+    """A window, one of RULES to find each picture's own, or None. Raises InputError: anything else."""
+    if window is None or (isinstance(window, str) and window in RULES):
+        return window
+    try:
+        low, high = (float(v) for v in (() if isinstance(window, str) else window))
+        values = low, high, float(offset)
+    except (TypeError, ValueError):
+        values = nan, nan, nan
+    if not all(map(isfinite, values)) or values[0] >= values[1]:
+        raise InputError(f"{option}={window}: {', '.join(RULES)} or [low, high] with low < high is expected")
+    return values
+
+
+def open_picture(path: Path, window: Window | str | None = None, otherwise: str | None = None) -> Image.Image:
+    """RGB as stored, without EXIF rotation: boxes refer to it; see `convert_to_rgb`. Raises InputError: none."""
     try:
         with path.open("rb") as file, read_stored(file, path) as picture:
-            return convert_to_rgb(picture, window)
+            return convert_to_rgb(picture, window, otherwise)
     except FileNotFoundError:
         raise InputError(f"no picture {path}: check the path and the root of its source") from None
     except UNREADABLE as error:
@@ -48,23 +63,32 @@ def read_stored(file: BinaryIO, path: Path) -> Image.Image:
     """
     start = file.read(132)
     file.seek(0)
-    if dicom.is_dicom(start, path):
+    if dicom.is_dicom(start):
         return dicom.read_stored(file)
     try:
         picture = Image.open(file)
-        frames = getattr(picture, "n_frames", 1)
+        # what a telephone stores behind its photograph is no frame of an animation
+        frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+        if "LA;16B" in (tile[3] for tile in picture.tile):  # Pillow would cut it to 8 bits
+            raise ValueError("16 bits of gray with transparency: store it without transparency")
         if frames == 1:
             tag = _read_orientation(picture) if picture.format == "TIFF" else 1  # gone when it is loaded
             picture.load()
             picture.info["views"] = (UNDO.get(tag, tag), _read_orientation(picture))
     except UnidentifiedImageError:  # its message names an object in memory
-        raise ValueError("not a picture") from None
+        if dicom.is_dicom(start, path):
+            file.seek(0)
+            return dicom.read_stored(file)
+        kind = f" but {start[8:12]!r}, as HEIC of a telephone is: store a JPEG copy" if start[4:8] == b"ftyp" else ""
+        raise ValueError(f"not a picture{kind}") from None
     except (*UNREADABLE, MemoryError):
         raise
     except Exception as error:  # Pillow's plugins raise any type for damaged files
         raise ValueError(f"damaged ({type(error).__name__}: {error})") from None
     if frames > 1:
         raise ValueError(f"{frames} frames: one picture is expected")
+    if picture.format == "TIFF" and picture.tag_v2.get(262) == 0 and is_deep(picture):  # type: ignore[attr-defined]
+        picture.info["inverted"] = True  # WhiteIsZero; with 8 bits Pillow has turned it
     return picture
 
 
@@ -77,16 +101,45 @@ def _read_orientation(picture: Image.Image) -> int:
     return tag if type(tag) is int and 1 <= tag <= 8 else 1
 
 
-def convert_to_rgb(picture: Image.Image, window: Window | None) -> Image.Image:
-    """RGB; more than 8 bits through the window, 8 bits as they are. Raises ValueError: > 8 bits and no window."""
-    if not picture.mode.startswith(("I", "F")):
+def is_deep(picture: Image.Image) -> bool:
+    """Whether it has more than 8 bits a pixel, or is gray DICOM: its values are no gray levels."""
+    return picture.mode.startswith(("I", "F"))
+
+
+def convert_to_rgb(picture: Image.Image, window: Window | str | None, otherwise: str | None = None) -> Image.Image:
+    """RGB; a deep picture through the window, with NaN as black, others as they are.
+
+    `window`: see `check_window`; None = what a DICOM file says itself, or else the rule `otherwise`. The window that
+    was used is `info["window"]`, unless the file's own. Raises ValueError: a deep picture and no window.
+    """
+    if not is_deep(picture):
         return drop_alpha(picture)
-    window = window or picture.info.get("window")
-    if window is None:
-        raise ValueError(f"more than 8 bits a pixel (mode {picture.mode}): give a window or store an 8-bit copy")
-    levels = np.rint(apply_window(np.asarray(picture), window)).astype(np.uint8)
+    gray = picture.info.get("gray") if window is None else None
+    if gray is None:
+        window = window or otherwise
+        if window is None:
+            raise ValueError(f"more than 8 bits a pixel (mode {picture.mode}): give a window or store an 8-bit copy")
+        window = find_window(picture, window) if isinstance(window, str) else window
+        gray = apply_window(np.asarray(picture), window)
+    levels = np.rint(np.nan_to_num(gray)).astype(np.uint8)
     levels = 255 - levels if picture.info.get("inverted") else levels
-    return Image.fromarray(levels).convert("RGB")
+    shown = Image.fromarray(np.where(np.isnan(gray), 0, levels).astype(np.uint8)).convert("RGB")
+    if window is not None:
+        shown.info["window"] = window
+    return shown
+
+
+def find_window(picture: Image.Image, rule: str) -> Window:
+    """Where the values of a deep picture lie, by one of RULES. Raises ValueError: no value is finite."""
+    values = np.asarray(picture, np.float64)
+    counted = np.isfinite(values) & ~picture.info.get("padding", np.zeros(values.shape, bool))
+    values = values[counted] if counted.any() else values[np.isfinite(values)]
+    if not values.size:
+        raise ValueError("no pixel has a finite value")
+    low, high = np.percentile(values, RULES[rule])
+    if low == high:  # nearly all pixels are alike
+        low, high = values.min(), values.max()
+    return float(low), float(high if low < high else low + max(1, abs(low))), 0.0
 
 
 def drop_alpha(picture: Image.Image) -> Image.Image:

@@ -301,6 +301,8 @@ def test_the_card_says_what_is_there(records: list[Record]) -> None:
     assert "REDISTRIBUTED" not in render_card(drawn) and "license: apache-2.0" in render_head(drawn)
     crossing = [*records, replace(records[0], id="z", split="test")]
     assert "**1 of them are in more than one split**" in render_card(crossing)
+    assert "No record of `deeplesion` is in train or val." in render_card([replace(real[0], split="test")])
+    assert "No record of" not in card + render_card([replace(real[0], split="")])
     assert "| phantom_kvasir | 1 | 0 | - | - | - | - |" in render_card([replace(records[0], boxes=())])
     hostile = render_card([replace(records[0], source="a|b\n# <script>`x`")])
     assert "<script>" not in hostile and "\n# <" not in hostile and "a\\|b # &lt;script>'x'" in hostile

@@ -73,6 +73,17 @@ def test_what_is_read_is_written_counted_and_shown(root: Path, capsys: pytest.Ca
     assert (255, 255, 0) in {color for _, color in sheet.getcolors(1 << 24) or []}
 
 
+def test_a_source_of_one_group_is_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In the card too; a study of the unseen means to leave splits empty."""
+    items: list[Record | Dropped] = [replace(record(k), group="one") for k in range(3)]
+    prepare_records({"fake": Fake(root, items)}, SPLIT, root / "run")
+    assert ["no record is left for val and test" in m for m in caplog.messages] == [True]
+    assert "No record of `fake` is in val or test." in (root / "run" / "data_card.md").read_text()
+    prepare_records({"fake": Fake(root, items), "new": Fake(root, [record(1, "new")], "new")},
+                    {**SPLIT, "unseen": {"source": ["new"]}}, root / "run")  # fmt: skip
+    assert len(caplog.messages) == 1
+
+
 def test_a_source_without_a_record_is_refused(root: Path) -> None:
     empty = Fake(root, [Dropped("empty", "x", "missing_file")], name="empty")
     with pytest.raises(InputError, match=r"source empty gives no record \(1 missing_file\)"):

@@ -1,5 +1,6 @@
 """Splits and shares of them: groups stay whole, sources do not touch each other, shares come near."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from umed.boxes import Box
 from umed.data.sample import keep_train_share
-from umed.data.splits import apply_unseen, assign_splits
+from umed.data.splits import apply_unseen, assign_splits, explain_empty_splits
+from umed.dicom import hash_patient
 from umed.errors import InputError
 from umed.records import Record
 
@@ -236,3 +238,32 @@ def test_linked_groups_share_the_split_of_the_first_source(pairs: list[tuple[int
         assert all(linked["a", f"g{i}"] == alone["a", f"g{i}"] for i in range(30))
     unseen = assign_splits([*a, *b], FRACTIONS, seed, {"source": ["b"]}, links)
     assert not [r for r in unseen if r.source == "a" and ("a", r.group) in touched]
+
+
+def explain(groups: list[str], own: bool = False, fractions: tuple[float, ...] = FRACTIONS) -> list[str]:
+    pictures = [
+        replace(r, image=f"{k}.png", group=g) for k, (r, g) in enumerate(zip(records([1] * 99), groups, strict=False))
+    ]
+    splits = {"splits": [replace(r, split="train") for r in pictures]} if own else {}
+    split = splits.get("splits") or assign_splits(pictures, fractions, 0)
+    return list(explain_empty_splits(split, fractions, {"s"} if own else ()))
+
+
+def test_a_split_that_groups_leave_empty_is_told() -> None:
+    """Whatever anonymization has written as PatientID; its digest is all that a group holds."""
+    one, other = hash_patient("ANON"), hash_patient("0000")
+    for groups, lost, why in (
+        ([one] * 6, "val and test", r"6 of 6 pictures share one PatientID \(first 0\.png\)"),
+        ([one, *[other] * 3], "val", r"3 of 4 pictures share one PatientID \(first 1\.png\)"),
+        (["a"] * 5, "val and test", "5 of 5 pictures are in the largest group"),
+        (["a"], "val and test", "1 of 1"),
+    ):
+        [line] = explain(groups)
+        assert (
+            re.search(rf"^s: no record is left for .*{lost.split()[-1]} since {why}", line) and "group_regex" in line
+        ), line
+        assert "patient-" not in line
+    [line] = explain([one] * 8 + ["a", "b", "c"])
+    assert "no record" not in line and "8 of 11 pictures share one PatientID" in line
+    assert not explain(["a", "b", "c"]) and not explain([one, other, "c"]) and not explain(["a"], fractions=(1, 0, 0))
+    assert explain(["a", "b", "c"], own=True) == ["s: no record is left for val and test by its own splits"]

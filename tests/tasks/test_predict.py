@@ -23,13 +23,13 @@ SRC = Path(__file__).parents[2] / "src"
 
 @pytest.fixture
 def asked(tmp_path: Path, tiny_folder: Path, processor: Any) -> Any:
-    def build(*images: Path) -> DictConfig:
+    def build(*images: Path, more: tuple[str, ...] = ()) -> DictConfig:
         module, given = type(processor).__module__, ",".join(map(str, images))
         model = [
             f"model.path={tiny_folder}", f"model.backbone={module}",
             f"model.processor._target_={module}.{type(processor).__name__}", "method.max_new_tokens=4",
         ]  # fmt: skip
-        return composed("task=predict", *model, f"images=[{given}]", f"paths.run_dir={tmp_path / 'run'}")
+        return composed("task=predict", *model, f"images=[{given}]", f"paths.run_dir={tmp_path / 'run'}", *more)
 
     return build
 
@@ -96,6 +96,27 @@ def test_wrong_input_is_told_before_the_model_is_loaded(asked, picture, tmp_path
         predict(asked(picture, tmp_path / "missing.png"))
     with pytest.raises(InputError, match=r"text\.png"):
         predict(asked(picture, tmp_path / "text.png"))
+    for window in ("widest", "[5,5]", "12"):
+        with pytest.raises(InputError, match=r"task\.window=.*: range, percentile or"):
+            predict(asked(tmp_path / "text.png", more=(f"task.window={window}",)))
+
+
+def test_deep_pictures_are_shown_from_black_to_white(asked, processor, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(type(processor), "read_boxes", lambda *_: None)
+    # the middle 99 % leave out the first and the last of 320 columns
+    ramp = np.tile(np.linspace(34_000, 46_000, 320), (80, 1)).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    for more, told, ends in (
+        ((), "gray values from 34037 (black) to 45962 (white)", (34_037, 45_962)),
+        (("task.window=range",), "gray values from 34000 (black) to 46000 (white)", (34_000, 46_000)),
+        (("task.window=[40000,41000]",), "", (40_000, 41_000)),
+    ):
+        predict(asked(tmp_path / "deep.png", more=more))
+        out = capsys.readouterr().out
+        assert told in out and ("gray values" in out) == bool(told)
+        drawn = np.asarray(Image.open(tmp_path / "run" / "predict" / "deep.png")).astype(float)
+        wanted = np.clip((ramp.astype(float) - ends[0]) / (ends[1] - ends[0]), 0, 1)[..., None] * 255
+        assert np.abs(drawn - wanted).max() < 1
 
 
 @pytest.mark.parametrize("given", ["null", "[]", "[null]"])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from huggingface_hub import DatasetCardData
 
-from umed.data.splits import SPLITS
+from umed.data.splits import SPLITS, find_empty_splits
 from umed.records import SYNTHETIC, Record
 
 UNKNOWN = "not known to this program: find out before you pass the pictures on"
@@ -108,7 +108,9 @@ def _splits(records: Sequence[Record]) -> str:
         splits.setdefault((r.source, r.group), set()).add(r.split)
     crossing = sum(len(names) > 1 for names in splits.values())
     note = "none of them is in two splits" if not crossing else f"**{crossing} of them are in more than one split**"
-    return f"{len(splits)} groups (patients, or pictures that belong together); {note}."
+    empty = {} if all(not r.split for r in records) else find_empty_splits(records)
+    notes = [f" No record of {_code([source])} is in {' or '.join(names)}." for source, names in empty.items()]
+    return f"{len(splits)} groups (patients, or pictures that belong together); {note}.{''.join(notes)}"
 
 
 def _texts(records: Sequence[Record]) -> str:

@@ -10,10 +10,9 @@ from pathlib import Path
 import imagehash
 import numpy as np
 
-from umed import dicom
 from umed.data.files import Unusable, read_inside
 from umed.data.splits import join_linked
-from umed.pictures import UNREADABLE, Views, Window, convert_to_rgb, drop_alpha, read_stored
+from umed.pictures import UNREADABLE, Views, Window, convert_to_rgb, drop_alpha, is_deep, read_stored
 
 ALIKE = 6  # bits of 64 in which the perceptual hashes of two frames of one scene may differ
 
@@ -22,7 +21,7 @@ ALIKE = 6  # bits of 64 in which the perceptual hashes of two frames of one scen
 class PictureFacts:
     """`sha256` of the file, `pixels`: digest of the decoded pixels, `phash`: 64 bits; `patient` of a DICOM file.
 
-    `views`: see `pictures.Views`.
+    `views`: see `pictures.Views`. `window`: through which a deep picture is shown; None = the file's own, or 8 bits.
     """
 
     width: int
@@ -32,21 +31,23 @@ class PictureFacts:
     phash: int = 0
     patient: str = ""
     views: Views = (1, 1)
+    window: Window | None = None
 
 
-def inspect_picture(root: Path, image: str, window: Window | None = None, near: bool = False) -> PictureFacts:
+def inspect_picture(root: Path, image: str, window: Window | str | None = None, near: bool = False) -> PictureFacts:
     """Decode the whole file; `near`: hash it too. Raises Unusable: see `read_inside`; `unreadable`: also damaged."""
     try:
         content = read_inside(root, image)
         with read_stored(io.BytesIO(content), root / image) as picture:
             raw = drop_alpha(picture) if picture.mode in ("L", "P", "1", "RGBA", "LA") else picture
-            head = f"{raw.mode} {raw.size}".encode()
-            pixels = hashlib.blake2b(head + raw.tobytes(), digest_size=16).digest()
-            views = picture.info.get("views", (1, 1))
+            head = f"{'deep' if is_deep(raw) else raw.mode} {raw.size}".encode()
+            stored = np.asarray(raw, np.float64).tobytes() if is_deep(raw) else raw.tobytes()  # in any byte order
+            pixels = hashlib.blake2b(head + stored, digest_size=16).digest()
+            views, patient = picture.info.get("views", (1, 1)), picture.info.get("patient", "")
             shown = convert_to_rgb(picture, window)
         phash = int(str(imagehash.phash(shown)), 16) if near else 0
         sha256 = hashlib.sha256(content).hexdigest()
-        return PictureFacts(*shown.size, sha256, pixels, phash, dicom.hash_patient(content), views)
+        return PictureFacts(*shown.size, sha256, pixels, phash, patient, views, shown.info.get("window"))
     except UNREADABLE as error:
         raise Unusable("unreadable", f"{image}: {error}") from None
 

@@ -1,5 +1,6 @@
 """Sources on disk -> a run folder's records, with what was dropped, controls, a manifest and an overview."""
 
+import logging
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +18,13 @@ from umed.data.card import render_card
 from umed.data.manifest import read_recipe, select_by_manifest, write_manifest
 from umed.data.sample import subsample
 from umed.data.sources.base import Copy, Seen, Source
-from umed.data.splits import SPLITS, assign_splits
+from umed.data.splits import SPLITS, assign_splits, explain_empty_splits
 from umed.errors import InputError, check_positive
 from umed.pictures import contact_sheet, draw_boxes, picture_of
 from umed.records import SYNTHETIC, Dropped, Record
 from umed.run_files import update_metrics, write_jsonl, write_roots, write_whole
+
+log = logging.getLogger(__name__)
 
 SHOWN, CELL = 12, 320  # pictures of a contact sheet, and their side in pixels
 
@@ -70,7 +73,13 @@ def prepare_records(
         recipe = read_recipe(Path(manifest))
     else:
         options = sample or {"total": None, "by": "natural", "seed": 0}
-        records = subsample(split_gathered(gathered, split), **options)
+        records = split_gathered(gathered, split)
+        if not any((split.get("unseen") or {}).values()):  # which means to leave some empty
+            for line in explain_empty_splits(
+                records, split["fractions"], {r.source for r in gathered.records if r.split}
+            ):
+                log.warning(line)
+        records = subsample(records, **options)
         recipe = {"split": dict(split), "sample": dict(sample or {})}
     counts = _count(gathered, records)
     print_table(records, counts)

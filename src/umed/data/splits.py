@@ -3,12 +3,13 @@
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from types import MappingProxyType
 from typing import TypeVar
 
+from umed.dicom import PATIENT
 from umed.errors import InputError, check_choice
 from umed.records import Record
 
@@ -63,6 +64,38 @@ def assign_splits(
     split_of |= {group: split_of[first] for group, first in joined.items() if group in split_of and first in split_of}
     split = [replace(r, split=split_of[r.source, r.group]) for r in records]
     return apply_unseen(split, unseen or {}, joined)
+
+
+def find_empty_splits(records: Sequence[Record], fractions: Sequence[float] = (1, 1, 1)) -> dict[str, list[str]]:
+    """Source -> the splits of a share above 0 in which it has no record; without the sources that have all."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for r in records:
+        found[r.source].add(r.split)
+    wanted = [name for name, share in zip(SPLITS, fractions, strict=True) if float(share) > 0]
+    empty = {source: [name for name in wanted if name not in splits] for source, splits in found.items()}
+    return {source: names for source, names in empty.items() if names}
+
+
+def explain_empty_splits(records: Sequence[Record], fractions: Sequence[float], own: Container[str]) -> Iterator[str]:
+    """A line for each source of which a split is empty, or most pictures have the same PatientID.
+
+    `own`: sources that bring their splits.
+    """
+    empty = find_empty_splits(records, fractions)
+    for source in dict.fromkeys(r.source for r in records):
+        lost = f"no record is left for {' and '.join(empty[source])}" if source in empty else ""
+        group_of = {r.image: r.group for r in records if r.source == source}
+        [(largest, size)] = Counter(group_of.values()).most_common(1)
+        is_shared = largest.startswith(PATIENT) and 2 * size > len(group_of) > 1
+        if source in own and lost:
+            yield f"{source}: {lost} by its own splits"
+        elif source not in own and (lost or is_shared):
+            what = "pictures share one PatientID" if is_shared else "pictures are in the largest group"
+            first = next(image for image, group in group_of.items() if group == largest)
+            yield (
+                f"{source}: {lost}{' since ' if lost else ''}{size} of {len(group_of)} {what} (first {first}), and no "
+                "group is split: name the patients (group_regex, or a column group) or add other pictures"
+            )
 
 
 def hash_group(seed: int, source: str, group: str) -> bytes:

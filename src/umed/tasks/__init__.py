@@ -88,6 +88,6 @@ def quiet() -> None:
 
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
-    for name in ("lightning.pytorch", "lightning.fabric"):
+    for name in ("lightning.pytorch", "lightning.fabric", "pydicom"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(lightning|torch|transformers|peft|typing_extensions)(\.|$)")
+    warnings.filterwarnings("ignore", module=r"(lightning|torch|transformers|peft|pydicom|typing_extensions)(\.|$)")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from umed.boxes import Box
 from umed.errors import InputError
-from umed.pictures import PREDICTED, draw_boxes, open_picture
+from umed.pictures import PREDICTED, Window, check_window, draw_boxes, open_picture
 from umed.records import Record
 from umed.run_files import write_jsonl
 from umed.thoughts import without_thoughts
@@ -18,17 +18,20 @@ from umed.thoughts import without_thoughts
 if TYPE_CHECKING:
     from umed.models.policy import Policy
 
+OTHERWISE = "percentile"  # the window of a picture that has none
+
 
 def predict(cfg: DictConfig) -> None:
     """Ask `task.query` about every picture of `images`; PNGs and `answers.jsonl` go to `<run>/predict/`.
 
     Raises:
-        InputError: no picture given, or one that cannot be read, before the model is loaded.
+        InputError: no picture given, one that cannot be read, or no such window, before the model is loaded.
     """
     paths = list(cfg.images) if isinstance(cfg.images, ListConfig) else [cfg.images]
     if not paths or None in paths:
         raise InputError("images is empty: give pictures, images=[a.png,b.png]")
-    pictures = {path: open_picture(path) for path in map(Path, map(str, paths))}
+    window = check_window("task.window", cfg.task.window)
+    pictures = {path: open_and_tell(path, window) for path in map(Path, map(str, paths))}
     policy = load_model(cfg)
     out = Path(cfg.paths.run_dir) / "predict"
     out.mkdir(parents=True, exist_ok=True)
@@ -44,6 +47,18 @@ def predict(cfg: DictConfig) -> None:
         told = "none: the reply ends inside a thought; raise method.max_new_tokens" if answer is None else answer
         print(f"{path}\n  answer: {told}\n  boxes:  {pixels or 'none could be read'}\n  -> {target}")
     write_jsonl(out / "answers.jsonl", lines)
+
+
+def open_and_tell(path: Path, window: Window | str | None) -> Image.Image:
+    """The picture, RGB; prints the window that a rule has found, `percentile` where there is none."""
+    picture = open_picture(path, window, OTHERWISE)
+    if (found := picture.info.get("window")) and found != window:
+        low, high, _ = found
+        print(
+            f"{path}: gray values from {low:g} (black) to {high:g} (white) are shown, by task.window="
+            f"{window or OTHERWISE}; task.window=[LOW,HIGH] sets others"
+        )
+    return picture
 
 
 def load_model(cfg: DictConfig) -> Policy:

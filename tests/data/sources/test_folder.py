@@ -40,6 +40,19 @@ def test_more_than_8_bits_need_a_window(tmp_path: Path, coco: dict[str, Any]) ->
         assert picture_of(record, {"folder": tmp_path}).getpixel((3, 3)) == (128, 128, 128)
 
 
+def test_a_rule_finds_the_window_of_each_picture_and_the_record_keeps_it(tmp_path: Path, coco: dict[str, Any]) -> None:
+    coco["images"][0]["file_name"] = "deep.png"
+    values = np.linspace(34_000, 46_000, 800).reshape(20, 40)
+    for kind, window in ((np.uint16, (34_000, 46_000, 0)), (np.uint8, None)):
+        Image.fromarray(values.astype(kind)).save(tmp_path / "deep.png")
+        [record] = read_coco(tmp_path, coco, window="range")
+        assert isinstance(record, Record) and record.window == window
+        again = Record.from_json(record.to_json())
+        assert picture_of(again, {"folder": tmp_path}).getextrema()[0] == (0, 255)
+    with pytest.raises(InputError, match="folder: window=widest: range, percentile or"):
+        FolderSource(str(tmp_path), window="widest")
+
+
 def test_missing_places_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no folder"):
         list(FolderSource(str(tmp_path / "nowhere")).read({}))

@@ -80,8 +80,8 @@ class Picture:
 
     `image` is relative to the root; `name` is its part of the record's id; `group` "" = the patient of a DICOM file,
     else the picture itself. Without regions it is dropped as `unlabeled` with the detail `without`, and `is_control`
-    says that nothing abnormal is on it. `window` is that of all regions that have none of their own; `extra` are
-    further fields of its records.
+    says that nothing abnormal is on it. `window`, see `pictures.check_window`, is that of all regions that have none of
+    their own; `extra` are further fields of its records.
     """
 
     image: str
@@ -92,7 +92,7 @@ class Picture:
     official_split: str = ""
     without: str = "no box"
     is_control: bool = False
-    window: Window | None = None
+    window: Window | str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -183,7 +183,7 @@ class PictureSource(ABC):
             modality=picture.modality,
             group=picture.group or facts.patient or picture.name,
             official_split=picture.official_split,
-            provenance={"sha256": facts.sha256, **_note_window(picture.window), **_note_orientation(facts)},
+            provenance={"sha256": facts.sha256, **_note_window(facts.window), **_note_orientation(facts)},
             **picture.extra,
         )
         if not picture.regions:

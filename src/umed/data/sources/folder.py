@@ -1,6 +1,5 @@
 """`folder`: the user's own pictures with boxes in one of five formats."""
 
-import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -10,7 +9,7 @@ from umed.data.formats import CONVENTIONS, SPLIT_WORDS, coco, csv_table, masks, 
 from umed.data.frames import ORIENTATIONS
 from umed.data.sources.base import Picture, PictureSource
 from umed.errors import InputError, check_choice
-from umed.pictures import Window
+from umed.pictures import check_window
 from umed.records import Dropped
 from umed.run_files import is_text
 
@@ -42,7 +41,8 @@ class FolderSource(PictureSource):
         near: pictures that look alike, as frames of one video do, are one group; None = if the modality is Endoscopy.
         orientation: whether boxes of pictures with an EXIF orientation are of the picture as `stored` or as `shown`;
             None = `shown` for yolo, else what the stated size proves; the others are dropped.
-        window: low and high gray value of pictures with more than 8 bits, after `offset` is added to the stored value.
+        window: low and high gray value of pictures with more than 8 bits, after `offset` is added to the stored value;
+            `range` or `percentile` = of each picture its own, see `pictures.RULES`; None = that of a DICOM file.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class FolderSource(PictureSource):
         split: str = "ours",
         box: str | None = None,
         category: str | None = None,
-        window: Sequence[float] | None = None,
+        window: Sequence[float] | str | None = None,
         offset: float = 0.0,
         near: bool | None = None,
         orientation: str | None = None,
@@ -81,7 +81,7 @@ class FolderSource(PictureSource):
             raise InputError(f"{name}: group_regex={group_regex} is no regular expression ({error})") from None
         self.annotations, self.modality, self.category = annotations or USUAL[format], modality, category
         self.box = box or CONVENTION.get(format, "")
-        self.window = _check_window(name, window, offset)
+        self.window = check_window(f"{name}: window", window, offset)
 
     def list_pictures(self) -> Iterator[Picture | Dropped]:
         for item in FORMATS[self.format](self):
@@ -123,16 +123,3 @@ FORMATS: dict[str, Callable[[FolderSource], Iterator[Picture | Dropped]]] = {
     "csv": lambda source: csv_table.list_pictures(source.root, source.annotations, source.name, source.box),
     "masks": lambda source: masks.list_pictures(source.root, source.annotations, source.name, source.category),
 }
-
-
-def _check_window(name: str, window: Sequence[float] | None, offset: float) -> Window | None:
-    if window is None:
-        return None
-    try:
-        low, high = (float(v) for v in window)
-        values = low, high, float(offset)
-    except (TypeError, ValueError):
-        values = math.nan, math.nan, math.nan
-    if not all(map(math.isfinite, values)) or values[0] >= values[1]:
-        raise InputError(f"{name}: window={window}, offset={offset}: window=[low, high] with low < high is expected")
-    return values
