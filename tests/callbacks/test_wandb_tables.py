@@ -35,7 +35,8 @@ def rollout(policy, make_prompts) -> TrainingBatch:
     heat[1, 0, 7] = 0.5
     name = torch.tensor([[-1], [2], [-1], [-1]])
     boxes = [None, [Box(0.2, 0.2, 0.6, 0.5)], None, None]
-    made = replace(made, name_BN=name, attention_BNP=heat, boxes=boxes, raw=["a", "a stone", "b", "c"])
+    raw = ["a", "<think>a cyst?</think>a stone", "b", "<think>c"]
+    made = replace(made, name_BN=name, attention_BNP=heat, boxes=boxes, raw=raw)
     zeros = torch.zeros(made.mask_BT.shape)
     added = {"ref_logp_BT": made.logp_BT, "advantages_BT": zeros, "returns_BT": zeros}
     return TrainingBatch.of(made, reward_B=torch.zeros(4), maxima={}, **added)

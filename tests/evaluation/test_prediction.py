@@ -71,7 +71,7 @@ def test_boxes_without_area_are_none() -> None:
         ({"output": " \n"}, " \n", False, True),
         ({"output": "", "scores": {"A": 1.0}}, "", False, False),  # scores alone
         ({"output": "", "boxes": []}, "", False, False),  # no region is an answer too
-        ({"output": "<think>Yes", "boxes": [[0, 0, 1, 1]]}, "", True, False),  # as an older program read them
+        ({"output": "<think>Yes", "boxes": [[0, 0, 1, 1]]}, "", True, True),  # the boxes stay
     ],
 )
 def test_a_thought_is_no_answer(given: dict, answer: str, has_thought: bool, is_unreadable: bool) -> None:

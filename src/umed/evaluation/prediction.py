@@ -54,9 +54,10 @@ class Prediction(BaseModel):
 
     @property
     def is_unreadable(self) -> bool:
-        """Whether nothing was answered: neither a text (a thought alone is none) nor boxes; scores alone do."""
-        has_scores_alone = bool(self.scores) and not self.output
-        return not (self.final_answer.strip() or self.boxes is not None or has_scores_alone)
+        """Whether there is nothing to read: no text behind a thought, or neither text nor boxes nor scores."""
+        if self.output.strip():
+            return not self.final_answer.strip()
+        return self.boxes is None and not self.scores
 
     @property
     def said_boxes(self) -> list[Box] | None:
