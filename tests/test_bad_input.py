@@ -266,6 +266,19 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: py
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
 
 
+def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
+    io, path = AtomicCheckpointIO(TorchCheckpointIO()), tmp_path / "last.ckpt"
+    io.save_checkpoint({"step": 1}, path)
+    assert io.load_checkpoint(path, weights_only=True) == {"step": 1}
+    for damaged in (path.read_bytes()[:200], b"", b"\x80\x04N.", b"no checkpoint"):
+        path.write_bytes(damaged)
+        with pytest.raises(
+            InputError, match=r"last.ckpt: not readable as a checkpoint .*remove it, then resume="
+        ) as told:
+            io.load_checkpoint(path, weights_only=True)
+        assert "\n" not in str(told.value)
+
+
 def test_a_family_without_attention_is_told_before_anything_is_trained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

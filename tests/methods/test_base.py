@@ -184,3 +184,19 @@ def test_sixteen_bits_are_not_stepped_on(policy: Callable[..., Policy]) -> None:
     with pytest.raises(InputError, match="model.adapter=null with a model.dtype of 16 bits"):
         Plain(policy(dtype="bfloat16"), lr=0.1)
     Plain(policy(dtype="bfloat16", adapter={"r": 2}), lr=0.1)
+
+
+def test_a_checkpoint_with_other_tensors_than_are_trained_is_refused() -> None:
+    method, state = Plain(Toy(), lr=0.1), Plain(Toy(), lr=0.1).state_dict()
+    method.load_state_dict(state)
+    assert all(torch.equal(method.state_dict()[n], v) for n, v in state.items())
+    for other in (
+        {n.replace("policy.", "policy.policy."): v for n, v in state.items()},
+        {n: v for n, v in state.items() if "bias" not in n},
+        {**state, "policy.extra": torch.ones(1)},
+        {n: v[:0] for n, v in state.items()},
+    ):
+        with pytest.raises(
+            InputError, match=rf"checkpoints/test: the model expects 4 tensors, the file has {len(other)}"
+        ):
+            method.load_state_dict(other)

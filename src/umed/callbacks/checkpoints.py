@@ -7,6 +7,7 @@ from typing import Any
 from lightning.pytorch.plugins.io.wrapper import _WrappingCheckpointIO
 
 from umed.errors import InputError
+from umed.models.weights import first_line
 
 
 class AtomicCheckpointIO(_WrappingCheckpointIO):
@@ -26,6 +27,15 @@ class AtomicCheckpointIO(_WrappingCheckpointIO):
                 f"{target}: no room on the disk for a checkpoint; the one before is kept. Free some space, then "
                 "continue with resume=RUN_DIR"
             ) from None
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        try:
+            return super().load_checkpoint(path, *args, **kwargs)
+        except Exception as error:  # of a damaged file torch raises whatever it stumbles on
+            raise InputError(
+                f"{path}: not readable as a checkpoint ({first_line(error)}): remove it, then resume=RUN_DIR continues "
+                "from the one before, or begins the stage anew"
+            ) from error
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

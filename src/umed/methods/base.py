@@ -15,6 +15,7 @@ from umed.errors import InputError, check_number, check_positive
 from umed.models.critics.base import Critic
 from umed.models.critics.shared import SharedCritic
 from umed.models.policy import Policy
+from umed.models.weights import check_tensors, shapes_of
 from umed.rollout import Answers
 
 SCHEDULES = tuple(s.value for s in SchedulerType)
@@ -186,6 +187,11 @@ class Method(L.LightningModule):
         """Trained weights only: a checkpoint does not repeat the base model."""
         trained = {n for n, p in self.named_parameters() if p.requires_grad}
         return {n: v for n, v in super().state_dict(*args, **kwargs).items() if n in trained}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Take what `state_dict` gave. Raises InputError: a checkpoint with other tensors than are trained."""
+        check_tensors(f"checkpoints/{self.stage}", shapes_of(self.state_dict()), shapes_of(state_dict))
+        return super().load_state_dict(state_dict, strict=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["iteration"], checkpoint["skipped"] = self.iteration, self.skipped

@@ -2,16 +2,19 @@
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from torch import Tensor
 from transformers import AutoTokenizer
 
 from umed.errors import InputError
+from umed.models.weights import check_tensors, first_line, read_tensors, shapes_of
 
-ADAPTER, NOTE, HEAD = "adapter_config.json", "umed.json", "value_head.safetensors"
+ADAPTER, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+NOTE, HEAD = "umed.json", "value_head.safetensors"
 
 
 def adapter_folder(where: str) -> Path:
@@ -41,13 +44,7 @@ def shape_of(model: Any) -> dict[str, Any]:
 
 def check_adapter(folder: Path, path: str, model: Any) -> None:
     """Refuse an adapter that was trained on another model."""
-    note = folder / NOTE
-    if not note.is_file():
-        return  # made elsewhere: peft's own checks apply
-    try:
-        made_for = dict(json.loads(note.read_text(encoding="utf-8"))["model"])
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{note}: not readable as the note of an adapter: restore it, or remove it") from None
+    made_for = read_note(folder).get("model", {})
     here = shape_of(model)
     differs = [f"{k} {made_for[k]} there, {v} here" for k, v in here.items() if made_for.get(k, v) != v]
     if differs:
@@ -56,8 +53,11 @@ def check_adapter(folder: Path, path: str, model: Any) -> None:
 
 def check_whole(folder: Path, path: str, processor: Any) -> None:
     """Refuse a whole model that takes the input of another processor than `path`'s."""
-    vocabulary = AutoTokenizer.from_pretrained(folder).get_vocab()
-    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    try:
+        vocabulary = AutoTokenizer.from_pretrained(folder).get_vocab()
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except Exception as error:  # of files that are not ours
+        raise InputError(f"init_from={folder}: no model can be read there ({first_line(error)})") from error
     if kind != processor.model_type or vocabulary != processor.tokenizer.get_vocab():
         raise InputError(
             f"init_from={folder}: a whole {kind} model, trained from another one than {path}: set model and model.path "
@@ -66,9 +66,19 @@ def check_whole(folder: Path, path: str, processor: Any) -> None:
 
 
 def read_note(folder: Path) -> dict[str, Any]:
-    """What `save_adapter` noted of stage, method and seed; empty for an adapter made elsewhere."""
+    """What `save_adapter` noted of stage, method, seed and model; empty for an adapter made elsewhere.
+
+    Raises:
+        InputError: a note that is none.
+    """
     path = folder / NOTE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+        return {**note, "model": dict(note["model"])}
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: not readable as the note of an adapter: restore it, or remove it") from None
 
 
 def add_adapter(model: Any, settings: dict[str, Any], dropout: float | None) -> Any:
@@ -83,20 +93,81 @@ def load_adapter(model: Any, folder: Path, path: str, dropout: float | None) -> 
     """Wrap the model from `path` in a PEFT model with the adapter in `folder`.
 
     Raises:
-        InputError: the adapter was made for another model.
+        InputError: the adapter was made for another model, or is not whole.
     """
-    from peft import PeftConfig, PeftModel
+    from peft import PeftModel
 
     check_adapter(folder, path, model)
-    config = PeftConfig.from_pretrained(str(folder))
+    where = f"init_from={folder}: this adapter does not fit {path}"
+    config, tensors = read_adapter(folder)
     if dropout is not None:
         config.lora_dropout = dropout
     try:
-        return PeftModel.from_pretrained(model, str(folder), is_trainable=True, config=config)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"init_from={folder}: this adapter does not fit {path} ({first_line(error)})") from None
+        wrapped = PeftModel(model, config)
+    except Exception as error:  # peft raises whatever it stumbles on
+        count = f"the file has {len(tensors)} tensors, 0 fit"
+        raise InputError(f"{where}: {count}, for {ADAPTER} cannot be followed ({first_line(error)})") from error
+    set_tensors(wrapped, "default", tensors, where)
+    return wrapped
 
 
-def first_line(error: Exception) -> str:
-    """The first line of a library's error, for our one line."""
-    return str(error).strip().splitlines()[0]
+def read_adapter(folder: Path) -> tuple[Any, dict[str, Tensor]]:
+    """The PEFT config of an adapter folder, to be trained on, and its tensors.
+
+    Raises:
+        InputError: one of the two cannot be read.
+    """
+    from peft import PeftConfig
+
+    path = folder / ADAPTER
+    try:
+        with warnings.catch_warnings():  # that it ignores what it does not know: told below
+            warnings.simplefilter("ignore")
+            config = PeftConfig.from_pretrained(str(folder))
+        options = json.loads(path.read_text(encoding="utf-8"))
+    except Exception as error:  # of a file that is not ours
+        raise InputError(f"{path}: no adapter of peft ({first_line(error)}): copy it again") from error
+    if unknown := sorted(name for name, value in options.items() if value and not hasattr(config, name)):
+        raise InputError(
+            f"{path}: this version of peft has no {', '.join(unknown)} in {type(config).__name__}: update it"
+        )
+    config.inference_mode = False
+    return config, read_tensors(folder / TENSORS)
+
+
+def set_tensors(wrapped: Any, adapter: str, tensors: dict[str, Tensor], where: str) -> None:
+    """Fill an adapter of a PEFT model; peft alone would leave out in silence what it has no place for.
+
+    Args:
+        adapter: its name in the model.
+        tensors: of its file; names that peft itself translates for this version of transformers are no difference.
+        where: begins the message.
+
+    Raises:
+        InputError: the file holds more, less or other tensors than the adapter.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    landed: list[dict[str, tuple[int, ...]]] = []  # what each call gives the model: name without the adapter's -> shape
+
+    def note(module: Any, state: dict[str, Tensor], *rest: Any) -> None:
+        landed.append({name.replace(f".{adapter}", ""): shape for name, shape in shapes_of(state).items()})
+
+    watch = wrapped.register_load_state_dict_pre_hook(note)
+    config, problem = wrapped.peft_config[adapter], ""
+    base, config.base_model_name_or_path = config.base_model_name_or_path, None  # else peft looks there, or on the hub
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            own = get_peft_model_state_dict(wrapped, adapter_name=adapter)
+            set_peft_model_state_dict(wrapped, own, adapter)
+            set_peft_model_state_dict(wrapped, tensors, adapter)
+    except (RuntimeError, KeyError, ValueError) as error:
+        problem = first_line(error)
+    finally:
+        watch.remove()
+        config.base_model_name_or_path = base
+    expected, found = landed if len(landed) == 2 else (shapes_of(own), shapes_of(tensors))
+    check_tensors(where, expected, found, len(tensors))
+    if problem:
+        raise InputError(f"{where} ({problem})")

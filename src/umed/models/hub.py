@@ -7,7 +7,7 @@ from huggingface_hub import HfApi, ModelCardData
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from umed.errors import InputError
-from umed.models.adapters import first_line
+from umed.models.weights import first_line
 
 
 def model_card(base: str, note: dict[str, Any], metrics: dict[str, float]) -> str:

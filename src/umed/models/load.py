@@ -10,8 +10,7 @@ from typing import Any, Literal
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import BitsAndBytesConfig
 
 from umed.chat import Processor
@@ -23,7 +22,6 @@ from umed.models.adapters import (
     adapter_folder,
     add_adapter,
     check_whole,
-    first_line,
     load_adapter,
     read_note,
     shape_of,
@@ -34,6 +32,7 @@ from umed.models.critics.base import Critic
 from umed.models.critics.shared import SharedCritic
 from umed.models.policy import Policy
 from umed.models.reader import Reader
+from umed.models.weights import check_tensors, load_whole, read_tensors, shapes_of
 from umed.run_files import write_whole
 
 
@@ -69,7 +68,7 @@ def load_policy(
         dropout: of the adapter, instead of the stored value (paper: none in rewarding).
 
     Raises:
-        InputError: no checkpoint, or an adapter that was made for another model.
+        InputError: no checkpoint, one with other tensors than its model expects, or an adapter for another model.
     """
     check_choice("model.dtype", dtype, "float32", "bfloat16", "float16")
     family: Backbone = import_module(backbone).BACKBONE
@@ -80,12 +79,9 @@ def load_policy(
         check_whole(folder, path, processor)
         path, adapter = str(folder), None
     extra = {} if quantization is None else quantization_options(quantization, family, dtype, device, adapter or folder)
-    try:
-        model: Any = family.model_class.from_pretrained(
-            path, dtype=getattr(torch, dtype), attn_implementation=IMPLEMENTATION, **extra
-        )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"model.path={path}: cannot be loaded ({first_line(error)})") from None
+    where = f"init_from={init_from}" if whole else f"model.path={path}"
+    extra |= {"dtype": getattr(torch, dtype), "attn_implementation": IMPLEMENTATION}
+    model = load_whole(family.model_class, path, where, **extra)
     if gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     if folder is not None and not whole:
@@ -98,7 +94,9 @@ def load_policy(
     if folder is not None and (folder / HEAD).is_file():
         critic_name = read_note(folder).get("critic")
         if critic_name in (None, type(policy.critic).__name__):  # the head of another critic takes other inputs
-            policy.value_head.load_state_dict(load_file(folder / HEAD))
+            head, own = read_tensors(folder / HEAD), policy.value_head.state_dict()
+            check_tensors(f"{folder / HEAD}: not the head of this critic", shapes_of(own), shapes_of(head))
+            policy.value_head.load_state_dict(head)
             policy.critic.load(folder)
     return policy.to(device).train()  # transformers checkpoints in train mode only, and loads in eval mode
 

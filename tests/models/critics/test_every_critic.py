@@ -8,9 +8,11 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
 
 from umed.chat import Prompt
 from umed.errors import InputError
+from umed.models.adapters import HEAD, TENSORS
 from umed.models.critics.base import Critic, check_critic
 from umed.models.load import save_adapter
 from umed.models.policy import Policy
@@ -100,6 +102,21 @@ def test_it_survives_its_folder_and_another_critic_does_not_take_its_head(
     assert trained == {n for n, p in pi.named_parameters() if p.requires_grad}
     others = [f for f in FACTORIES.values() if f is not critic]
     assert all((policy(init_from=str(tmp_path), critic=o).value_head.layers[-1].weight == 0).all() for o in others)
+
+
+def test_files_of_another_critic_are_refused(policy: Make, tmp_path: Path, critic: Callable[..., Critic]) -> None:
+    pi = policy(adapter=LORA, critic=critic)
+    save_adapter(pi, tmp_path, {})
+    for file in filter(Path.is_file, (tmp_path / "critic.safetensors", tmp_path / "critic" / TENSORS, tmp_path / HEAD)):
+        whole = load_file(file)
+        save_file({n: v for n, v in whole.items() if n != min(whole)}, file)
+        with pytest.raises(InputError, match=rf"of this critic: .* {len(whole)} tensors, .* has {len(whole) - 1},"):
+            policy(init_from=str(tmp_path), critic=critic) if file.name == HEAD else pi.critic.load(tmp_path)
+        if file.name != HEAD:
+            file.unlink()
+            with pytest.raises(InputError, match="no such file"):
+                pi.critic.load(tmp_path)
+            save_file(whole, file)
 
 
 class Halfway(Critic):

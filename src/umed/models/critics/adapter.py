@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from umed.chat import Prompt
 from umed.errors import InputError, check_positive
+from umed.models.adapters import read_adapter, set_tensors
 from umed.models.critics.base import Critic, read_states
 from umed.models.features import is_frozen
 from umed.models.reader import Reader
@@ -48,11 +49,13 @@ class AdapterCritic(Critic):
                 "model.gradient_checkpointing=false or use critic=shared"
             )
         policy: Any = model.peft_config[model.active_adapter]
-        model.add_adapter(ADAPTER, LoraConfig(r=r, lora_alpha=lora_alpha, target_modules=policy.target_modules))
-        for name, p in model.named_parameters():
-            if f".{ADAPTER}." in name:
-                p.requires_grad_(True)
         self._policy: list[Any] = [model, reader]  # in a list: not a second registration of the same weights
+        self._add(LoraConfig(r=r, lora_alpha=lora_alpha, target_modules=policy.target_modules))
+
+    def _add(self, config: LoraConfig) -> None:
+        self._policy[0].add_adapter(ADAPTER, config)
+        for p in self.body():
+            p.requires_grad_(True)
 
     def states(self, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor, state_BTH: Tensor) -> Tensor:
         model, reader = self._policy
@@ -66,10 +69,10 @@ class AdapterCritic(Critic):
         self._policy[0].save_pretrained(folder, selected_adapters=[ADAPTER])
 
     def load(self, folder: Path) -> None:
-        model = self._policy[0]
-        if (folder / ADAPTER).is_dir():
-            model.delete_adapter(ADAPTER)
-            model.load_adapter(str(folder / ADAPTER), ADAPTER, is_trainable=True)
+        model, (config, tensors) = self._policy[0], read_adapter(folder / ADAPTER)
+        model.delete_adapter(ADAPTER)
+        self._add(config)
+        set_tensors(model, ADAPTER, tensors, f"{folder / ADAPTER}: not of this critic")
 
 
 @contextmanager

@@ -63,7 +63,7 @@ class Critic(nn.Module, ABC):
         """Write what `load` needs besides the head."""
 
     def load(self, folder: Path) -> None:
-        """Read what `save` wrote, if it is there."""
+        """Read what `save` wrote. Raises InputError: it is not there, or of another critic."""
 
 
 def read_states(reader: Reader, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor) -> Tensor:

@@ -5,13 +5,14 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from umed.chat import Prompt
 from umed.models.contexts import base_model
 from umed.models.critics.base import Critic, read_states
 from umed.models.reader import Reader
+from umed.models.weights import check_tensors, read_tensors, shapes_of
 
 WEIGHTS = "critic.safetensors"
 
@@ -40,5 +41,7 @@ class SeparateCritic(Critic):
         save_file(weights, folder / WEIGHTS)
 
     def load(self, folder: Path) -> None:
-        if (folder / WEIGHTS).is_file():
-            self.model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
+        weights = read_tensors(folder / WEIGHTS)
+        own = {n: tuple(p.shape) for n, p in self.model.named_parameters() if n in self._saved}
+        check_tensors(f"{folder / WEIGHTS}: not of this critic", own, shapes_of(weights))
+        self.model.load_state_dict(weights, strict=False)  # what is frozen is not in the file
