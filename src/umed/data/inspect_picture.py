@@ -46,7 +46,7 @@ def inspect_picture(root: Path, image: str, window: Window | None = None, near: 
             shown = convert_to_rgb(picture, window)
         phash = int(str(imagehash.phash(shown)), 16) if near else 0
         sha256 = hashlib.sha256(content).hexdigest()
-        return PictureFacts(*shown.size, sha256, pixels, phash, dicom.hash_patient(content), views)
+        return PictureFacts(*shown.size, sha256, pixels, phash, dicom.hash_patient(content), views=views)
     except UNREADABLE as error:
         raise Unusable("unreadable", f"{image}: {error}") from None
 
