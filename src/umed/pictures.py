@@ -26,7 +26,7 @@ TRUE, PREDICTED = "#2ecc40", "#ff851b"  # colors of boxes: green, orange
 
 
 def open_picture(path: Path, window: Window | None = None) -> Image.Image:
-    """RGB as stored, without EXIF rotation: boxes refer to it. Raises InputError: none, or > 8 bits without window."""
+    """RGB as `read_stored` loads it: boxes refer to it. Raises InputError: none, or > 8 bits without window."""
     try:
         with path.open("rb") as file, read_stored(file, path) as picture:
             return convert_to_rgb(picture, window)
@@ -44,7 +44,7 @@ def picture_of(record: Record, roots: Mapping[str, Path]) -> Image.Image:
 def read_stored(file: BinaryIO, path: Path) -> Image.Image:
     """The picture in its file's mode; DICOM: see `dicom.read_stored`. Raises UNREADABLE: none, animated, too large.
 
-    `info["views"]` are its `Views`: it is loaded as stored, but for TIFF, which Pillow turns as it is shown.
+    It is not turned by its EXIF orientation, unless it is a TIFF, which Pillow turns; `info["views"]` are its `Views`.
     """
     start = file.read(132)
     file.seek(0)
