@@ -41,7 +41,7 @@ def check_window(option: str, window: Any, offset: Any = 0.0) -> Window | str | 
 
 
 def open_picture(path: Path, window: Window | str | None = None, otherwise: str | None = None) -> Image.Image:
-    """RGB as stored, without EXIF rotation: boxes refer to it; see `convert_to_rgb`. Raises InputError: none."""
+    """RGB as `read_stored` loads it: boxes refer to it; see `convert_to_rgb`. Raises InputError: none."""
     try:
         with path.open("rb") as file, read_stored(file, path) as picture:
             return convert_to_rgb(picture, window, otherwise)
@@ -59,7 +59,7 @@ def picture_of(record: Record, roots: Mapping[str, Path]) -> Image.Image:
 def read_stored(file: BinaryIO, path: Path) -> Image.Image:
     """The picture in its file's mode; DICOM: see `dicom.read_stored`. Raises UNREADABLE: none, animated, too large.
 
-    `info["views"]` are its `Views`: it is loaded as stored, but for TIFF, which Pillow turns as it is shown.
+    It is not turned by its EXIF orientation, unless it is a TIFF, which Pillow turns; `info["views"]` are its `Views`.
     """
     start = file.read(132)
     file.seek(0)

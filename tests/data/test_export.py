@@ -214,6 +214,7 @@ def test_a_stored_path_is_only_a_hint(exported: Path, records: list[Record], pat
         ({"image": None}, "malformed", "not a record"),
         ({"image": {"bytes": b"no picture", "path": "a.png"}}, "unreadable", "not a picture"),
         ({"width": 41}, "malformed", "41x30 in the row, the picture is 40x30"),
+        ({"provenance": '{"orientation": 3}'}, "malformed", "written anew without its EXIF orientation"),
         ({"width": None}, "malformed", "width is None"),
         ({"boxes": [[5.0, 5.0, 5.0, 9.0]]}, "malformed", "no area"),
         ({"category": 99}, "malformed", "category 99 has no name"),

@@ -55,6 +55,18 @@ def test_optional_and_unknown_columns_in_any_order(table: Path) -> None:
     assert record.provenance["raw"][0]["reader"] == "Dr. Nö"
 
 
+def test_columns_that_state_the_size_of_the_picture(table: Path) -> None:
+    sizes = {"80,40": (2, 1, 5, 4.5), "40,20": (4, 2, 10, 9), ",": (4, 2, 10, 9), "0,0": (4, 2, 10, 9)}
+    for size, wanted in sizes.items():
+        assert boxes(csv(table, f"a.png,4,2,10,9,cyst,{size}", header=f"{HEADER},width,height")) == {"a.png": [wanted]}
+    for size in ("20,40", "80,", "a,b", "nan,20", "-40,-20", "8,4"):  # the last ones may be those of the box
+        items = csv(table, f"a.png,4,2,10,9,cyst,{size}", header=f"{HEADER},Width,HEIGHT")
+        assert lost(items) == {"a.png row 2": "malformed"}, size
+    for rotation, kept in {"": True, "0": True, "360.0": True, "90": False, "180": False, "left": False}.items():
+        items = csv(table, f"a.png,4,2,10,9,cyst,{rotation}", header=f"{HEADER},rotation")
+        assert (boxes(items) == {"a.png": [(4, 2, 10, 9)]}) if kept else (lost(items) == {"a.png row 2": "malformed"})
+
+
 @pytest.mark.parametrize("column", OF_PICTURE)
 def test_rows_of_a_picture_agree(table: Path, column: str) -> None:
     rows = ["a.png,1,2,8,9,cyst,one", "a.png,2,2,8,9,cyst,", "a.png,3,2,8,9,cyst,one"]

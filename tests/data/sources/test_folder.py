@@ -68,6 +68,7 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ({"group_regex": "("}, "no regular expression"),
         ({"format": "csv", "box": "yxyx"}, "box=yxyx: choose xyxy, xywh or voc"),
         ({"format": "coco", "box": "xyxy"}, "box=xyxy is for format=csv and format=voc"),
+        ({"orientation": "upright"}, "orientation=upright: choose stored or shown"),
         ({"category": "cyst"}, "category=cyst is for format=masks"),
         ({"window": [5, 5]}, r"window=\[5, 5\]"),
         *(({"window": window}, "low < high") for window in ([1, 2, 3], ["a", 2], [0, float("inf")], 7)),

@@ -161,10 +161,12 @@ def _drop_if_seen(facts: PictureFacts | Dropped, record: Record, seen: Seen) -> 
 
 
 def _check_size(record: Record, facts: PictureFacts | Dropped) -> Record | Dropped:
-    """The record, unless its picture was dropped or has another size."""
+    """The record, unless its picture was dropped, has another size, or was turned by its EXIF orientation."""
     if isinstance(facts, Dropped):
         return replace(facts, source=record.source, item=record.id)
     if (facts.width, facts.height) != (record.width, record.height):
         problem = f"{record.width}x{record.height} in the row, the picture is {facts.width}x{facts.height}"
         return Dropped(record.source, record.id, "malformed", problem)
+    if facts.views[1] != record.provenance.get("orientation", facts.views[1]):  # `datasets` turns what it writes anew
+        return Dropped(record.source, record.id, "malformed", "written anew without its EXIF orientation, maybe turned")
     return record
