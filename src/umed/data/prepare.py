@@ -191,10 +191,11 @@ def _check_not_empty(source: Source, gathered: Gathered, dropped_file: Path) -> 
         if name not in kept and (name == first or name in gathered.dropped):
             counts = gathered.dropped[name].most_common()
             lost = ", ".join(f"{n} {reason}" for reason, n in counts) or "nothing there"
+            first = ""
             if item := gathered.first_dropped.get(name):
-                first = make_printable(f"{item.item}: {item.detail}")
-                lost += f" below {gathered.roots[name]}, the first of them {first}"
-            raise InputError(f"source {name} gives no record ({lost}): see {dropped_file}")
+                detail = item.detail if item.item in item.detail else f"{item.item}: {item.detail}"
+                first = f", the first in {gathered.roots[name]}: {make_printable(detail)}"
+            raise InputError(f"source {name} gives no record ({lost}){first}: see {dropped_file}")
 
 
 def print_table(records: Sequence[Record], counts: Mapping[str, Mapping[str, int]]) -> None:

@@ -53,7 +53,7 @@ def check_size(named: tuple[float, float], width: int, height: int, where: str) 
     named = named[0] or width, named[1] or height
     if named != (width, height):
         raise InputError(
-            f"{where} is {width}x{height}, not {named[0]}x{named[1]}: its boxes may be of another size; correct both"
+            f"{where} is {width}x{height}, not {named[0]:g}x{named[1]:g}: its boxes may be of that size; correct both"
         )
 
 

@@ -20,11 +20,9 @@ from umed.run_files import is_text, make_printable
 Entry = dict[str, Any]
 ID = (int, float, str)
 FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
-    "images": {
+    "images": {  # `width`, `height`: of the picture that its boxes are of
         "id": ID,
         "file_name": (str,),
-        "width": (int, float, NoneType),
-        "height": (int, float, NoneType),
         "modality": (str, NoneType),
         "group": (int, float, str, NoneType),
         "split": (str, NoneType),
@@ -67,12 +65,13 @@ def _list_images(
     root: Path, images: dict[str, Entry], regions: dict[str, list[Region]], source: str
 ) -> Iterator[Picture | Dropped]:
     paths = PictureFinder(root).find_all(image["file_name"] for image in images.values())
-    sizes = defaultdict(set)
+    sizes: dict[str, list[Any]] = defaultdict(list)
     for image in images.values():
-        sizes[paths[image["file_name"]]].add((image.get("width") or 0, image.get("height") or 0))
+        sizes[paths[image["file_name"]]].append([image.get("width") or 0, image.get("height") or 0])
     for number, image in images.items():
         path, group = paths[image["file_name"]], image.get("group")
-        if len(sizes[path] - {(0, 0)}) > 1:
+        stated = [size for size in sizes[path] if any(size)]
+        if any(size != stated[0] for size in stated):
             yield Dropped(source, path, "malformed", f"image id {image['id']}: listed again with another size")
             continue
         yield Picture(
@@ -100,8 +99,8 @@ def _make_region(file: Path, where: str, image: Entry, entry: Entry, categories:
 def _make_box(file: Path, image: Entry, entry: Entry, problem: str, width: int, height: int) -> Box:
     if problem:
         raise BoxError("malformed", problem)
-    size = image.get("width") or 0, image.get("height") or 0
-    check_size(size, width, height, f"{file}: image id {image['id']}: {image['file_name']}")
+    stated_width, stated_height = parse_numbers([image.get("width") or 0, image.get("height") or 0], 2)
+    check_size((stated_width, stated_height), width, height, f"{file}: image id {image['id']}: {image['file_name']}")
     if entry.get("iscrowd"):
         raise BoxError("malformed", "iscrowd: a region of many objects")
     try:
@@ -149,7 +148,7 @@ def _add_entry(file: Path, part: str, entry: Entry, known: dict[str, Entry]) -> 
     """Keep the entry by its id. Raises InputError: the id stands for something else already."""
     number = _read_id(entry["id"])
     other = known.setdefault(number, entry)
-    if any(other.get(key) != entry.get(key) for key in FIELDS[part] if key != "id"):
+    if any(other.get(key) != entry.get(key) for key in ("width", "height", *FIELDS[part]) if key != "id"):
         raise InputError(f"{file}: {part}: id {number} occurs twice, for different {part}: ids must be unique")
 
 
