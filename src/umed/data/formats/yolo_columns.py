@@ -61,7 +61,7 @@ def find_columns(file: Path, content: dict[Any, Any], lines: Iterable[tuple[Path
     for columns, readings in fitting.items():
         if readings == {"box"} and BOX not in fitting:  # confidence stands in all lines or in none
             boxed.add(columns)
-        elif "keypoints" in readings or (readings == {"box", "polygon"} and BOX not in fitting):
+        elif "keypoints" in readings or readings == {"box", "polygon"}:
             raise InputError(
                 f"{first[columns]}: {count[columns]} lines of {columns} columns can be polygons, or boxes with "
                 f"keypoints or a track: set kpt_shape or task: segment in {file.name}, or keep {BOX} columns of boxes"
