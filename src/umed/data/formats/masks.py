@@ -32,7 +32,7 @@ def read_regions(root: Path, file: str, category: str) -> list[Region]:
     """The connected regions from top to bottom. Raises Unusable: `malformed`: no picture inside, no mask's values."""
     try:
         with read_stored(io.BytesIO(read_inside(root, file)), root / file) as picture:
-            lossy = picture.format == "JPEG"
+            lossy = picture.format in ("JPEG", "MPO")
             inside, value = find_object(picture, lossy)
     except UNREADABLE as error:
         raise Unusable("malformed", f"{file}: {error}") from None
