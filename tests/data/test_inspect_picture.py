@@ -225,8 +225,9 @@ def test_what_is_not_there_or_leads_out(tmp_path: Path) -> None:
     (root / "loop.png").symlink_to("loop.png")
     (root / "up").symlink_to(tmp_path)
     kept(root, "same.png")
+    kept(root, str(root / "inside.png"))
     outside = ("../secret.png", "x/../../secret.png", "out.png", "up/secret.png", "/etc/passwd")
-    for name in (*outside, str(tmp_path / "secret.png"), str(root / "inside.png")):
+    for name in (*outside, str(tmp_path / "secret.png")):
         reason, detail = dropped(root, name)
         assert reason == "malformed" and "leads out of" in detail, name
     for name in ("a" * 300 + ".png", "a/" * 2500 + "a.png", "gone.png", "gone/a.png", "inside.png/x", "dangling.png"):

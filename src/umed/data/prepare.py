@@ -22,7 +22,7 @@ from umed.data.splits import SPLITS, assign_splits, explain_empty_splits
 from umed.errors import InputError, check_positive
 from umed.pictures import contact_sheet, draw_boxes, picture_of
 from umed.records import SYNTHETIC, Dropped, Record
-from umed.run_files import update_metrics, write_jsonl, write_roots, write_whole
+from umed.run_files import make_printable, update_metrics, write_jsonl, write_roots, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +31,14 @@ SHOWN, CELL = 12, 320  # pictures of a contact sheet, and their side in pixels
 
 @dataclass
 class Gathered:
-    """What the sources gave, in their order; `dropped` counts source -> reason -> items."""
+    """What the sources gave, in their order; `dropped` counts source -> reason -> items, of which the first is kept."""
 
     roots: dict[str, Path]
     records: list[Record] = field(default_factory=list)
     controls: list[Record] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
     dropped: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    first_dropped: dict[str, Dropped] = field(default_factory=dict)
 
 
 def prepare(cfg: DictConfig) -> list[Record]:
@@ -182,6 +183,7 @@ def _read(sources: Mapping[str, Source], workers: int, gathered: Gathered) -> It
         for item in tqdm(items, desc=f"reading {name}", unit="item", leave=False, disable=None):
             if isinstance(item, Dropped):
                 gathered.dropped[item.source][item.reason] += 1
+                gathered.first_dropped.setdefault(item.source, item)
                 yield item
             elif isinstance(item, Copy):
                 gathered.copies.append(item)
@@ -198,7 +200,11 @@ def _check_not_empty(source: Source, gathered: Gathered, dropped_file: Path) -> 
         if name not in kept and (name == first or name in gathered.dropped):
             counts = gathered.dropped[name].most_common()
             lost = ", ".join(f"{n} {reason}" for reason, n in counts) or "nothing there"
-            raise InputError(f"source {name} gives no record ({lost}): see {dropped_file}")
+            first = ""
+            if item := gathered.first_dropped.get(name):
+                detail = item.detail if item.item in item.detail else f"{item.item}: {item.detail}"
+                first = f", the first in {gathered.roots[name]}: {make_printable(detail)}"
+            raise InputError(f"source {name} gives no record ({lost}){first}: see {dropped_file}")
 
 
 def print_table(records: Sequence[Record], counts: Mapping[str, Mapping[str, int]]) -> None:

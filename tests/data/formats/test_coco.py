@@ -1,7 +1,9 @@
 """COCO: boxes in pixels of the file, and every defect names its entry."""
 
+import copy
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -154,49 +156,121 @@ def test_a_name_that_no_file_can_have_is_missing(tmp_path: Path, coco: dict[str,
         assert lost(read_coco(tmp_path, coco)) == {name: "missing_file"}
 
 
-WRONG = {
-    **{part: (..., None, {}, "x", [3]) for part in ("images", "annotations", "categories")},
-    "images.id": (..., True, 1.0),
-    "images.file_name": (3, "a\0.png", "\ud800.png", "\udcff.png"),
-    "images.width": ("60", {}),
-    "images.height": ([20], True),
-    "images.group": (["p1"], "\ud800"),
+NO_LIST = (..., None, {}, "x", 3)
+WRONG = {  # of an entry of each part, or the entry itself
+    "images.id": (..., True, None, [1], math.nan),
+    "images.file_name": (..., 3, "", " ", "a\0.png", "\ud800.png", "\udcff.png"),
+    "images.group": (["p1"], "\ud800", math.inf),
     "images.modality": ({},),
-    "images.0": (None,),
+    "images": (None, "a", []),
     "annotations.bbox": (
-        *("1 2 3 4", [1, 2, 3], [1, 2, 3, "4"], [1, 2, 3, None], [1, 2, 3, []], [1, 2, {}, 4], {"x": 1}),
+        *(..., None, [], {}, "1 2 3 4", "wide", "\ud800", {"x": 1, "y": 2, "width": 3, "height": 4}, [[1, 2, 3, 4]]),
+        *([1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 3, None], [1, 2, 3, []], [True] * 4, [1, 2, 3, math.nan]),
     ),
-    "annotations.image_id": (8, []),
-    "annotations.category_id": (8, ...),
-    "categories.name": (None, "\ud800"),
+    "annotations.segmentation": ([[1, 2, 3, 4]], [[1, 2, 3, 4, 5, 6, 7]], [["a"] * 6], {"counts": "x"}),
+    "annotations.image_id": (..., 8, [], None, True, 1.5),
+    "annotations.category_id": (..., 8, {}, None, math.nan),
+    "annotations.id": (True, [], "\ud800"),
+    "annotations": (None, 7, "x", []),
+    "categories.name": (..., None, 4, "\ud800"),
+    "categories.id": (..., None),
 }
 
 
-def test_what_is_no_coco_names_the_file_and_the_entry(tmp_path: Path, coco: dict[str, Any]) -> None:
-    """One value of the file is another one each time; `...` removes it."""
+def test_a_wrong_entry_is_dropped_alone(tmp_path: Path, coco: dict[str, Any]) -> None:
+    """One value of a second picture is another one each time; `...` removes it. The first picture stays."""
+    picture(tmp_path / "a/two.png", 1)
+    coco["images"].insert(0, {"id": 2, "file_name": "a/two.png"})
+    coco["annotations"].insert(0, annotation(20, [1, 2, 3, 4], image=2, category=9))
+    coco["categories"].reverse()  # category 9 is first too
     for path, values in WRONG.items():
         part, _, key = path.partition(".")
         for value in values:
-            wrong = json.loads(json.dumps(coco))
-            holder = wrong if not key else wrong[part] if key == "0" else wrong[part][0]
-            place = 0 if key == "0" else key or part
+            wrong = copy.deepcopy(coco)
+            holder, place = (wrong[part][0], key) if key else (wrong[part], 0)
+            if key == "segmentation":
+                wrong["annotations"][0]["bbox"] = []
             if value is ...:
                 del holder[place]
             else:
                 holder[place] = value
-            with pytest.raises(InputError, match=r"annotations\.json: .*(images|annotations?|categories)") as caught:
-                read_coco(tmp_path, wrong)
-            assert "\n" not in str(caught.value), (path, value)
-    coco["images"][0]["height"] = True
-    with pytest.raises(InputError, match=r"images\[0\]: height is True: int or float is expected, not bool"):
-        read_coco(tmp_path, coco)
-    coco["images"] = [{"id": 1, "file_name": "a/one.png"}, {"id": 1, "file_name": "a/two.png"}]
-    with pytest.raises(InputError, match=r"images\[1\]: id 1 occurs twice"):
-        read_coco(tmp_path, coco)
+            items = read_coco(tmp_path, wrong)
+            assert boxes(items) == {"a/one.png": [(4, 5, 12, 15)]}, (path, value)
+            told = [i for i in items if isinstance(i, Dropped) and i.reason == "malformed"]
+            assert told and all("annotations.json" in i.detail and i.detail.isprintable() for i in told), (path, value)
+            assert {i.reason for i in items if isinstance(i, Dropped)} <= {"malformed", "unlabeled"}
+
+
+def test_what_is_no_coco_is_refused(tmp_path: Path, coco: dict[str, Any]) -> None:
+    for part in ("images", "annotations", "categories"):
+        for value in NO_LIST:
+            wrong = {name: entries for name, entries in coco.items() if name != part or value is not ...}
+            with pytest.raises(InputError, match=rf"annotations\.json: no list `{part}`"):
+                read_coco(tmp_path, wrong if value is ... else {**wrong, part: value})
+    twice = {"images": [{"id": 1, "file_name": "a/two.png"}], "categories": [{"id": "5", "name": "x"}]}
+    for part, entries in {**twice, "images size": [{"id": 1, "file_name": "a/one.png", "width": 4}]}.items():
+        name = part.split()[0]
+        with pytest.raises(InputError, match=f"{name}: id [15] occurs twice, for different {name}"):
+            read_coco(tmp_path, {**coco, name: coco[name] + entries})
+
+
+def test_ids_and_numbers_in_other_forms(tmp_path: Path, coco: dict[str, Any]) -> None:
+    forms: list[dict[str, Any]] = [
+        *({"image_id": number, "category_id": category} for number, category in ((1.0, 5.0), ("1", "5"), (1, "5"))),
+        *({"bbox": cells} for cells in (["4", " 5 ", "8.0", "1e1"], [4.0, 5, 8, "10"])),
+        *({"bbox": none, "segmentation": [[4, 5, 12, 5, 12, 9], [6, 8, 7, 15, 8, 9]]} for none in ([], None, {}, "")),
+        {"bbox": [], "segmentation": [4, 5, 12, 5, 12, 15, 4, 15]},
+        *({"id": number} for number in (None, 11.0, "x")),
+    ]
+    for form in forms:
+        coco["annotations"] = [{**annotation(10, [4, 5, 8, 10]), **form}]
+        assert boxes(read_coco(tmp_path, coco)) == {"a/one.png": [(4, 5, 12, 15)]}, form
+    (tmp_path / "annotations.json").write_text("\ufeff" + json.dumps(coco), encoding="utf-8")
+    assert boxes(FolderSource(str(tmp_path)).read({})) == {"a/one.png": [(4, 5, 12, 15)]}
+
+
+def test_a_picture_that_is_listed_twice_is_one(tmp_path: Path, coco: dict[str, Any]) -> None:
+    cyst = annotation(10, [1, 1, 2, 2], image=2, category=9)
+    for name in ("a/one.png", "./a/one.png", "a\\one.png", "A/one.PNG", "/data/a/one.png"):
+        both = {**coco, "annotations": [*coco["annotations"], cyst]}
+        both["images"] = [*coco["images"], {"id": 2, "file_name": name, "modality": "CT", "split": "val"}]
+        items = read_coco(tmp_path, both)
+        wanted = {"a/one.png#1": [(4, 5, 12, 15)], "a/one.png#2": [(1, 1, 3, 3)]}
+        if name[0] in "A/":
+            assert boxes(items) == {"a/one.png": wanted["a/one.png#1"]}, "it may be another picture"
+            assert lost(items) == {name: "malformed" if name[0] == "/" else "missing_file"}
+            continue
+        assert boxes(items) == wanted and not lost(items), name
+        assert {(r.modality, r.official_split) for r in records(items).values()} == {("CT", "val")}
+    same_id = {**coco, "images": coco["images"] * 2}
+    assert boxes(read_coco(tmp_path, same_id)) == {"a/one.png": [(4, 5, 12, 15)]}
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ({"width": 40, "height": 20}, {"width": 80, "height": 40}),
+        ({"width": 40}, {"width": 41}),
+        ({"split": "train"}, {"split": "val"}),
+        ({"group": 1}, {"group": 2}),
+        ({"modality": "CT"}, {"modality": "MR"}),
+    ],
+)
+def test_a_picture_that_is_listed_twice_at_odds_is_dropped(
+    tmp_path: Path, coco: dict[str, Any], one: dict[str, Any], two: dict[str, Any]
+) -> None:
+    picture(tmp_path / "b/one.png", 1)
+    pairs = (("a/one.png", one), ("a/one.png", two), ("b/one.png", one))
+    coco["images"] = [{"id": k, "file_name": name, **more} for k, (name, more) in enumerate(pairs)]
+    coco["annotations"] = [annotation(k, [k, 1, 3, 3], image=k) for k in range(3)]
+    items = read_coco(tmp_path, coco)
+    assert boxes(items) == {"b/one.png": [(2, 1, 5, 4)]}, "another folder, another picture"
+    assert lost(items) == {"a/one.png": "malformed"}
 
 
 def test_no_json_is_refused(tmp_path: Path) -> None:
-    for text in ("", "[1, 2]", "{", "\xff", "[" * 100_000, "9" * 5000):
+    lines = '{"images": []}\n{"annotations": []}\n'
+    for text in ("", "[1, 2]", "{", "\xff", "[" * 100_000, "9" * 5000, lines):
         (tmp_path / "annotations.json").write_text(text, encoding="latin-1")
         with pytest.raises(InputError, match=r"annotations\.json: "):
             list(FolderSource(str(tmp_path)).read({}))

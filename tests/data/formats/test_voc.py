@@ -52,6 +52,61 @@ def test_the_picture_is_found(tmp_path: Path) -> None:
         assert boxes(read(tmp_path, annotations="ann")) == {place: [(4, 5, 14, 15)]}
 
 
+OWN, IMAGES = "Annotations/x.xml", "JPEGImages/x.png"
+
+
+@pytest.mark.parametrize(
+    ("pictures", "files", "kept"),
+    [
+        *(
+            ([IMAGES], {OWN: name}, {IMAGES: 1})
+            for name in ("x", "IMG_1.png", "IMG_1", "", "x.jpg", "C:\\old\\IMG_1.png")
+        ),
+        *(
+            (["images/x.jpg"], {OWN: name}, {"images/x.jpg": 1})
+            for name in ("old.jpg", "images\\x.jpg", "c:\\y\\x.jpg")
+        ),
+        *(([place], {OWN: "old.png"}, {place: 1}) for place in ("Annotations/x.png", "x.png", "JPEGImages/X.PNG")),
+        (["JPEGImages/y.png"], {OWN: "y.png"}, {"JPEGImages/y.png": 1}),
+        (["JPEGImages/y.png"], {OWN: "y"}, {"JPEGImages/y.png": 1}),
+        ([IMAGES, "JPEGImages/y.png"], {OWN: "y.png"}, {}),
+        ([IMAGES], {OWN: "x.png", "Annotations/old.xml": "x.png"}, {IMAGES: 1}),
+        (["JPEGImages/y.png"], {OWN: "y.png", "Annotations/old.xml": "y.png"}, {}),
+        (["JPEGImages/y.png"], {OWN: "C:\\a\\y.png", "Annotations/old.xml": "C:\\b\\y.png"}, {}),
+        (["JPEGImages/x.png", "JPEGImages/x.jpg"], {OWN: "old.png"}, {}),
+        (["JPEGImages/x.png", "JPEGImages/x.jpg"], {OWN: "x.jpg"}, {"JPEGImages/x.jpg": 1}),
+        (["JPEGImages/p/x.png", IMAGES], {"Annotations/p/x.xml": "x.png"}, {"JPEGImages/p/x.png": 1}),
+        ([IMAGES], {OWN: "x.png", "Annotations/2/x.xml": "x.png"}, {IMAGES: 2}),
+        (["train/a.png", "val/a.png"], {OWN: "a.png|val"}, {"val/a.png": 1}),
+        (["val/a.png"], {OWN: "b.png|x|C:\\set\\val\\a.png"}, {"val/a.png": 1}),
+    ],
+)
+def test_a_file_has_the_picture_of_its_filename_or_its_own_name(
+    tmp_path: Path, pictures: list[str], files: dict[str, str], kept: dict[str, int]
+) -> None:
+    """`files`: XML file -> filename, folder and path in it; `kept`: picture -> number of its boxes."""
+    for seed, name in enumerate(pictures):
+        picture(tmp_path / name, seed)
+    for k, (file, tags) in enumerate(files.items()):
+        filename, folder, path = (*tags.split("|"), "", "")[:3]
+        xml = voc_xml(filename, None, voc_object(f"{5 + k} 6 14 15")).replace("<folder>VOC", f"<folder>{folder}")
+        write(tmp_path / file, xml.replace("<filename>", f"<path>{path}</path><filename>"))
+    items = read(tmp_path)
+    assert {name: len(corners) for name, corners in boxes(items).items()} == kept
+    assert len(lost(items)) >= len(files) - sum(kept.values())
+    assert set(lost(items).values()) <= {"malformed", "missing_file", "unlabeled"}
+
+
+def test_parts_are_no_objects(tmp_path: Path) -> None:
+    picture(tmp_path / "JPEGImages/a.png")
+    part = "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>3</xmax><ymax>3</ymax></bndbox></part>"
+    without = f"<object><name>cyst</name>{part}</object>"
+    write(tmp_path / "Annotations/a.xml", voc_xml("a.png", None, voc_object(more=part), without))
+    items = read(tmp_path)
+    assert boxes(items) == {"JPEGImages/a.png": [(4, 5, 14, 15)]}
+    assert lost(items) == {"JPEGImages/a.png object 2": "malformed"}
+
+
 def test_defects(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     outside = tmp_path_factory.mktemp("outside") / "secret.xml"
     outside.write_text(voc_xml("a.png", "40x20", voc_object()))
@@ -76,7 +131,7 @@ def test_defects(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> No
     items = read(tmp_path)
     assert boxes([i for i in items if isinstance(i, Record) and i.boxes]) == {"JPEGImages/a.png": [(4, 5, 14, 15)]}
     assert [i.image for i in items if isinstance(i, Record) and not i.boxes] == ["JPEGImages/normal.png"]
-    names = ("nameless", "size", "cut", "empty", "coded", "bomb", "reads", "link")
+    names = ("absolute", "nameless", "size", "cut", "empty", "coded", "bomb", "reads", "link")
     assert lost(items) == {
         **{f"JPEGImages/a.png object {number}": "malformed" for number in (2, 3, 4)},
         **{f"JPEGImages/a.png object {number}": "out_of_frame" for number in (5, 6)},
@@ -85,7 +140,6 @@ def test_defects(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> No
         "JPEGImages/lonely.png": "unlabeled",
         "JPEGImages/gone.png": "missing_file",
         "JPEGImages/../../etc/passwd": "malformed",
-        str(tmp_path / "JPEGImages/a.png"): "malformed",
         **{f"Annotations/{name}.xml": "malformed" for name in names},
     }
 

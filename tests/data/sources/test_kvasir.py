@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from disk_examples.sources.kvasir import FIRST, draw_picture, write_example
 from items import boxes, lost, records
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from umed.data.sources.base import Item
 from umed.data.sources.kvasir import KvasirSource
@@ -100,7 +100,7 @@ def test_boxes_of_the_masks(tmp_path: Path) -> None:
     write_example(tmp_path)
     (tmp_path / "images/copy.jpg").unlink()
     Image.new("L", (240, 200)).save(tmp_path / "masks/alone.jpg")
-    Image.new("L", (99, 88), 255).save(tmp_path / "masks/broken.jpg")
+    ImageOps.expand(Image.new("L", (59, 48), 255), 20).save(tmp_path / "masks/broken.jpg")
     picture(tmp_path / "images/black.jpg", 77)
     Image.new("L", (120, 100)).save(tmp_path / "masks/black.jpg")
     items = read(tmp_path, boxes="masks")

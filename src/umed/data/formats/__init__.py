@@ -1,15 +1,21 @@
 """Annotation formats of the user's own pictures: each `list_pictures` reads files and opens no picture."""
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 from umed.boxes import BoxError
 from umed.data.files import parse_finite
+from umed.data.sources.base import Picture
+from umed.records import Dropped
 
 _WORDS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
 SPLIT_WORDS = {word: split for split, words in _WORDS.items() for word in words}
 CONVENTIONS = ("xyxy", "xywh", "voc")
 Corners = tuple[float, float, float, float]
+SHARED = ("modality", "group", "official_split")  # by everything that is listed of one picture
 
 
 def parse_numbers(cells: Sequence[object], count: int = 4) -> tuple[float, ...]:
@@ -21,6 +27,26 @@ def parse_numbers(cells: Sequence[object], count: int = 4) -> tuple[float, ...]:
     if len(numbers) != count:
         raise BoxError("malformed", f"{count} numbers are expected, found {len(numbers)}")
     return numbers
+
+
+def merge_pictures(items: Iterable[Picture | Dropped], source: str) -> Iterator[Picture | Dropped]:
+    """The items, where a picture that is listed several times is one with all its boxes, unless they are at odds."""
+    by_image: dict[str, list[Picture]] = defaultdict(list)
+    for item in items:
+        if isinstance(item, Picture):
+            by_image[item.image].append(item)
+        else:
+            yield item
+    for image, pictures in by_image.items():
+        fields = {name: {getattr(p, name) for p in pictures} - {""} for name in SHARED}
+        if at_odds := [name for name, values in fields.items() if len(values) > 1]:
+            detail = f"listed {len(pictures)} times, with different {at_odds[0]}: make them one"
+            yield Dropped(source, image, "malformed", detail)
+            continue
+        regions = [region for picture in pictures for region in picture.regions]
+        is_control = not regions and all(picture.is_control for picture in pictures)
+        shared: dict[str, Any] = {name: "".join(values) for name, values in fields.items()}
+        yield replace(pictures[0], regions=regions, is_control=is_control, **shared)
 
 
 def parse_degrees(value: object) -> float:

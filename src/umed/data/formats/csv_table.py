@@ -3,7 +3,6 @@
 `width` and `height` may state the size of the picture that the box is of.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +12,7 @@ from umed.boxes import Box, BoxError
 from umed.data.files import normalize_category, read_table
 from umed.data.formats import parse_corners, parse_numbers, refuse_turned
 from umed.data.frames import Frame
+from umed.data.picture_finder import PictureFinder
 from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.records import Dropped
@@ -39,12 +39,14 @@ def list_pictures(root: Path, annotations: str, source: str, box: str) -> Iterat
     """The pictures of the table; empty numbers and no category: normal. Raises InputError: no table, rows at odds."""
     file = root / annotations
     by_image: dict[str, _Rows] = {}
-    table = read_table(file, f"a table with the columns {','.join(NEEDED)}", NEEDED, lower=True, long_cells=True)
+    wanted = f"a table with the columns {','.join(NEEDED)}"
+    table = list(read_table(file, wanted, NEEDED, lower=True, long_cells=True))
+    paths = PictureFinder(root).find_all(row["image"] for _, row, _ in table)
     for line, row, problem in table:
         if problem := problem or _find_problem(row):
             yield Dropped(source, f"row {line}", "malformed", problem)
             continue
-        rows = by_image.setdefault(os.path.normpath(row["image"]), _Rows())
+        rows = by_image.setdefault(paths[row["image"]], _Rows())
         _merge_fields(rows.fields, row, f"{file}:{line}")
         cells, category = [row[name] for name in NUMBERS], normalize_category(row["category"])
         if any(cells):

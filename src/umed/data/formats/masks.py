@@ -1,6 +1,7 @@
 """Masks: a picture of 0 and 255 (or 0 and 1) beside each picture; every connected region is a box."""
 
 import io
+import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
@@ -10,13 +11,17 @@ import numpy as np
 from scipy import ndimage
 
 from umed.boxes import Box
-from umed.data.files import Unusable, drop_suffix, list_files, normalize_category, read_inside
+from umed.data.files import Unusable, list_files, normalize_category, read_inside
+from umed.data.formats.mask_values import find_object
 from umed.data.frames import Frame
+from umed.data.picture_finder import key_by_stem
 from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.pictures import UNREADABLE, read_stored
 from umed.records import Dropped
 from umed.run_files import make_printable
+
+log = logging.getLogger(__name__)
 
 PICTURES = "images"
 HINT = "masks/<category>/<name>.png"
@@ -28,17 +33,13 @@ def read_regions(root: Path, file: str, category: str) -> list[Region]:
     """The connected regions from top to bottom. Raises Unusable: `malformed`: no picture inside, no mask's values."""
     try:
         with read_stored(io.BytesIO(read_inside(root, file)), root / file) as picture:
-            lossy = picture.format == "JPEG"
-            gray = picture if picture.mode in ("L", "1", "P") or picture.mode[0] in "IF" else picture.convert("L")
-            values, views = np.asarray(gray), picture.info.get("views", (1, 1))
+            lossy = picture.format in ("JPEG", "MPO")
+            inside, value = find_object(picture, lossy)
+            views = picture.info.get("views", (1, 1))
     except UNREADABLE as error:
         raise Unusable("malformed", f"{file}: {error}") from None
     except Unusable as error:
         raise Unusable("malformed", str(error)) from None
-    top = values.max()
-    if not lossy and 1 < top < 128:
-        raise Unusable("malformed", f"{file}: values up to {top}: a mask has 0 and 255, or 0 and 1")
-    inside = values > 0 if top <= 1 and not lossy else values >= 128
     height, width = inside.shape
     frame = Frame(width, height, views=views)
     labels, count = ndimage.label(inside, TOUCHING)
@@ -49,7 +50,13 @@ def read_regions(root: Path, file: str, category: str) -> list[Region]:
         if size >= (SPECK if lossy else 1)
     ]
     return [
-        Region(category, partial(_keep, box), f"{file} region {k}", {"mask": file, "region": k}, frame=frame)
+        Region(
+            category=category,
+            box=partial(_keep, box),
+            where=f"{file} region {k}",
+            raw={"mask": file, "region": k, "value": value},
+            frame=frame,
+        )
         for k, box in enumerate(boxes, 1)
     ]
 
@@ -61,6 +68,7 @@ def list_pictures(root: Path, annotations: str, source: str, category: str | Non
     InputError: no pictures, no masks, or no category for a mask.
     """
     images = list_files(root / PICTURES)
+    key = key_by_stem(images)
     masks: dict[str, list[tuple[str, str]]] = defaultdict(list)  # stem of the picture -> category, file
     for name in list_files(root / annotations):
         folder, _, rest = name.partition("/")
@@ -68,13 +76,23 @@ def list_pictures(root: Path, annotations: str, source: str, category: str | Non
             where = f"{root / annotations}: {make_printable(name)}"
             raise InputError(f"{where} has no category: set category, or use {HINT}")
         mask = normalize_category(category or folder), f"{annotations}/{name}"
-        masks[drop_suffix(name if category else rest)].append(mask)
+        masks[key(name if category else rest)].append(mask)
     for folder, files in ((PICTURES, images), (annotations, masks)):
         if not files:
             raise InputError(f"{root / folder}: no file: {PICTURES}/<name>.* and {HINT} are expected")
+    file_of: dict[tuple[str, int], str] = {}  # category and value of an object -> the first mask that has it
     for name in images:
-        yield _list_picture(root, f"{PICTURES}/{name}", masks.get(drop_suffix(name), []), source)
-    for stem in sorted(masks.keys() - set(map(drop_suffix, images))):
+        picture = _list_picture(root, f"{PICTURES}/{name}", masks.get(key(name), []), source)
+        for region in picture.regions if isinstance(picture, Picture) else ():
+            file_of.setdefault((region.category, region.raw["value"]), region.raw["mask"])
+        yield picture
+    for name, value in file_of:
+        if value > 1 and (name, 1) in file_of:
+            log.warning(
+                f"{source}: {name}: the object is {value} in {file_of[name, value]} and 1 in {file_of[name, 1]}: where "
+                f"{value} means that a region is not judged, its box is wrong"
+            )
+    for stem in sorted(masks.keys() - set(map(key, images))):
         for _, file in masks[stem]:
             yield Dropped(source, file, "missing_file", f"no picture of this name in {PICTURES}")
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,9 +12,17 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml.ElementTree import fromstring
 
 from umed.boxes import Box
-from umed.data.files import Unusable, list_files, normalize_category, read_inside
-from umed.data.formats import parse_corners, parse_degrees, parse_numbers, refuse_turned, turn_corners
+from umed.data.files import Unusable, drop_suffix, list_files, normalize_category, read_inside
+from umed.data.formats import (
+    merge_pictures,
+    parse_corners,
+    parse_degrees,
+    parse_numbers,
+    refuse_turned,
+    turn_corners,
+)
 from umed.data.frames import Frame
+from umed.data.picture_finder import PictureFinder
 from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.records import Dropped
@@ -28,49 +37,76 @@ def list_pictures(root: Path, annotations: str, source: str, box: str) -> Iterat
     files = [name for name in list_files(folder) if name.lower().endswith(".xml")]
     if not files:
         raise InputError(f"{folder}: no XML file: PASCAL VOC annotations are expected there")
-    listed = set()
+    finder = PictureFinder(root)
+    pictures: dict[str, Picture] = {}
     for name in files:
         file = f"{annotations}/{name}"
         try:
-            picture = _list_picture(root, file, box)
+            xml = _parse(root, file)
+            image = _find_image(finder, xml, annotations, drop_suffix(name))
+            regions = _list_regions(file, xml, box)
         except Unusable as error:
             yield Dropped(source, file, "malformed", str(error))
             continue
-        listed.add(os.path.normpath(picture.image))
-        yield picture
+        pictures[file] = Picture(image, image, "", regions, without="no finding", is_control=not regions)
+    listed = Counter(picture.image for picture in pictures.values())
+    with_xml = set(map(_find_stem, files))
+    for file, picture in list(pictures.items()):
+        stem = _find_stem(picture.image)
+        if _find_stem(file) != stem and (listed[picture.image] > 1 or stem in with_xml):
+            detail = f"{file}: filename is {picture.image}, which another XML file names or is called: correct it"
+            yield Dropped(source, file, "malformed", detail)
+            del pictures[file]
+    yield from merge_pictures(pictures.values(), source)
     for name in list_files(root / PICTURES):
         if f"{PICTURES}/{name}" not in listed:
             yield Dropped(source, f"{PICTURES}/{name}", "unlabeled", "no XML file that can be read")
 
 
-def _list_picture(root: Path, file: str, box: str) -> Picture:
+def _parse(root: Path, file: str) -> Element:
     try:
-        xml = fromstring(read_inside(root, file))  # defusedxml refuses entities that multiply or read other files
+        return fromstring(read_inside(root, file))  # defusedxml refuses entities that multiply or read other files
+    except (ParseError, ValueError, LookupError) as error:
+        raise Unusable("malformed", f"{file}: no XML ({error})") from None
+
+
+def _list_regions(file: str, xml: Element, box: str) -> list[Region]:
+    try:
         width, height = (float(xml.findtext(f"size/{side}") or 0) for side in ("width", "height"))
-    except (ParseError, ValueError, LookupError, OverflowError) as error:
-        raise Unusable("malformed", f"{file}: no XML with a size ({error})") from None
-    filename = (xml.findtext("filename") or "").strip()
-    if not filename:
-        raise Unusable("malformed", f"{file}: no filename")
+    except ValueError as error:
+        raise Unusable("malformed", f"{file}: no size ({error})") from None
     regions = []
     for number, entry in enumerate(xml.iter("object"), 1):
         cells = [(entry.findtext(f"bndbox/{corner}") or "").strip() for corner in CORNERS]
         tags = {tag: entry.findtext(tag) for tag in ("name", "difficult", "truncated", "pose")}
         raw: dict[str, Any] = {"file": file, **{tag: text for tag, text in tags.items() if text}, "bndbox": cells}
-        make = partial(_make_box, entry, cells, box)
-        regions.append(
-            Region(normalize_category(tags["name"] or ""), make, f"object {number}", raw, frame=Frame(width, height))
-        )
-    image = _find_image(root, filename, os.path.dirname(file))
-    return Picture(image, image, "", regions, without="no finding", is_control=not regions)
+        category, make_box = normalize_category(tags["name"] or ""), partial(_make_box, entry, cells, box)
+        regions.append(Region(category, make_box, f"object {number}", raw, frame=Frame(width, height)))
+    return regions
 
 
-def _find_image(root: Path, filename: str, beside: str) -> str:
-    if os.path.isabs(filename):
-        return filename
-    places = [os.path.join(folder, filename) for folder in (PICTURES, beside, "")]
-    # lexists: a dangling link counts, and is dropped as missing
-    return next((place for place in places if os.path.lexists(root / place)), places[0])
+def _find_image(finder: PictureFinder, xml: Element, annotations: str, stem: str) -> str:
+    """The picture that `filename` names, or else the one with the XML file's own name; `folder` and `path` come last.
+
+    Raises Unusable: none is named, or both are there and their names differ.
+    """
+    filename, folder, path = ((xml.findtext(tag) or "").strip() for tag in ("filename", "folder", "path"))
+    below, name = os.path.split(stem)
+    places = [os.path.join(place, below) for place in (PICTURES, "images", annotations, "")]
+    own = finder.find(name, places)
+    named = finder.find(filename, [*places, PICTURES, "images", ""]) if filename else ""
+    if named and own and _find_stem(named) != _find_stem(own):
+        detail = f"filename is {filename}, and {own} has the name of this file: keep one of the two names"
+        raise Unusable("malformed", f"{annotations}/{stem}.xml: {detail}")
+    further = (other for other in (f"{folder}/{filename}" if folder and filename else "", path) if other)
+    image = named or own or next(filter(None, map(finder.find, further)), "")
+    if not image and not filename:
+        raise Unusable("malformed", f"{annotations}/{stem}.xml: no filename, and no picture has the name of this file")
+    return image or os.path.join(PICTURES, filename.replace("\\", "/"))
+
+
+def _find_stem(path: str) -> str:
+    return os.path.basename(drop_suffix(path))
 
 
 def _make_box(entry: Element, cells: list[str], convention: str, width: float, height: float) -> Box:

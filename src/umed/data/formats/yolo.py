@@ -4,41 +4,80 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from umed.boxes import Box, BoxError
-from umed.data.files import Unusable, drop_suffix, list_files, normalize_category, parse_finite, read_inside, read_yaml
+from umed.boxes import Box
+from umed.data.files import (
+    Unusable,
+    decode_text,
+    drop_suffix,
+    list_files,
+    normalize_category,
+    parse_finite,
+    read_inside,
+    read_yaml,
+)
 from umed.data.formats import SPLIT_WORDS, parse_numbers
+from umed.data.formats.yolo_columns import BOX, SLACK, Columns, find_columns
+from umed.data.picture_finder import key_by_stem
 from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.records import Dropped
+from umed.run_files import make_printable
 
-SLACK = 1e-3  # a fraction may be this far outside [0, 1]: exporters round
+
+@dataclass(frozen=True)
+class _Labels:
+    """What all label files share."""
+
+    root: Path
+    categories: Mapping[int, str]
+    columns: Columns
 
 
 def list_pictures(root: Path, annotations: str, source: str) -> Iterator[Picture | Dropped]:
     """Every file below `images/`; an empty or missing label file says that nothing is abnormal.
 
     Both `train/images/` and `images/train/` are read; the paths in `data.yaml` are not, they rarely exist. Raises
-    InputError: no `data.yaml` with `names`, no `images/`; a class without a name; numbers outside [0, 1].
+    InputError: no `data.yaml` with `names`, no `images/`; a class without a name; numbers outside [0, 1]; columns that
+    can be two things.
     """
     categories = read_class_names(root / annotations)
     folders = [folder for folder in (root / "images", *sorted(root.glob("*/images"))) if folder.is_dir()]
     if not folders:
         raise InputError(f"{root}: no folder images and none train/images: YOLO needs images/ and labels/ side by side")
-    for folder in folders:
-        images, labels = (str(path.relative_to(root)) for path in (folder, folder.with_name("labels")))
-        files = list_files(folder)
-        for name in files:
-            first = name.split("/")[0] if "/" in name else ""
-            split = folder.parent.name if folder.parent != root else first if first in SPLIT_WORDS else ""
-            label = f"{labels}/{drop_suffix(name)}.txt"
-            yield _list_picture(root, f"{images}/{name}", label, split, categories, source)
-        stems = set(map(drop_suffix, files))
-        for label in list_files(root / labels):
-            if label.endswith(".txt") and drop_suffix(label) not in stems:
-                yield Dropped(source, f"{labels}/{label}", "missing_file", f"no picture of this name in {images}")
+    pairs = [pair for folder in folders for pair in _pair_files(root, folder)]
+    lines = (
+        (root / label, fields)
+        for _, label, _ in pairs
+        if label
+        for fields in _read_lines(root, label, ignore=True).values()
+    )
+    content = read_yaml(root / annotations, "a YAML file with names")
+    labels = _Labels(root, categories, find_columns(root / annotations, content, lines))
+    for image, label, split in pairs:
+        if image:
+            yield _list_picture(labels, image, label, split, source)
+        else:
+            yield Dropped(source, label, "missing_file", "no picture of this name in images/")
+
+
+def _pair_files(root: Path, folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Image, label and split of each picture of a folder, then the labels without a picture; "" = there is none."""
+    images, labels = (str(path.relative_to(root)) for path in (folder, folder.with_name("labels")))
+    files = list_files(folder)
+    key = key_by_stem(files)
+    label_of = {key(name): f"{labels}/{name}" for name in list_files(root / labels) if name.lower().endswith(".txt")}
+    for name in files:
+        first = name.split("/")[0] if "/" in name else ""
+        split = folder.parent.name if folder.parent != root else first if first in SPLIT_WORDS else ""
+        label = f"{labels}/{drop_suffix(name)}.txt"
+        # lexists: a folder of this name counts, and is no label file
+        yield f"{images}/{name}", label_of.get(key(name), label if os.path.lexists(root / label) else ""), split
+    for stem in sorted(label_of.keys() - set(map(key, files))):
+        yield "", label_of[stem], ""
 
 
 def read_class_names(file: Path, counted: bool = False) -> dict[int, str]:
@@ -59,42 +98,49 @@ def read_class_names(file: Path, counted: bool = False) -> dict[int, str]:
     return categories
 
 
-def _list_picture(
-    root: Path, image: str, label: str, split: str, categories: Mapping[int, str], source: str
-) -> Picture | Dropped:
+def _read_lines(root: Path, label: str, ignore: bool = False) -> dict[int, list[str]]:
+    """The fields of each line that has some, by its number. Raises Unusable, unless it is to be ignored."""
     try:
-        text = read_inside(root, label).decode("utf-8-sig", "replace") if os.path.lexists(root / label) else ""
+        text = decode_text(read_inside(root, label))
+    except Unusable:
+        if ignore:
+            return {}
+        raise
+    return {number: line.split() for number, line in enumerate(text.splitlines(), 1) if line.strip()}
+
+
+def _list_picture(labels: _Labels, image: str, label: str, split: str, source: str) -> Picture | Dropped:
+    try:
+        lines = _read_lines(labels.root, label) if label else {}
     except Unusable as error:
         return Dropped(source, image, "malformed", str(error))
-    regions = [
-        _parse_line(root / label, number, line.split(), categories)
-        for number, line in enumerate(text.splitlines(), 1)
-        if line.strip()
-    ]
+    regions = [_parse_line(labels, label, number, fields) for number, fields in lines.items()]
     return Picture(image, image, "", regions, "", split, without="no finding", is_control=not regions)
 
 
-def _parse_line(file: Path, number: int, fields: list[str], categories: Mapping[int, str]) -> Region:
+def _parse_line(labels: _Labels, label: str, number: int, fields: list[str]) -> Region:
     """The region of a line. Raises InputError: a class that has no name, or numbers that are no fractions."""
-    where, cells = f"{file}:{number}", fields[1:]
+    where, cells = f"{labels.root / label}:{number}", fields[1:]
+    found = make_printable(fields[0][:40])
     try:
-        index = int(fields[0])
+        [index] = parse_finite(fields[:1])  # numpy writes 0 as 0.000000000000000000e+00
     except ValueError:
-        raise InputError(f"{where}: class {fields[0][:40]}: an index into names of data.yaml is expected") from None
-    if index not in categories:
-        raise InputError(f"{where}: class {index} is not in names of data.yaml: correct one of them")
+        index = 0.5
+    if not index.is_integer():
+        raise InputError(f"{where}: class {found}: an index into names of data.yaml is expected")
+    if index not in labels.categories:
+        raise InputError(f"{where}: class {found} is not in names of data.yaml: correct one of them")
     with suppress(ValueError):  # cells that are no numbers are reported when the box is made
-        outside = [v for v in parse_finite(cells) if not -SLACK <= v <= 1 + SLACK]
+        outside = [v for v in parse_finite(labels.columns.select(cells)) if not -SLACK <= v <= 1 + SLACK]
         if outside:
             raise InputError(
                 f"{where}: {outside[0]:g} is outside [0, 1]: YOLO needs fractions of the picture, not pixels"
             )
-    return Region(categories[index], partial(_make_box, cells), f"line {number}", " ".join(fields)[:1000])
+    category = labels.categories[int(index)]
+    return Region(category, partial(_make_box, labels.columns, cells), f"line {number}", " ".join(fields)[:1000])
 
 
-def _make_box(cells: list[str], width: float, height: float) -> Box:
-    if len(cells) <= 5:  # five: a box with something more, a polygon has an even number
-        return Box.from_cxcywh(parse_numbers(cells))
-    if len(cells) % 2:
-        raise BoxError("malformed", f"{len(cells)} numbers are neither a box nor a polygon")
-    return Box.from_points(parse_numbers(cells, len(cells)), 1, 1)
+def _make_box(columns: Columns, cells: list[str], width: float, height: float) -> Box:
+    selected = columns.select(cells)
+    numbers = parse_numbers(selected, len(selected))
+    return Box.from_cxcywh(numbers) if len(numbers) == BOX - 1 else Box.from_points(numbers, 1, 1)

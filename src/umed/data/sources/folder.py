@@ -117,7 +117,7 @@ class FolderSource(PictureSource):
 
 
 FORMATS: dict[str, Callable[[FolderSource], Iterator[Picture | Dropped]]] = {
-    "coco": lambda source: coco.list_pictures(source.root, source.annotations),
+    "coco": lambda source: coco.list_pictures(source.root, source.annotations, source.name),
     "yolo": lambda source: yolo.list_pictures(source.root, source.annotations, source.name),
     "voc": lambda source: voc.list_pictures(source.root, source.annotations, source.name, source.box),
     "csv": lambda source: csv_table.list_pictures(source.root, source.annotations, source.name, source.box),
