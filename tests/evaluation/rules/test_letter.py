@@ -91,7 +91,8 @@ def test_a_letter_is_read_in_any_dress_and_never_guessed(outputs: list[str], let
 
 
 UNITS = [
-    "A ", "A, ", "B: ", "A\n", "(", "[(<", "_", "<answer>", "\\text{", "\\boxed{", "answer is ", "the ", "so ", "Focal ",
+    "A ", "A, ", "B: ", "A\n", "(", "[(<", "_", "<answer>", "\\text{", "\\boxed{", "answer is ", "the ", "so ",
+    "Focal ",
 ]  # fmt: skip
 
 

@@ -25,17 +25,15 @@ def test_names_are_whole_words_and_the_longest_wins(text: str, names: set[str]) 
     "before",
     [
         "no", "No", "not a", "without any large", "no sign of", "no evidence of", "No evidence of a", "absence of",
-        "there is absence of any",
+        "there is absence of any", "no sign of any",
     ],
 )  # fmt: skip
-def test_a_negation_within_three_words_does_not_count(before: str) -> None:
+def test_a_negation_does_not_count(before: str) -> None:
     assert named(f"{before} cyst.", CATEGORIES) == set()
     assert find_mentions(f"{before} cyst.", "cyst") == []
 
 
-@pytest.mark.parametrize(
-    "before", ["no sign of any", "note the", "nothing but", "evidence of", "No change. A", "Is it benign? No; a"]
-)
+@pytest.mark.parametrize("before", ["note the", "nothing but", "evidence of", "No change. A", "Is it benign? No; a"])
 def test_a_negation_elsewhere_counts_as_a_mention(before: str) -> None:
     assert named(f"{before} cyst.", CATEGORIES) == {"cyst"}
 

@@ -1,28 +1,19 @@
-"""Which abnormality a text names: whole words, longest name first, negated mentions left out.
-
-A mention is negated when a cue (no, not, without, absence of, no evidence of) ends within the three words before it, in
-the same sentence.
-"""
+"""Which abnormality a text names: whole words, longest name first, negated mentions left out (`rules.negation`)."""
 
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 
+from umed.evaluation.rules.negation import is_negated
+
 NO_ALIASES: Mapping[str, Sequence[str]] = MappingProxyType({})
-_NEGATED = re.compile(r"\b(?:no|not|without|absence of|no evidence of)(?: \S+){0,2}$", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"[.!?;](?=\s)")
 
 
 @lru_cache(maxsize=4096)
 def _pattern(name: str) -> re.Pattern[str]:
     words = r"[\s_-]+".join(re.escape(word) for word in re.split(r"[\s_-]+", name))
     return re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
-
-
-def _is_negated(text: str, start: int) -> bool:
-    sentence = _SENTENCE_END.split(text[:start])[-1]
-    return bool(_NEGATED.search(" ".join(re.findall(r"[\w']+", sentence))))
 
 
 def _spans(text: str, names: Sequence[str]) -> list[tuple[int, int, str]]:
@@ -37,7 +28,7 @@ def _spans(text: str, names: Sequence[str]) -> list[tuple[int, int, str]]:
 
 def find_mentions(text: str, name: str, aliases: Sequence[str] = ()) -> list[tuple[int, int]]:
     """Character spans, in order, where the text names the abnormality (by its name or an alias) without negating it."""
-    return [(start, end) for start, end, _ in _spans(text, [name, *aliases]) if not _is_negated(text, start)]
+    return [(start, end) for start, end, _ in _spans(text, [name, *aliases]) if not is_negated(text, start, end)]
 
 
 def named(text: str, categories: Sequence[str], aliases: Mapping[str, Sequence[str]] = NO_ALIASES) -> set[str]:
@@ -46,5 +37,5 @@ def named(text: str, categories: Sequence[str], aliases: Mapping[str, Sequence[s
     for category in categories:
         for name in (category, *aliases.get(category, ())):
             owners.setdefault(name.strip(), set()).add(category)
-    hits = [(start, name) for start, _, name in _spans(text, list(owners))]
-    return {category for start, name in hits if not _is_negated(text, start) for category in owners[name]}
+    spans = [(start, end, name) for start, end, name in _spans(text, list(owners)) if not is_negated(text, start, end)]
+    return {category for *_, name in spans for category in owners[name]}
