@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from composed import CONF, composed
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from umed import config
 from umed.annotate.stage import find_roots
@@ -14,19 +15,18 @@ from umed.errors import InputError
 from umed.tasks.pipeline import relevance_only
 from umed.training import build_method
 
-CONF = str(Path(__file__).parents[1] / "conf")
 
-
-def composed(*overrides: str, whole: bool = False):
-    with initialize_config_dir(CONF, version_base="1.3"):
-        return compose("config", overrides=list(overrides), return_hydra_config=whole)
+@pytest.fixture(scope="module")
+def whole() -> DictConfig:
+    """As `python run.py seed=3` composes it, with what is Hydra's own."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=["seed=3"], return_hydra_config=True)
 
 
 @pytest.fixture
-def running(tmp_path: Path):
+def running(whole: DictConfig, tmp_path: Path):
     """A config inside a running Hydra."""
-    cfg = composed("seed=3", f"paths.run_dir={tmp_path / 'run'}", whole=True)
-    HydraConfig.instance().set_config(cfg)
+    HydraConfig.instance().set_config(whole)
     yield composed("seed=3", f"paths.run_dir={tmp_path / 'run'}")
     HydraConfig.instance().cfg = None
 
@@ -71,8 +71,9 @@ def test_a_run_of_another_version_is_opened_but_not_resumed(running, tmp_path: P
     assert config.stored_config(tmp_path / "run").seed == 3
 
 
-def test_a_sweep_folder_is_one_folder_whatever_is_swept() -> None:
-    cfg = composed(whole=True)
+def test_a_sweep_folder_is_one_folder_whatever_is_swept(whole: DictConfig) -> None:
+    cfg = whole.copy()
+    OmegaConf.set_readonly(cfg.hydra, False)
     cfg.hydra.job.override_dirname = "model.path=/a/b,seed=1"
     assert cfg.hydra.sweep.subdir == "model.path-a-b-seed-1"
 
