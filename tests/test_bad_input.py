@@ -20,7 +20,8 @@ from umed.models.policy import Policy
 
 def refused(capsys: pytest.CaptureFixture[str], run_dir: Path, *overrides: str) -> str:
     """Run a task that must be refused; the one line it prints."""
-    cfg = composed(f"paths.run_dir={run_dir}", "trainer=smoke", *overrides)
+    small = ["limits.batches=2", "limits.eval_samples=8"]  # of what is asked before it is refused
+    cfg = composed(f"paths.run_dir={run_dir}", *small, *overrides)
     with pytest.raises(SystemExit) as stop:
         tasks.run(cfg)
     assert stop.value.code == 1

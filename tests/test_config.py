@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from composed import CONF, composed
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from umed import config
 from umed.annotate.stage import find_roots
@@ -14,19 +15,22 @@ from umed.errors import InputError
 from umed.tasks.pipeline import relevance_only
 from umed.training import build_method
 
-CONF = str(Path(__file__).parents[1] / "conf")
+
+def compose_whole(*overrides: str) -> DictConfig:
+    """With what is Hydra's own."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(overrides), return_hydra_config=True)
 
 
-def composed(*overrides: str, whole: bool = False):
-    with initialize_config_dir(CONF, version_base="1.3"):
-        return compose("config", overrides=list(overrides), return_hydra_config=whole)
+@pytest.fixture(scope="module")
+def whole() -> DictConfig:
+    return compose_whole("seed=3")
 
 
 @pytest.fixture
-def running(tmp_path: Path):
+def running(whole: DictConfig, tmp_path: Path):
     """A config inside a running Hydra."""
-    cfg = composed("seed=3", f"paths.run_dir={tmp_path / 'run'}", whole=True)
-    HydraConfig.instance().set_config(cfg)
+    HydraConfig.instance().set_config(whole)
     yield composed("seed=3", f"paths.run_dir={tmp_path / 'run'}")
     HydraConfig.instance().cfg = None
 
@@ -72,7 +76,7 @@ def test_a_run_of_another_version_is_opened_but_not_resumed(running, tmp_path: P
 
 
 def test_a_sweep_folder_is_named_after_the_overrides_and_every_folder_lies_in_runs() -> None:
-    cfg = composed("name=../lab/study", whole=True)
+    cfg = compose_whole("name=../lab/study")
     cfg.hydra.job.override_dirname = "reward=[relevance,localization],seed=1"
     assert cfg.hydra.sweep.subdir == "reward-relevance-localization-seed-1"
     for folder in (cfg.hydra.run.dir, cfg.hydra.sweep.dir):
@@ -89,7 +93,7 @@ def test_a_sweep_folder_is_named_after_the_overrides_and_every_folder_lies_in_ru
     ],
 )
 def test_all_that_decides_a_result_is_in_the_folders_name(swept: list[str], name: str) -> None:
-    assert composed(*swept, whole=True).hydra.sweep.subdir == name
+    assert compose_whole(*swept).hydra.sweep.subdir == name
 
 
 @pytest.mark.parametrize("owner", ["judge", "annotator"])
