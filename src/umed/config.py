@@ -25,6 +25,7 @@ PACKAGE = Path(__file__).parent
 # me:password@, ?api_key= or #token=; of what may follow a path, ?api-version=2024-06-01 alone is known to be no secret
 _IN_ADDRESS = re.compile(r"://(?:[^/@\s]*@|[^\s?#]*(?:\?(?!api-version=[\w.-]*(?:\s|$))\S|#[^=\s]*=))", re.IGNORECASE)
 _SECRET = re.compile(r"(?:^|[._])(?:api_?key|token|secret|password|authorization)$", re.IGNORECASE)
+REQUESTS = tuple(f"{owner}.request" for owner in ("annotator", "judge", "open_judge"))
 FIRST_VERSION = "0.1.0"  # wrote no version into its configs
 TRAINING = ("pipeline", "train", "pretrain")
 
@@ -149,11 +150,11 @@ def _check_secrets(cfg: DictConfig) -> None:
 
 
 def empty_requests(cfg: DictConfig, overrides: list[str]) -> DictConfig:
-    """The config with `judge.request={}` and `annotator.request={}` as meant: Hydra merges {}, which does nothing."""
+    """The config with `judge.request={}` and its like as meant: Hydra merges {}, which does nothing."""
     given = OverridesParser.create().parse_overrides(overrides)
     for place, override in enumerate(given):
         key = override.key_or_group
-        if key in ("judge.request", "annotator.request") and override.value() == {}:
+        if key in REQUESTS and override.value() == {}:
             OmegaConf.update(cfg, key, {}, merge=False)
             for later in given[place + 1 :]:
                 if f"{later.key_or_group}.".startswith(f"{key}.") and not later.is_delete():

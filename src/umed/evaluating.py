@@ -10,7 +10,7 @@ from umed.callbacks.wandb_tables import log_evaluation
 from umed.evaluation.benchmarks.find import scorers_of
 from umed.evaluation.evaluate import Evaluation, evaluate_stage
 from umed.evaluation.evaluation_set import EvaluationSet
-from umed.evaluation.prediction_files import read_predictions
+from umed.evaluation.prediction_files import read_judge, read_predictions
 from umed.evaluation.score import Score
 from umed.evaluation.tables import print_rules, write_notes
 from umed.training import stage_loggers
@@ -31,5 +31,6 @@ def print_evaluation(evaluation_set: EvaluationSet, stage: str, scores: Sequence
     """Print a stage by every rule, the baselines beside, and what a reader of these numbers should know."""
     print_rules(scores, f"{title}, protocol {evaluation_set.cfg.data.protocol.name}", stage)
     scorers = scorers_of(evaluation_set.cfg)
-    for note in write_notes(read_predictions(evaluation_set.run / "predictions" / stage, scorers), scores, scorers):
+    folder = evaluation_set.run / "predictions" / stage
+    for note in write_notes(read_predictions(folder, scorers), scores, scorers, read_judge(folder)):
         print(note)

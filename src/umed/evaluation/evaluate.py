@@ -15,7 +15,7 @@ from umed.evaluation.prediction import Prediction
 from umed.evaluation.question import CONTROLS, without_stand_in
 from umed.evaluation.results import score_predictions
 from umed.evaluation.score import Score, flat_metrics
-from umed.evaluation.scorer import Options, Scorer, Verdict, judge_all
+from umed.evaluation.scorer import Options, Scorer, Verdict, judge_all, to_score_line
 from umed.evaluation.throughput import measure_throughput
 from umed.models.load import build_policy
 from umed.models.policy import Policy
@@ -56,7 +56,7 @@ def evaluate_stage(evaluation_set: EvaluationSet, stage: str, adapter: str | Pat
     """
     cfg, data = evaluation_set.cfg, evaluation_set.data
     leaked = evaluation_set.leaked  # opens every test picture: one that is lost is reported before the model answers
-    options, folder = build_options(cfg), evaluation_set.run / "predictions" / stage
+    options, folder = build_options(cfg, judges=True), evaluation_set.run / "predictions" / stage
     policy = build_policy(cfg, str(adapter) if adapter else None, 0.0, "cuda" if torch.cuda.is_available() else "cpu")
     evaluation = Evaluation(stage)
     for name in data.benchmarks:
@@ -68,7 +68,7 @@ def evaluate_stage(evaluation_set: EvaluationSet, stage: str, adapter: str | Pat
     for dataset, predictions in evaluation.predictions.items():
         verdicts = evaluation.verdicts[dataset] = judge_all(predictions, data.scorers, options)
         judged = zip(predictions, verdicts, strict=True)
-        write_jsonl(folder / "scores" / f"{dataset}.jsonl", ({"id": p.question.id, **v} for p, v in judged))
+        write_jsonl(folder / "scores" / f"{dataset}.jsonl", (to_score_line(p, v, options) for p, v in judged))
     evaluation.scores = _score(evaluation, data.scorers, leaked, options)
     if cfg.data.evaluate.alone:
         evaluation.throughput = measure_throughput(

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig
 from umed import config
 from umed.errors import InputError, check_choice, check_number, check_positive
 from umed.evaluation.benchmarks.base import Benchmark
-from umed.evaluation.benchmarks.find import build_benchmarks, scorers_of
+from umed.evaluation.benchmarks.find import build_benchmarks, build_options, scorers_of
 from umed.evaluation.benchmarks.mau import MauBenchmark
 from umed.evaluation.datamodule import BenchmarkDataModule
 from umed.evaluation.leaks import find_leaks
@@ -78,8 +78,8 @@ def check_evaluation(cfg: DictConfig) -> None:
     """Refuse evaluation settings that cannot be, before anything long begins.
 
     Raises:
-        InputError: a row that is none, a number or a switch that is none, a class that is no benchmark, or nothing at
-            all is asked.
+        InputError: a row that is none, a number or a switch that is none, a class that is no benchmark, a judge that
+            cannot be asked, or nothing at all is asked.
     """
     options = cfg.data.evaluate
     if not isinstance(options.sanity, ListConfig):
@@ -102,6 +102,7 @@ def check_evaluation(cfg: DictConfig) -> None:
     if options.alone and not options.mau:
         raise InputError(f"data.evaluate.alone={options.alone}: its queries are MAU's; set data.evaluate.mau=true")
     scorers_of(cfg)
+    build_options(cfg, judges=True)
     build_benchmarks(cfg)  # reads no file, but refuses what is not set
 
 

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from umed.evaluation.question import without_stand_in
 from umed.evaluation.score import AVERAGE, BASELINES, CANDIDATES, Score, index_scores
@@ -139,12 +140,14 @@ def build_external_table(
     files: Mapping[str, Mapping[str, str]],
     published: Published,
     scorers: Mapping[str, Scorer],
+    judges: Mapping[str, str] = MappingProxyType({}),
 ) -> PaperTable:
     """The external benchmarks, in per cent: ours by the rules nearest to the paper's and by the strict ones.
 
     Args:
         files: stage -> data set -> split file.
         scorers: data set -> its columns; those that the published rows name come first.
+        judges: stage -> the model that has judged its open answers.
     """
     columns = _order_columns(published, scorers)
     titles = {key: column.title for key, column in columns.items()}
@@ -152,13 +155,14 @@ def build_external_table(
     for stage, scores in stages.items():
         index = index_scores(scores)
         for prefix, mark in (("", ""), (SYNTHETIC, MARK)):
-            for words in ("nearest", "strict"):
-                name = f"{stage}{mark}, {words} rules"
+            judged = f"judged by {judges.get(stage)}"
+            for words, kind in (("nearest rules", "nearest"), ("strict rules", "strict"), (judged, "judged")):
+                name = f"{stage}{mark}, {words}"
                 for row in ("", *BASELINES):
                     cells = {}
                     for key, column in columns.items():
                         dataset = prefix + key.split("/")[0]
-                        rule = column.nearest if words == "nearest" else column.strict
+                        rule = getattr(column, kind)
                         if rule and (score := index.get((dataset, rule, "", row))):
                             file = files[stage].get(dataset, "not stated")
                             cells[key] = _cell(score, index.get((dataset, rule, "", "")), file=file, scale=100)

@@ -72,6 +72,12 @@ def read_answers(path: Path, question_type: type[Question]) -> list[Prediction]:
     return predictions
 
 
+def read_judge(folder: Path) -> str:
+    """The model that has judged the open answers of a stage, by the verdicts beside them; empty where none has."""
+    lines = (line for path in sorted(folder.glob("scores/*.jsonl")) for line in read_jsonl(path))
+    return " and ".join(dict.fromkeys(str(line["judge"]) for line in lines if "judge" in line))
+
+
 def check_complete(predictions: Sequence[Prediction], questions: Sequence[Question]) -> None:
     """Raise InputError unless the predictions answer every question of their data sets, and no others."""
     expected: dict[str, set[str]] = defaultdict(set)

@@ -19,11 +19,11 @@ from umed.evaluation.paper_tables import (
     build_mau_table,
 )
 from umed.evaluation.prediction import Prediction
-from umed.evaluation.prediction_files import read_answers, read_predictions
+from umed.evaluation.prediction_files import read_answers, read_judge, read_predictions
 from umed.evaluation.results import score_predictions
 from umed.evaluation.rules.diagnosis import count_by_iou
-from umed.evaluation.score import BASELINES, Score
-from umed.evaluation.scorer import Options, Scorer, judge_all
+from umed.evaluation.score import BASELINES, Score, read_scores
+from umed.evaluation.scorer import JUDGED, Options, Scorer, judge_all
 from umed.figures import draw_shares_by_bin, mark_synthetic
 
 STAGES = ("base", "sft", "ppo", "aar")
@@ -43,13 +43,16 @@ def build_report(cfg: DictConfig, given: Path) -> tuple[list[PaperTable], Figure
         stage: score_stage(stages[stage], predictions, given, scorers, options, cfg.task.draws)
         for stage, predictions in answers.items()
     }
+    judges = {stage: read_judge(path) for stage, path in stages.items() if path.is_dir()}
+    for stage in filter(judges.get, judges):  # a judge is not asked again
+        scores[stage] += [score for score in read_scores(given, stage) if score.rule == JUDGED]
     files = {stage: _split_files(predictions) for stage, predictions in answers.items()}
     published: Any = OmegaConf.to_container(cfg.task.published)
     counts, mark = _count_by_iou(answers, scorers, options)
     tables = [
         build_mau_table(scores, published["mau"]),
         build_detail_table(scores),
-        build_external_table(scores, files, published["external"], scorers),
+        build_external_table(scores, files, published["external"], scorers, judges),
         build_iou_table(counts, EDGES, mark),
     ]
     title = f"{mark}diagnosis accuracy by IoU, 95 % intervals"

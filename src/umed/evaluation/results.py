@@ -63,7 +63,7 @@ def score_predictions(
             kept_predictions, kept_verdicts = [of_dataset[k] for k in kept], [judged[k] for k in kept]
             scores += _score_row("disjoint", scorer, dataset, kept_predictions, kept_verdicts)
     for row, answers in (baselines or {}).items():
-        verdicts_of_row = judge_all(answers, scorers, options)
+        verdicts_of_row = judge_all(answers, scorers, replace(options, open_judge=None))  # each would cost a request
         for dataset, places in group_by_dataset(answers).items():
             scorer = scorers[without_stand_in(dataset)]
             of_dataset, judged = [answers[k] for k in places], [verdicts_of_row[k] for k in places]

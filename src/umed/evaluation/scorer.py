@@ -4,12 +4,15 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from umed.evaluation.prediction import Prediction
 from umed.evaluation.question import Question, without_stand_in
 from umed.evaluation.rules.mentions import NO_ALIASES
 from umed.evaluation.score import COUNTS, Score
+from umed.judges.base import NamedJudge
 
+JUDGED = "open_judged"  # the rule that a language model decides
 Verdict = Mapping[str, bool | float | None]  # rule -> verdict on one prediction; None = the rule does not apply
 
 
@@ -21,11 +24,13 @@ class Options:
         compat: rules of other projects to compute besides, names of `rules.compat.VARIANTS`.
         synonyms: category -> other names that count as naming it.
         allow_others: whether an answer may name other categories too (`named` in the config).
+        open_judge: says whether open answers mean the gold ones, for `open_judged`; None = the rule is left out.
     """
 
     compat: tuple[str, ...] = ()
     synonyms: Mapping[str, Sequence[str]] = field(default_factory=lambda: NO_ALIASES)
     allow_others: bool = False
+    open_judge: NamedJudge | None = None
 
 
 DEFAULTS = Options()
@@ -36,13 +41,15 @@ class Column:
     """A column of the paper's table of external benchmarks, in per cent.
 
     Args:
-        nearest: the rule nearest to the paper's; strict: the strict one, if there is one.
+        nearest: the rule nearest to the paper's; strict: the strict one, if there is one; judged: the one that a
+            language model decides.
     """
 
     name: str
     title: str
     nearest: str
     strict: str | None = None
+    judged: str | None = None
 
 
 class Scorer(ABC):
@@ -132,6 +139,12 @@ def judge_all(
         for k, verdict in zip(places, judged, strict=True):
             verdicts[k] = verdict
     return verdicts
+
+
+def to_score_line(prediction: Prediction, verdict: Verdict, options: Options) -> dict[str, Any]:
+    """The line of a file of verdicts; what a judge has decided carries its name."""
+    by = {"judge": options.open_judge.model} if options.open_judge and verdict.get(JUDGED) is not None else {}
+    return {"id": prediction.question.id, **verdict, **by}
 
 
 def mean_scores(

@@ -10,7 +10,7 @@ from rich.table import Table
 from umed.evaluation.prediction import Prediction
 from umed.evaluation.question import without_stand_in
 from umed.evaluation.score import AVERAGE, BASELINES, Score, index_scores, without_zero_counts
-from umed.evaluation.scorer import Scorer, group_by_dataset
+from umed.evaluation.scorer import JUDGED, Scorer, group_by_dataset
 from umed.records import SYNTHETIC
 
 HEADS = {
@@ -83,8 +83,14 @@ def print_rules(scores: Sequence[Score], title: str, stage: str = "") -> None:
     Console(width=max(100, 84 + 11 * len(baselines))).print(table)
 
 
-def write_notes(predictions: Sequence[Prediction], scores: Sequence[Score], scorers: Mapping[str, Scorer]) -> list[str]:
-    """What a reader of scores should know: a line for each split file, then what the scorers say of their data sets."""
+def write_notes(
+    predictions: Sequence[Prediction], scores: Sequence[Score], scorers: Mapping[str, Scorer], judge: str = ""
+) -> list[str]:
+    """What a reader of scores should know: a line for each split file, then what the scorers say of their data sets.
+
+    Args:
+        judge: the name of the model that has judged open answers; empty = none has.
+    """
     notes = []
     types: dict[tuple[str, str], Counter[str]] = {}
     for question in (prediction.question for prediction in predictions):
@@ -94,5 +100,11 @@ def write_notes(predictions: Sequence[Prediction], scores: Sequence[Score], scor
         notes.append(f"{dataset}: split file {split}, {told}")
     for dataset, places in sorted(group_by_dataset(predictions).items()):
         of_dataset = [predictions[k] for k in places]
-        notes += scorers[without_stand_in(dataset)].note(dataset, of_dataset, scores)
+        scorer = scorers[without_stand_in(dataset)]
+        notes += scorer.note(dataset, of_dataset, scores)
+        asked = sum(p.question.answer_type == "open" for p in of_dataset)
+        if judge and asked and any(column.judged for column in scorer.columns):
+            count = sum(s.n or 0 for s in scores if s.key == (dataset, JUDGED, "", ""))
+            failed = f"; {asked - count} could not be judged and do not count" if count < asked else ""
+            notes.append(f"{dataset}: {JUDGED} is the verdict of {judge} on {count} of {asked} open answers{failed}")
     return notes

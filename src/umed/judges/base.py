@@ -31,3 +31,9 @@ class Judge(Protocol):
     """Scores answers; one verdict for each item, in the items' order."""
 
     def __call__(self, items: Sequence[JudgeItem], /) -> list[Verdict]: ...
+
+
+class NamedJudge(Judge, Protocol):
+    """A judge whose results name it."""
+
+    model: str

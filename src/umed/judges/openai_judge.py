@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from tqdm import tqdm
 
 from umed.errors import InputError
 from umed.judges.base import JudgeItem, Verdict
@@ -40,8 +41,8 @@ _SCHEMA = {
 class VerdictCache(Store):
     """A sqlite file of verdicts that several processes may share; failures are not stored."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, _TABLE, "judge.cache", busy=60)
+    def __init__(self, path: Path, setting: str) -> None:
+        super().__init__(path, _TABLE, setting, busy=60)
 
     def get(self, key: str) -> Verdict | None:
         rows = self.execute("SELECT score, reason FROM verdicts WHERE key = ?", key)
@@ -71,6 +72,10 @@ class OpenAIJudge:
         request: further fields of the request, `temperature` for one; null = not sent.
     """
 
+    owner = "judge"  # the config group that holds the settings, for messages
+    title = ""  # of a progress bar; empty = none
+    schema: Mapping[str, Any] = _SCHEMA  # of a reply
+
     @check_settings("judge")
     def __init__(
         self,
@@ -87,13 +92,15 @@ class OpenAIJudge:
     ) -> None:
         missing = {"query", "gold", "answer"} - set(_PLACEHOLDER.findall(prompt["system"] + prompt["user"]))
         if missing:
-            raise InputError(f"judge.prompt has no place for {', '.join(sorted(missing))}: write the name in braces")
+            raise InputError(
+                f"{self.owner}.prompt has no place for {', '.join(sorted(missing))}: write the name in braces"
+            )
         self.model, self.system, self.user, self.cache = model, prompt["system"], prompt["user"], Path(cache)
         self.prompt_hash = hashlib.sha256(json.dumps([self.system, self.user]).encode()).hexdigest()
         self._concurrency, self._request = concurrency, dict(request or {})
         self._patience, self._first_patience = patience, min(patience, max(UNHEARD, 2 * timeout))
         self._endpoint = Endpoint(
-            "judge", base_url, tries=max_retries + 1, timeout=timeout, patience=patience, unlimited=frozenset()
+            self.owner, base_url, tries=max_retries + 1, timeout=timeout, patience=patience, unlimited=frozenset()
         )
         self._has_answered = False
         self._in_vain = 0  # calls in a row without one verdict
@@ -105,7 +112,7 @@ class OpenAIJudge:
         failed = Counter(verdicts[key].reason for key in keys if verdicts[key].score is None)
         if failed:
             reasons = "; ".join(f"{n}x {reason}" for reason, n in failed.most_common(3))
-            log.warning("judge: %d of %d answers not judged (%s)", failed.total(), len(keys), reasons)
+            log.warning("%s: %d of %d answers not judged (%s)", self.owner, failed.total(), len(keys), reasons)
         return [verdicts[key] for key in keys]
 
     def _hash(self, item: JudgeItem) -> str:
@@ -124,10 +131,11 @@ class OpenAIJudge:
                 return
             verdict, failure = await self._ask(items[key])
             verdicts[key], failures[key] = verdict, failure
+            bar.update()
             if verdict.score is not None:
                 cache.put(key, verdict)
 
-        with VerdictCache(self.cache) as cache:
+        with VerdictCache(self.cache, f"{self.owner}.cache") as cache:
             for key, item in items.items():
                 known = cache.get(key) if item.gold.strip() else Verdict(None, "no gold diagnosis")
                 if known:
@@ -135,9 +143,11 @@ class OpenAIJudge:
             keys = [key for key in items if key not in verdicts]
             first = 0 if self._has_answered else self._concurrency  # one group finds out whether it answers at all
             if keys:
-                async with self._endpoint:
-                    for group in (keys[:first], keys[first:]):
-                        await for_each(group, self._concurrency, judge)
+                hidden = None if self.title else True  # None: where no terminal is
+                with tqdm(total=len(keys), desc=self.title, unit="answer", leave=False, disable=hidden) as bar:
+                    async with self._endpoint:
+                        for group in (keys[:first], keys[first:]):
+                            await for_each(group, self._concurrency, judge)
                 self._check(verdicts, failures)
         return verdicts
 
@@ -157,7 +167,7 @@ class OpenAIJudge:
         key, failure = next(iter(failures.items()))
         count = f"{len(failures)} answers" if is_down else f"the answers of {self._in_vain} batches in a row"
         raise InputError(
-            f"judge: {self._endpoint.name} judged none of {count} ({verdicts[key].reason}): "
+            f"{self.owner}: {self._endpoint.name} judged none of {count} ({verdicts[key].reason}): "
             f"{self._endpoint.advise(failure)}, then start again or go on with resume=RUN_DIR"
         )
 
@@ -169,7 +179,7 @@ class OpenAIJudge:
         api = APIS["chat"]
 
         def body(has_format: bool) -> dict[str, Any]:
-            schema = _SCHEMA if has_format else None
+            schema = self.schema if has_format else None
             return build_body(api, self.model, messages, request=self._request, schema=schema)
 
         patience = self._patience if self._has_answered else self._first_patience

@@ -30,7 +30,10 @@ Text = Annotated[str, Field(pattern=r"\S")]
 
 
 def check_settings(owner: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Decorate `__init__`: the first argument that does not fit is an InputError that names the setting of `owner`."""
+    """Decorate `__init__`: the first argument that does not fit is an InputError that names the setting of `owner`.
+
+    The class may have an `owner` of its own.
+    """
 
     def decorate(init: Callable[P, None]) -> Callable[P, None]:
         checked = validate_call(config=ConfigDict(strict=True, allow_inf_nan=False))(init)
@@ -40,7 +43,7 @@ def check_settings(owner: str) -> Callable[[Callable[P, None]], Callable[P, None
             try:
                 checked(*args, **kwargs)
             except ValidationError as error:
-                raise InputError(_describe(owner, error.errors()[0])) from None
+                raise InputError(_describe(getattr(args[0], "owner", owner), error.errors()[0])) from None
 
         return call
 

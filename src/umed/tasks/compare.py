@@ -25,7 +25,7 @@ def compare(cfg: DictConfig) -> dict[str, float]:
         raise InputError("predictions: give two files or folders of answers, 'predictions=[A,B]'")
     check_positive("task.draws", cfg.task.draws)
     check_variants(cfg.task.compat)
-    scorers, options = scorers_of(cfg), build_options(cfg, cfg.task.named, cfg.task.compat)
+    scorers, options = scorers_of(cfg), build_options(cfg, cfg.task.named, cfg.task.compat, judges=True)
     sides = [read_predictions(Path(path), scorers, cfg.task.dataset) for path in given]
     pairs = pair_predictions(sides[0], sides[1], given, cfg.task.common)
     judged = []
@@ -40,6 +40,8 @@ def compare(cfg: DictConfig) -> dict[str, float]:
     items = (write_item(pair, both) for pair, both in zip(pairs, zip(*judged, strict=True), strict=True))
     write_jsonl(run / "compare.jsonl", items)
     print_differences(differences, given, any(p.question.is_synthetic for p in sides[0]))
+    if options.open_judge:
+        print(f"open_judged: the verdicts of {options.open_judge.model}")
     print_examples(pairs, (judged[0], judged[1]), cfg.task.examples)
     print(f"-> {run / 'compare.json'}   {run / 'compare.jsonl'}")
     return metrics

@@ -51,11 +51,21 @@ def build_benchmarks(cfg: DictConfig) -> dict[str, Benchmark]:
     return benchmarks
 
 
-def build_options(cfg: DictConfig, allow_others: bool = False, compat: Iterable[str] = ()) -> Options:
-    """The rules' options of a config."""
+def build_options(
+    cfg: DictConfig, allow_others: bool = False, compat: Iterable[str] = (), judges: bool = False
+) -> Options:
+    """The rules' options of a config.
+
+    Args:
+        judges: whether open answers are judged where the config has a judge.
+
+    Raises:
+        InputError: settings of that judge that cannot be, or no key for it.
+    """
     synonyms = OmegaConf.to_container(cfg.data.synonyms, resolve=True)
     assert isinstance(synonyms, dict)
-    return Options(tuple(compat), {str(name): tuple(others) for name, others in synonyms.items()}, allow_others)
+    judge = create(cfg.open_judge) if judges and cfg.get("open_judge") else None
+    return Options(tuple(compat), {str(name): tuple(others) for name, others in synonyms.items()}, allow_others, judge)
 
 
 def _is_benchmark(member: Any) -> bool:

@@ -17,7 +17,8 @@ from umed.evaluation.rules import short_answers as rules
 from umed.evaluation.rules.compat import VARIANTS
 from umed.evaluation.rules.nearest import are_nearest
 from umed.evaluation.score import CANDIDATES, Score
-from umed.evaluation.scorer import DEFAULTS, Column, Options, Scorer, Verdict
+from umed.evaluation.scorer import DEFAULTS, JUDGED, Column, Options, Scorer, Verdict
+from umed.judges.base import JudgeItem
 
 Rows = list[dict[str, Any]]
 Rule = Callable[[str, str], bool | float]
@@ -41,12 +42,13 @@ class ShortAnswerScorer(Scorer):
 
     def __init__(self, title: str) -> None:
         self.columns = (
-            Column("open", f"{title} open", "open_nearest", "open_exact"),
+            Column("open", f"{title} open", "open_nearest", "open_exact", JUDGED),
             Column("closed", f"{title} closed", "closed_contains", "closed_exact"),
         )
 
     def judge(self, predictions: Sequence[Prediction], options: Options = DEFAULTS) -> list[Verdict]:
         verdicts: list[Verdict] = []
+        asked: list[tuple[dict[str, bool | float | None], JudgeItem]] = []
         for prediction, nearest in zip(predictions, judge_nearest(predictions), strict=True):
             output, question = prediction.final_answer, prediction.question
             gold, answer_type = question.gold, question.answer_type
@@ -57,7 +59,15 @@ class ShortAnswerScorer(Scorer):
             for name in options.compat:
                 variant = VARIANTS[name]
                 verdict[name] = variant.rule(output, gold) if variant.answer_type == answer_type else None
+            if options.open_judge:
+                verdict[JUDGED] = False if answer_type == "open" else None
+                if answer_type == "open" and output.strip():
+                    asked.append((verdict, JudgeItem(prediction.question.question, gold, output, category=gold)))
             verdicts.append(verdict)
+        if options.open_judge:
+            judged = options.open_judge([item for _, item in asked])
+            for (verdict, _), result in zip(asked, judged, strict=True):
+                verdict[JUDGED] = None if result.score is None else result.score == 1
         return verdicts
 
     def summarize(self, predictions: Sequence[Prediction], verdicts: Sequence[Verdict]) -> list[Score]:
