@@ -19,7 +19,7 @@ _OPENED = (
     r"<\|channel\|>(?:analysis|commentary)",  # gpt-oss
 )
 _CLOSED = (
-    rf"<\s*[/\\]\s*{_NAME}\s*>",
+    rf"<\s*[/\\]+\s*{_NAME}\s*>",
     rf"<\s*{_NAME}\s*/\s*>",
     rf"<\|end_(?:of_)?{_NAME}\|>",
     r"◁\s*/\s*think\s*▷",
