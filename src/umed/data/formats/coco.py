@@ -148,7 +148,8 @@ def _add_entry(file: Path, part: str, entry: Entry, known: dict[str, Entry]) -> 
     """Keep the entry by its id. Raises InputError: the id stands for something else already."""
     number = _read_id(entry["id"])
     other = known.setdefault(number, entry)
-    if any(other.get(key) != entry.get(key) for key in ("width", "height", *FIELDS[part]) if key != "id"):
+    keys = ("width", "height", *FIELDS[part])
+    if other is not entry and any(other.get(key) != entry.get(key) for key in keys if key != "id"):
         raise InputError(f"{file}: {part}: id {number} occurs twice, for different {part}: ids must be unique")
 
 
