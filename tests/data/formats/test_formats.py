@@ -99,8 +99,9 @@ def yolo(root: Path, picture: Image.Image, boxes: list[Corners]) -> PictureSourc
     save(picture, root / "images/a.png")
     (root / "labels").mkdir()
     (root / "data.yaml").write_text("names: {0: cyst}\n")
-    corners = [f"0 {a / w:.6f} {b / h:.6f} {c / w:.6f} {b / h:.6f} {c / w:.6f} {d / h:.6f}" for a, b, c, d in boxes]
-    (root / "labels/a.txt").write_text("\n".join(corners))
+    corners = [((a, b), (c, b), (c, d), (a, d)) for a, b, c, d in boxes]
+    lines = [" ".join(["0", *(f"{x / w:.6f} {y / h:.6f}" for x, y in points)]) for points in corners]
+    (root / "labels/a.txt").write_text("\n".join(lines))
     return FolderSource(root, format="yolo", modality="CT")
 
 
