@@ -201,6 +201,17 @@ def test_a_wrong_entry_is_dropped_alone(tmp_path: Path, coco: dict[str, Any]) ->
             assert {i.reason for i in items if isinstance(i, Dropped)} <= {"malformed", "unlabeled"}
 
 
+def test_a_size_that_is_none_is_dropped_alone(tmp_path: Path, coco: dict[str, Any]) -> None:
+    picture(tmp_path / "a/two.png", 1)
+    coco["images"].append({"id": 2, "file_name": "a/two.png"})
+    coco["annotations"].append(annotation(20, [1, 2, 3, 4], image=2))
+    for width in (math.nan, "wide", [40], {"a": 1}, True):
+        coco["images"][1]["width"] = width
+        items = read_coco(tmp_path, coco)
+        assert boxes(items) == {"a/one.png": [(4, 5, 12, 15)]}
+        assert lost(items) == {"a/two.png annotation 20": "malformed"}
+
+
 def test_what_is_no_coco_is_refused(tmp_path: Path, coco: dict[str, Any]) -> None:
     for part in ("images", "annotations", "categories"):
         for value in NO_LIST:

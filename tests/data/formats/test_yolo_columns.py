@@ -42,6 +42,7 @@ def read(root: Path, lines: str, yaml: str = "") -> list[Item]:
         (f"{TRIANGLE}\n{BOX}", "", [(10, 2, 30, 18), CORNERS]),
         (f"{TRIANGLE}\n{OCTAGON}\n{SQUARE}", "", [(10, 2, 30, 18), (10, 2, 28, 18), (16, 8, 24, 12)]),
         (SQUARE, "", [(16, 8, 24, 12)]),
+        ("0 .1 .5 .9 .5 .9 1", "", [(4, 10, 36, 20)]),
         ("0 .5 .2 .7 .5 .5 .8 .3 .5", "", [(12, 4, 28, 16)]),
         (POINTS, "task: segment", [(10, 8, 22, 12)]),
         ("0 .5 .5 .2 .2 .9 1", "task: segment", [(8, 4, 36, 20)]),

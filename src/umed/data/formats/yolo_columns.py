@@ -74,17 +74,25 @@ def _find_readings(numbers: Sequence[float]) -> set[str]:
     columns = len(numbers) + 1
     has_confidence = columns > BOX and 0 <= numbers[BOX - 1] <= 1
     if columns <= TRIANGLE:
-        is_box = columns == BOX or (has_confidence and (columns < TRIANGLE or numbers[-1].is_integer()))
+        has_track = columns < TRIANGLE or (numbers[-1].is_integer() and _is_inside(numbers))
+        is_box = columns == BOX or (has_confidence and has_track)
         is_polygon = columns == TRIANGLE and all(-SLACK <= v <= 1 + SLACK for v in numbers)
         return {name for name, fits in (("box", is_box), ("polygon", is_polygon)) if fits}
     return {"keypoints"} if _has_keypoints(numbers) else set()
+
+
+def _is_inside(numbers: Sequence[float]) -> bool:
+    """Whether the first four numbers are a box that lies inside the picture."""
+    x, y, w, h = numbers[:4]
+    room = 3 * SLACK  # rounded numbers of a box along the border
+    return min(x - w / 2, y - h / 2) >= -room and max(x + w / 2, y + h / 2) <= 1 + room
 
 
 def _has_keypoints(numbers: Sequence[float]) -> bool:
     """Whether a box inside the picture comes first, then points with 0, 1 or 2 for their visibility, or inside it."""
     (x, y, w, h), rest = numbers[:4], numbers[4:]
     x0, y0, x1, y1 = x - w / 2 - SLACK, y - h / 2 - SLACK, x + w / 2 + SLACK, y + h / 2 + SLACK
-    if not (min(x0, y0) >= -2 * SLACK and max(x1, y1) <= 1 + 2 * SLACK):
+    if not _is_inside(numbers):
         return False
     if len(rest) % 3 == 0 and all(visibility in (0, 1, 2) for visibility in rest[2::3]):
         return True
