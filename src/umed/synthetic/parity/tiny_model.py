@@ -64,9 +64,32 @@ class TinyModel:
         return self.load(adapter=adapter, gradient_checkpointing=True).eval()
 
     @cached_property
+    def answers(self) -> Answers:
+        return sample_answers(self.policy, self.prompts)
+
+    @cached_property
+    def adapted_answers(self) -> Answers:
+        return sample_answers(self.adapted, self.prompts)
+
+    @cached_property
     def plain(self) -> Any:
         """The same weights in an untouched transformers model with eager attention."""
         return AutoModelForImageTextToText.from_pretrained(self.folder, attn_implementation="eager").eval()
+
+    @torch.no_grad()
+    def plain_outputs(self, model: Any, answers: Answers, **options: bool) -> list[Any]:
+        """Outputs of a plain model for each answer."""
+        each = zip(answers.ids_BT, answers.mask_BT, strict=True)
+        prompts = [prompt for prompt in self.prompts for _ in range(CANDIDATES)]
+        inputs = [
+            plain_inputs(self.backbone, p, ids[mask].tolist()) for p, (ids, mask) in zip(prompts, each, strict=True)
+        ]
+        return [model(**one, **options) for one in inputs]
+
+    @cached_property
+    def outputs(self) -> list[Any]:
+        """What the untouched model says to `answers`, with its attention."""
+        return self.plain_outputs(self.plain, self.answers, output_attentions=True)
 
 
 def sample_answers(policy: Policy, prompts: Sequence[Prompt]) -> Answers:
@@ -83,6 +106,11 @@ def plain_inputs(backbone: Backbone, prompt: Prompt, answer: Sequence[int]) -> d
 @torch.no_grad()
 def plain_logp(model: Any, policy: Policy, prompt: Prompt, answer: Sequence[int]) -> Tensor:
     """log pi of each token of an answer by one forward pass of a plain model over its prompt and itself, (T,)."""
-    logits = model(**plain_inputs(policy.backbone, prompt, answer)).logits[0, -len(answer) - 1 : -1]
+    return logp_of(model(**plain_inputs(policy.backbone, prompt, answer)).logits, policy, answer)
+
+
+def logp_of(logits: Tensor, policy: Policy, answer: Sequence[int]) -> Tensor:
+    """log pi of each token of an answer from a plain model's logits of the whole row, (T,)."""
+    logits = logits[0, -len(answer) - 1 : -1].clone()
     logits[:, [i for i in policy.processor.suppressed_ids if i < logits.shape[-1]]] = -torch.inf
     return (logits / policy.temperature).log_softmax(-1).gather(1, torch.tensor(answer)[:, None])[:, 0]
