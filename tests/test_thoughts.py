@@ -50,6 +50,9 @@ def test_the_answer_is_what_stands_outside_of_thoughts(before: str, thought: str
         ("I think that the <reason unclear> holds", "I think that the <reason unclear> holds"),
         ("x < think y > z, [1, 2]", "x < think y > z, [1, 2]"),
         ("<think>A <answer>B</answer>", None),
+        ("## Thinking\n\nIt may be A.\n\n## Final Response\n\nB", "B"),
+        ("## Thinking\n\nIt may be A.", None),
+        ("A mass.\n## Findings\nIt is A.", "A mass.\n## Findings\nIt is A."),
     ],
 )
 def test_tags_around_the_answer_are_no_part_of_it_and_quoted_tags_are(reply: str, answer: str | None) -> None:

@@ -17,6 +17,7 @@ _OPENED = (
     r"<unused94>",  # MedGemma
     r"<\|channel>",  # Gemma 4
     r"<\|channel\|>(?:analysis|commentary)",  # gpt-oss
+    r"\A\s*##+ *thinking(?=\s*\n)",  # HuatuoGPT
 )
 _CLOSED = (
     rf"<\s*[/\\]+\s*{_NAME}\s*>",
@@ -27,6 +28,7 @@ _CLOSED = (
     r"<unused95>",
     r"<channel\|>",
     r"<\|channel\|>final(?:<\|message\|>)?",
+    r"(?:\A|\n)[ \t]*##+ *final response(?=\s*(?:\n|\Z))",
 )
 _MARKS = "[\"'`\u2018\u2019\u201c\u201d]"
 _QUOTED = rf"(?<=(?<![^\s(]){_MARKS})(?:{'|'.join((*_OPENED, *_CLOSED))})(?={_MARKS}(?!\w))"

@@ -9,6 +9,7 @@ DENIED = [
     "There isn't an effusion.", "There isn\u2019t an effusion", "No evidence of any acute or chronic effusion.",
     "No effusion, pneumothorax, or consolidation is seen.", "No pneumothorax, consolidation, or effusion is seen.",
     "No focal consolidation, effusion or fracture.", "No pneumothorax or effusion.", "Effusion is absent.",
+    "The effusion previously seen is no longer visible.", "Denies effusion.",
     "Effusion is ruled out.", "Effusion has been excluded.", "Effusion not seen",
     "The effusion is no longer visible.", "without any sign of an effusion", "The lungs are clear without effusion.",
     "There is neither pneumothorax nor effusion.", "negative for effusion",

@@ -29,7 +29,7 @@ _VOID = re.compile(
 # in front of the name; those of the first kind take a noun, so that a verb behind it ends their reach
 _WITHOUT = (
     r"without|w/o|absence of|lack of|lacks|lacking|(?:free|clear|devoid) of|negative for|rather than|instead of"
-    r"|(?:excludes|excluding|rules out|ruling out)|^\W*(?:ruled out|excluded|absent)"
+    r"|(?:excludes|excluding|rules out|ruling out|denies|denied|denying)|^\W*(?:ruled out|excluded|absent)"
 )
 _NEITHER = r"no(?!\s*,)|neither|nor|nothing"
 _DENY = rf"{_NOT}|never|fail(?:s|ed)? to|unable to|unlikely"
@@ -69,6 +69,7 @@ _CLOSED = re.compile(rf"{_PLACE}(?:\s+\w+)?\s*$", re.IGNORECASE)
 _OR = re.compile(r"\b(?:or|nor)\b", re.IGNORECASE)
 _AND = re.compile(r"\b(?:and|or|nor)\b", re.IGNORECASE)
 _NO = re.compile(r"\s*(?:no|none|not|negative)\b", re.IGNORECASE)
+_BEFORE_NOW = re.compile(r"\b(?:previously|formerly|earlier|once)\s+\w+", re.IGNORECASE)  # of the past, no statement
 _PARENTHESES = re.compile(r"\([^()]*\)")
 
 
@@ -125,7 +126,7 @@ def _is_denied_behind(before: str, after: str) -> bool:
     hit = _AFTER.search(after)
     if hit is None:
         return False
-    between = _PARENTHESES.sub(" ", after[: hit.start()])
+    between = _BEFORE_NOW.sub(" ", _PARENTHESES.sub(" ", after[: hit.start()]))
     if _TURN.search(between) or _VERB.search(between) or "that" in between or "which" in between:
         return False
     if _VERB.search(before.split(",")[-1]):  # "there is X, Y is not seen"
