@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from items import draw, records
 
-from umed.data.files import read_json, read_rows, read_table
+from umed.data.files import list_files, read_json, read_rows, read_table
 from umed.data.sources.folder import FolderSource
 from umed.errors import InputError
 
@@ -91,3 +91,11 @@ def test_tables_that_hold_nothing(tmp_path: Path) -> None:
     table.mkdir()
     with pytest.raises(InputError, match=r"annotations\.csv: cannot be read"):
         list(FolderSource(tmp_path, format="csv").read({}))
+
+
+def test_what_file_managers_add_is_not_listed(tmp_path: Path) -> None:
+    names = ["a/0.png", "thumbs.png", ".DS_Store", "a/Thumbs.db", "a/desktop.ini", "a/._0.png", "__MACOSX/a/0.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert list_files(tmp_path) == ["a/0.png", "thumbs.png"]

@@ -51,13 +51,20 @@ def read_inside(root: Path, file: str) -> bytes:
 
 
 def list_files(folder: Path) -> list[str]:
-    """All files below a folder, relative, sorted, without hidden ones; a link to a folder is listed, not followed."""
+    """All files below a folder, relative, sorted; a link to a folder is listed, not followed.
+
+    Without hidden files and what file managers add: `Thumbs.db` and the like, `__MACOSX/` of archives.
+    """
     paths = []
     for place, folders, names in os.walk(folder):
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [os.path.relpath(os.path.join(place, n), folder) for n in names + links if not n.startswith(".")]
+        folders[:] = [name for name in folders if not _is_added(name)]
+        paths += [os.path.relpath(os.path.join(place, n), folder) for n in names + links if not _is_added(n)]
     return sorted(paths)
+
+
+def _is_added(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in ("__macosx", "thumbs.db", "desktop.ini")
 
 
 def drop_suffix(name: str) -> str:
