@@ -8,33 +8,41 @@ from collections.abc import Sequence
 
 Span = tuple[int, int]
 
-_NAME = r"(?:(?:seed:)?think(?:ing)?|thoughts?|reason(?:ing)?|reflection)"
+_NAME = (
+    r"(?:(?:seed:|mm:|longcat_)?think(?:ing)?|thoughts?(?:_process)?|reason(?:ing)?(?:_content)?|reflection|rationale"
+    r"|scratchpad)"
+)
 _OPENED = (
     rf"<\s*{_NAME}(?:\s+\w+=[^<>]*|\s*)>",  # Qwen, DeepSeek, InternVL, GLM, Seed
-    rf"<\|(?:begin|start)_(?:of_)?{_NAME}\|>",
+    rf"<\|(?:(?:begin|start)_(?:of_)?)?{_NAME}\|>",
+    r"<\|inner_prefix\|>",  # Apertus
     r"◁\s*think\s*▷",  # Kimi
     r"\[THINK\]",  # Mistral
     r"<unused94>",  # MedGemma
     r"<\|channel>",  # Gemma 4
     r"<\|channel\|>(?:analysis|commentary)",  # gpt-oss
-    r"\A\s*##+ *thinking(?=\s*\n)",  # HuatuoGPT
+    r"\A\s*#+ *thinking[ :*]*(?=\n)",  # HuatuoGPT
+    r"\A\s*<summary>(?=[^<]*</summary>\s*<caption>)",  # LLaVA-CoT
 )
 _CLOSED = (
     rf"<\s*[/\\]+\s*{_NAME}\s*>",
     rf"<\s*{_NAME}\s*/\s*>",
-    rf"<\|end_(?:of_)?{_NAME}\|>",
+    rf"<\|(?:/|end_(?:of_)?){_NAME}\|>",
+    r"<\|inner_suffix\|>",
     r"◁\s*/\s*think\s*▷",
     r"\[/THINK\]",
     r"<unused95>",
     r"<channel\|>",
     r"<\|channel\|>final(?:<\|message\|>)?",
-    r"(?:\A|\n)[ \t]*##+ *final response(?=\s*(?:\n|\Z))",
+    r"(?:\A|\n)[ \t]*#+ *final response\b[ :*]*",
+    r"</reasoning>\s*<conclusion>",
 )
 _MARKS = "[\"'`\u2018\u2019\u201c\u201d]"
 _QUOTED = rf"(?<=(?<![^\s(]){_MARKS})(?:{'|'.join((*_OPENED, *_CLOSED))})(?={_MARKS}(?!\w))"
 _TAG = re.compile(rf"{_QUOTED}|(?P<opened>{'|'.join(_OPENED)})|(?P<closed>{'|'.join(_CLOSED)})", re.IGNORECASE)
 _AROUND = re.compile(  # what models write around an answer
-    r"<\s*(?:/\s*)?(?:final[ _])?(?:answer|response|solution)\s*>|<\|(?:begin|end)_of_(?:box|answer|solution)\|>",
+    r"<\s*(?:/\s*)?(?:final[ _])?(?:answer|response|solution|conclusion)\s*>"
+    r"|<\|(?:begin|end)_of_(?:box|answer|solution)\|>",
     re.IGNORECASE,
 )
 _BEGUN = re.compile(r"<(think(?:ing)?)>\s*\Z")
