@@ -49,6 +49,8 @@ STATED = [
     "The answer is B. Note that option A is a common distractor.", "The answer is B, not A.",
     "The answer is B, since option A is wrong.", "Option A is wrong, so the answer is B.",
     "A is not correct. B is correct.", "A is wrong, so B", "not A but B", "选项A错误，选B",
+    "I would not choose A. I choose B.", "Exclude option A; the answer is B", "不能选A，选B", "答案不是A，而是B",
+    "B项正确", "Which one is it? The answer is B.",
     "**Answer: B) Focal uptake**\n\nExplanation: A) Diffuse uptake is wrong. C) is too.",
     "Put it in \\boxed{}: the answer is B", f"{LIST}\n\nAnswer: B", f"{LIST}\n\nB", f"{LIST}\n\nB: Focal uptake",
     f"The choices are {LIST}. The answer is B.".replace("\n", ", "),
@@ -77,6 +79,10 @@ NOTHING = [
     # denied
     "not A", "The answer is not A", "Option A is wrong", "B is not correct", "The answer is neither A nor B",
     "Answer: none of B", "答案不是A", "不选A", "选项A错误", r"\boxed{42}",
+    "I would not choose B", "Don't choose option B", "I cannot select B", "不应选B", "不能选B", "排除B",
+    "Exclude option B", "We can rule out option B.", "Option B is unlikely",
+    # asked
+    "Is the answer B?", "The answer is B?", "Would you choose B?",
 ]  # fmt: skip
 
 

@@ -45,7 +45,7 @@ _BE = r"(?:is|was|(?:would|should|must|will|has to|appears to|seems to)(?: there
 _IS = rf" ?(?:{_BE}|[:=]|[-\u2013\u2014]>?|\u2192|应该是|应为|应选|是|为|选)"
 _FILL = rf"(?: ?(?::|(?:the|most|likely|probably|therefore|clearly|definitely|answer|correct|best)\b|{_CHOICE})){{0,4}}"
 _CHOOSE = r"(?:\b(?:choose|chose|select|selected|pick|picked|go with|going with|opt for)\b|(?<!不)选择?(?!项))"
-_SO = r"(?:\b(?:so|therefore|thus|hence|but|instead|definitely|probably|think|say|it is|it's)\b,?|所以|因此|故)"
+_SO = r"(?:\b(?:so|therefore|thus|hence|but|instead|definitely|probably|think|say|it is|it's)\b,?|所以|因此|故|而是)"
 _RIGHT = (
     r"(?:(?:correct|right|best|true)(?= ?(?:$|[.,;!)]|(?:answer|choice|option|one|because|since|and|as)\b))"
     r"|answer\b|正确|对|最佳|答案)"
@@ -58,7 +58,7 @@ _STATED = [
     re.compile(rf"(?i:{_CHOOSE}{_FILL}){_OPEN}{_LETTER}{_FREE}"),
     re.compile(
         rf"(?<![\w-])(?<!\bor ){_UPPER}[)\]]? (?i:(?:选项 ?)?(?:{_BE}|是|为) ?(?:(?:the|most|likely) ){{0,3}}{_RIGHT}"
-        "|(?:选项 ?)?正确)"
+        "|(?:选?项 ?)?正确)"
     ),
     re.compile(rf"(?i:{_SO} ?(?:(?:it is|it's|it must be|{_CHOICE}) )?){_OPEN}{_LETTER}[)\]]{{0,2}}[.!]?$"),
 ]
@@ -68,8 +68,10 @@ _MENTIONED = [
     re.compile(rf"(?<![\w-]){_UPPER} 选项"),
 ]
 _WRONG = re.compile(
-    rf"(?i:{_CHOICE})?{_OPEN}(?<!\w)[A-D][)\]]? (?:(?i:(?:is|was|can be|could be)"
-    r" (?:not|wrong|incorrect|false|ruled out|excluded|eliminated)\b|isn't)|(?:选项 ?)?是?(?:错|不))"
+    rf"(?i:(?:(?:\bnot|n't|\bnever|\bcannot) (?:\w+ )?{_CHOOSE}|\b(?:exclude|eliminate|discard|reject|rule out)\b"
+    rf"|不(?:应该?|能|会|可以?)选?择?|排除){_FILL})(?:{_OPEN}){_UPPER}"
+    rf"|(?i:{_CHOICE})?{_OPEN}(?<!\w)[A-D][)\]]? (?:(?i:(?:is|was|can be|could be)"
+    r" (?:not|wrong|incorrect|false|(?:less |un)likely|ruled out|excluded|eliminated)\b|isn't)|(?:选项 ?)?是?(?:错|不))"
 )
 _ALSO = re.compile(
     rf"[)\]}}.]{{0,2}} ?(?:[,/&+]|\b(?:and|or)\b|或|和|与|及) ?(?:(?:and|or) )?(?i:{_CHOICE})?{_OPEN}{_UPPER}{_FREE}"
@@ -96,7 +98,8 @@ def find_letter(output: str, texts: Sequence[str]) -> int | None:
         return same[0] if len(same) == 1 else None
     lines = [line[bullet.end() if (bullet := _BULLET.match(line)) else 0 :] for line in _mark(text, texts).split("\n")]
     stated, mentioned = _find_alone(lines) | _find_first(lines), set[str]()
-    for sentence in (_WRONG.sub(" ; ", s) for line in lines for s in _SENTENCE.split(line)):
+    sentences = (s for line in lines for s in _SENTENCE.split(line) if not s.endswith("?"))  # a question states nothing
+    for sentence in (_WRONG.sub(" ; ", s) for s in sentences):
         named = _find_letters(_MENTIONED, sentence)
         mentioned |= named
         if found := _find_letters(_STATED, sentence):
