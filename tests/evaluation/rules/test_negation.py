@@ -50,6 +50,11 @@ DENIED = [
     "Heart normal, effusion absent", "effusion and mass not seen", "Effusion -- none",
     "The image shows no abnormality, such as effusion.", "there is a mass but not an effusion",
     "lack of any effusion", "it doesn't look like an effusion", "Effusion is nowhere seen",
+    "Interval resolution of effusion.", "Resolved effusion.", "Effusion: false", "None of the images show effusion",
+    "inconsistent with effusion", "low suspicion for effusion", "insufficient evidence of effusion",
+    "The effusion has disappeared", "The effusion has cleared", "Effusion \u2013 none", "Effusion [absent]",
+    "free from effusion", "without visible effusion", "lack of clearly visible effusion",
+    "The effusion has completely resolved.", "absence of any detectable effusion",
 ]  # fmt: skip
 NAMED = [
     "effusion", "No pneumothorax, but effusion on the left.", "No pneumothorax, effusion on the left.",
@@ -104,6 +109,11 @@ NAMED = [
     "effusion rather than mass", "no mass nor nodule but effusion",
     "an effusion of the left lung, the right lung is not affected", "effusion without change",
     "a mass, not far from it an effusion",
+    "Effusion not resolved", "The effusion hasn't resolved.", "No resolution of the effusion",
+    "The effusion has partially resolved.", "Partial resolution of the effusion", "The effusion is nearly gone",
+    "Effusion not seen on the prior study", "The pneumothorax has resolved, effusion is seen",
+    "Pneumothorax has resolved, small effusion", "The absence of mass is visible, effusion is seen",
+    "The effusion has not cleared",
 ]  # fmt: skip
 
 

@@ -16,7 +16,8 @@ _OUT = r"(?:rul(?:e|ed|es|ing) out|exclud(?:e|ed|es|ing))"
 _VOID = re.compile(
     rf"\b(?:no|without|{_NOT})\s+(?:\w+\s+){{0,2}}(?:changed?|increased?|decreased?|improve(?:d|ment)"
     r"|progress(?:ed|ion)|worsen(?:ed|ing)|enlargement|difference|growth|doubt|question"
-    r"|contrast|reason to doubt|evidence against)\b"
+    r"|contrast|reason to doubt|evidence against|resol(?:ved?|ution)|clear(?:ed|ing)|disappear(?:ed|ance))\b"
+    r"|\b(?:partial|part|incomplete|near|almost|large|most|slight)(?:ly)?\s+(?:resol(?:ved|ution)|cleared|gone)\b"
     rf"|\b{_NOT}\s+(?:only|just|merely|necessarily|certain|clear|sure|previously|well|far)\b"
     rf"|\b{_NOT}\s+(?:a\s+|an\s+|the\s+|entirely\s+|completely\s+|quite\s+)*(?:normal|healthy|unremarkable)\b"
     rf"|\b(?:no|never|without|unable\s+to|fails?\s+to|{_NOT})\s+"
@@ -28,10 +29,12 @@ _VOID = re.compile(
 )
 # in front of the name; those of the first kind take a noun, so that a verb behind it ends their reach
 _WITHOUT = (
-    r"without|w/o|absence of|lack of|lacks|lacking|(?:free|clear|devoid) of|negative for|rather than|instead of"
-    r"|(?:excludes|excluding|rules out|ruling out|denies|denied|denying)|^\W*(?:ruled out|excluded|absent)"
+    r"without|w/o|absence of|lack of|lacks|lacking|(?:free|clear|devoid) (?:of|from)"
+    r"|resolution of|inconsistent with|negative for|rather than|instead of"
+    r"|(?:excludes|excluding|rules out|ruling out|denies|denied|denying)|^\W*(?:ruled out|excluded|absent|resolved)"
+    r"|(?:low|little) (?:likelihood|probability|suspicion) (?:of|for)|insufficient evidence (?:of|for)"
 )
-_NEITHER = r"no(?!\s*,)|neither|nor|nothing"
+_NEITHER = r"no(?!\s*,)|none of|neither|nor|nothing"
 _DENY = rf"{_NOT}|never|fail(?:s|ed)? to|unable to|unlikely"
 _BEFORE = re.compile(rf"(?<![\w-])(?:(?P<noun>{_WITHOUT})|(?P<none>{_NEITHER})|{_DENY})(?!\w)", re.IGNORECASE)
 # behind the name: what it is, or is not
@@ -41,9 +44,9 @@ _SEEN = (
 )
 _IS = r"(?:(?:is|are|was|were|has|have|been|be|appears?|seems?|remains?|can|could|both|all|now|also|\w+ly)\s+)*"
 _AFTER = re.compile(
-    rf"(?:^|[\s:(,-]){_IS}(?:(?:{_NOT}|no longer|never|nowhere)\s+(?:(?:\w+ly|yet|be|been|to)\s+){{0,3}}{_SEEN}"
-    r"|(?:absent|ruled out|excluded|unlikely|negative|resolved|gone)\b)"
-    r"|^\W*[:=(-]\s*(?:none|nil|no(?: evidence)?)\W*(?:$|[,)])"
+    rf"(?:^|[\s:(\[,\u2013-]){_IS}(?:(?:{_NOT}|no longer|never|nowhere)\s+(?:(?:\w+ly|yet|be|been|to)\s+){{0,3}}{_SEEN}"
+    r"|(?:absent|ruled out|excluded|unlikely|negative|resolved|cleared|disappeared|gone)\b)"
+    r"|^\W*[:=(\[\u2013-]\s*(?:none|nil|false|no(?: evidence)?)\W*(?:$|[,)])"
     r"|^[-\s]free\b(?!\s+(?:air|fluid|gas))",
     re.IGNORECASE,
 )
@@ -60,6 +63,8 @@ _VERB = re.compile(
     rf"|represents?|remains?|persists?|likely|probabl[ey]|possibl[ey]|consistent|compatible|suggestive|{_SEEN})\b",
     re.IGNORECASE,
 )
+_ADJECTIVE = re.compile(rf"\s*(?:any\s+|\w+ly\s+)?{_SEEN}", re.IGNORECASE)  # "without visible X"
+_EARLIER = re.compile(r"\s*(?:on|in|at)\s+(?:the\s+|an?\s+|any\s+)?(?:prior|previous|earlier|comparison|old)\b", re.I)
 _NEW = re.compile(
     r"\s*(?:an?|the|there|this|these|it|some|one|two|several|multiple|with|mild|moderate|severe)\b", re.IGNORECASE
 )
@@ -103,6 +108,8 @@ def _is_denied_before(before: str, after: str) -> bool:
 def _reaches(denial: re.Match[str], between: str, after: str) -> bool:
     """Whether a denial reaches over what stands between it and the name."""
     between = _PARENTHESES.sub(" ", between)
+    if denial["noun"] and (adjective := _ADJECTIVE.match(between)):
+        between = between[adjective.end() :]
     if _TURN.search(between) or (denial["noun"] and _VERB.search(between)):
         return False
     first, *listed = re.split("[,:]", between)
@@ -124,7 +131,7 @@ def _reaches(denial: re.Match[str], between: str, after: str) -> bool:
 def _is_denied_behind(before: str, after: str) -> bool:
     """Whether a denial behind the name is of the name's own statement."""
     hit = _AFTER.search(after)
-    if hit is None:
+    if hit is None or _EARLIER.match(after, hit.end()):
         return False
     between = _BEFORE_NOW.sub(" ", _PARENTHESES.sub(" ", after[: hit.start()]))
     if _TURN.search(between) or _VERB.search(between) or "that" in between or "which" in between:
