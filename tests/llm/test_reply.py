@@ -70,6 +70,12 @@ def test_texts_parts_and_thoughts(wrap: Any) -> None:
     assert read_reply(wrap({"type": kind, "text": "a"})).text == "a"
 
 
+def test_an_output_item_of_thoughts_or_comments_is_no_answer() -> None:
+    items = [{"type": "reasoning", "content": "x"}, {"type": "message", "phase": "commentary", "content": "y"}]
+    assert read_reply(json.dumps({"output": [*items, {"type": "message", "content": "a"}]})) == Reply("a")
+
+
+CUT, BROKEN = "cut off by the limit of tokens", ({"status": "failed"}, {"error": {"message": "upstream"}})
 THINKING = [{"type": "thinking", "thinking": "x"}]
 
 
@@ -88,6 +94,12 @@ THINKING = [{"type": "thinking", "thinking": "x"}]
         (chat("", "tool_calls", tool_calls=[{"id": 1}]), "a tool call instead of a text"),
         (json.dumps({"output": [{"type": "function_call", "name": "x"}]}), "a tool call instead of a text"),
         (chat(None, refusal="I cannot."), "a refusal"),
+        (chat("a", "insufficient_system_resource"), "broken off by the endpoint"),
+        (chat("a", "SAFETY"), "cut off by a content filter"),
+        (json.dumps({"choices": [{"message": {"content": "a"}, "finish_reason": {"type": "length"}}]}), CUT),
+        *((json.dumps({**json.loads(responses("a")), **end}), "broken off by the endpoint") for end in BROKEN),
+        (json.dumps({"output": [{"type": "reasoning", "content": "a"}]}), "thoughts without an answer (reasoning)"),
+        (json.dumps({"output": [{"phase": "commentary", "content": "a"}]}), "thoughts without an answer (commentary)"),
         (chat(None, "content_filter"), "cut off by a content filter"),
     ],
 )

@@ -85,10 +85,12 @@ _CUT = "cut off by the limit of tokens"
 _ENDS = {  # why an answer ended before its end: `finish_reason`, or the reason in `incomplete_details`
     **dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens"), _CUT),
     "content_filter": "cut off by a content filter",
+    **dict.fromkeys(("safety", "refusal", "recitation"), "cut off by a content filter"),
+    "insufficient_system_resource": "broken off by the endpoint",
     "error": "broken off by the endpoint",
     "abort": "broken off by the endpoint",
 }
-_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "redacted_thinking")
+_THOUGHTS = ("commentary", "reasoning_content", "reasoning", "reasoning_details", "thinking", "redacted_thinking")
 _CALLS = ("tool_calls", "function_call", "tool_use")
 
 
@@ -118,13 +120,17 @@ def read_reply(body: str) -> Reply:
         return Reply("", tokens, _describe_other(body, content))
     choice = _dict(choices[0]) if choices else {}
     messages = [_dict(choice.get("message")), *map(_dict, outputs)]
-    parts = [part for message in messages for part in _parts(message.get("content"))]
+    said = [one for one in messages if one.get("type") != "reasoning" and one.get("phase") != "commentary"]
+    parts = [part for message in said for part in _parts(message.get("content"))]
     refusals = [r for one in (*messages, *parts) if isinstance(r := one.get("refusal"), str) and r.strip()]
     texts = [_text(part) for part in parts if part.get("type", "text") in ("text", "output_text")]
     whole = _SURROGATE.sub("\ufffd", "".join(texts) or "".join(refusals))
     text = without_thoughts(whole)
-    reason = choice.get("finish_reason") or _dict(content.get("incomplete_details")).get("reason")
+    end = choice.get("finish_reason") or _dict(content.get("incomplete_details")).get("reason")
+    reason = end.get("type") if isinstance(end, dict) else end  # SGLang gives an object
     problems = [_ENDS[reason.lower()]] if isinstance(reason, str) and reason.lower() in _ENDS else []
+    if content.get("error") or content.get("status") in ("failed", "cancelled"):
+        problems.append("broken off by the endpoint")
     if refusals:
         problems.insert(0, "a refusal")
     elif text is None:
@@ -148,7 +154,12 @@ def _describe_other(body: str, content: dict[str, Any]) -> str:
 
 def _find_words(places: Sequence[dict[str, Any]]) -> list[str]:
     """Where the words of an answer without a text are: fields or types of its messages and parts."""
-    names = [name for one in places for name in (*(n for n in one if one[n]), one.get("type")) if isinstance(name, str)]
+    names = [
+        name
+        for one in places
+        for name in (*(n for n in one if one[n]), one.get("type"), one.get("phase"))
+        if isinstance(name, str)
+    ]
     found = [f"thoughts without an answer ({name})" for name in names if name in _THOUGHTS]
     return list(dict.fromkeys(found + ["a tool call instead of a text" for name in names if name in _CALLS]))
 

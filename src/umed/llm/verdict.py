@@ -11,7 +11,10 @@ _BETWEEN = re.compile(r"(?:```json|[\s`*_])*")
 _AFTER = re.compile(rf"(?:[\s`*_.]|{_TAG})*")
 _LEAD = re.compile(rf"(?:[.:!?=\uff1a\u3002\uff01]|{_TAG})$|\b(?:verdict|score|grade|judge?ment) is$", re.IGNORECASE)
 _EXAMPLE = re.compile(
-    r"\be\.\s?g\b|\bexamples?\b|\binstance\b|\bsuch as\b|\btemplate\b|\bformat (?:is|was|should|must|would)\b"
+    r"\b(?:sample|expected|hypothetical) (?:output|reply|response|json)\b|\b(?:ignore|not my)\b"
+    r"|\b(?:wrote|writes|says?|said|quotes?|quoted)\W*$|<(?:draft|quote|user|prompt|candidate)\w*>$"
+    r"|例如|格式(?:是|为|如下)"
+    r"|\be\.\s?g\b|\bexamples?\b|\binstance\b|\bsuch as\b|\btemplate\b|\bformat (?:is|was|should|must|would)\b"
     r"|^\W*(?:the )?(?:\w+ )?format\W*$",
     re.IGNORECASE,
 )
