@@ -113,7 +113,8 @@ NAMED = [
     "The effusion has partially resolved.", "Partial resolution of the effusion", "The effusion is nearly gone",
     "Effusion not seen on the prior study", "The pneumothorax has resolved, effusion is seen",
     "Pneumothorax has resolved, small effusion", "The absence of mass is visible, effusion is seen",
-    "The effusion has not cleared",
+    "The effusion has not cleared", "The effusion is near-completely resolved.", "Resolved mass, new effusion",
+    "Resolution of the pneumothorax with persistent effusion", "No pneumothorax, new effusion",
 ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ _VOID = re.compile(
     rf"\b(?:no|without|{_NOT})\s+(?:\w+\s+){{0,2}}(?:changed?|increased?|decreased?|improve(?:d|ment)"
     r"|progress(?:ed|ion)|worsen(?:ed|ing)|enlargement|difference|growth|doubt|question"
     r"|contrast|reason to doubt|evidence against|resol(?:ved?|ution)|clear(?:ed|ing)|disappear(?:ed|ance))\b"
-    r"|\b(?:partial|part|incomplete|near|almost|large|most|slight)(?:ly)?\s+(?:resol(?:ved|ution)|cleared|gone)\b"
+    r"|\b(?:partial|part|incomplete|near|almost|large|most|slight)(?:ly)?(?:[\s-]\w+ly)?\s+(?:resol(?:ved|ution)|cleared|gone)\b"
     rf"|\b{_NOT}\s+(?:only|just|merely|necessarily|certain|clear|sure|previously|well|far)\b"
     rf"|\b{_NOT}\s+(?:a\s+|an\s+|the\s+|entirely\s+|completely\s+|quite\s+)*(?:normal|healthy|unremarkable)\b"
     rf"|\b(?:no|never|without|unable\s+to|fails?\s+to|{_NOT})\s+"
@@ -50,10 +50,12 @@ _AFTER = re.compile(
     r"|^[-\s]free\b(?!\s+(?:air|fluid|gas))",
     re.IGNORECASE,
 )
+_STILL = r"(?:new|persist\w*|residual|remaining|stable|unchanged|worsening)"
 # where another statement begins
 _TURN = re.compile(
     r"\b(?:but|however|although|though|whereas|while|except|excepting|apart from|aside from|other than|besides"
     r"|nevertheless|nonetheless|only|(?<=\w )yet|positive for|instead(?! of)|rather(?! than)"
+    rf"|with {_STILL}"
     r"|(?<!that )there (?:is|are|was|were)|and (?:there|an?|the|it|this|these|is|are|shows?|has|have|also|instead))\b"
     r"|\s[-\u2013\u2014]+\s|\u2014|\)",
     re.IGNORECASE,
@@ -66,7 +68,9 @@ _VERB = re.compile(
 _ADJECTIVE = re.compile(rf"\s*(?:any\s+|\w+ly\s+)?{_SEEN}", re.IGNORECASE)  # "without visible X"
 _EARLIER = re.compile(r"\s*(?:on|in|at)\s+(?:the\s+|an?\s+|any\s+)?(?:prior|previous|earlier|comparison|old)\b", re.I)
 _NEW = re.compile(
-    r"\s*(?:an?|the|there|this|these|it|some|one|two|several|multiple|with|mild|moderate|severe)\b", re.IGNORECASE
+    r"\s*(?:an?|the|there|this|these|it|some|one|two|several|multiple|with|mild|moderate|severe"
+    rf"|small|{_STILL})\b",
+    re.IGNORECASE,
 )
 _PLACE = r"\b(?:left|right|bilateral|upper|lower|middle|base|apex|lobe)\b"
 _PLACED = re.compile(rf"{_PLACE}|\[", re.IGNORECASE)
