@@ -111,13 +111,13 @@ class Dialog:
                 if answer is None:
                     return NextTurn(key, name, record, messages, schema)
                 answers.append(answer)
-                said = read_reply(answer.body)
-                text, reply = said.text, said.text if said.text.strip() else _SILENCE
+                parsed = read_reply(answer.body)
+                text, reply = parsed.text, parsed.text if parsed.text.strip() else _SILENCE
                 try:
                     if len(text) > _USABLE * self.at_most:
                         raise Unusable("too long", "the reply is far too long")
-                    if said.problem:
-                        raise Unusable(said.problem, f"it is no whole answer ({said.problem})")
+                    if parsed.problem:
+                        raise Unusable(parsed.problem, f"it is no whole answer ({parsed.problem})")
                     diagnosis = read(text, record, self.aliases)
                     messages = (*messages, Message("assistant", reply))
                     break

@@ -57,9 +57,9 @@ class StageWandb(WandbLogger):
             "id": _kept_id(run / "logs" / stage / "wandb_id"),
             "settings": wandb.Settings(console="off", disable_code=True, disable_git=True, x_disable_meta=True),
         }
-        own = [tags] if isinstance(tags, str) else list(tags)
-        every = list(dict.fromkeys([*(shorten(tag, 64) for tag in choices(run)), *own]))
-        super().__init__(**{**ours, "project": _check_project(project), "tags": every, **kwargs})
+        further = [tags] if isinstance(tags, str) else list(tags)
+        all_tags = list(dict.fromkeys([*(shorten(tag, 64) for tag in choices(run)), *further]))
+        super().__init__(**{**ours, "project": _check_project(project), "tags": all_tags, **kwargs})
         del self._wandb_init["anonymous"]  # wandb warns of it, and Lightning always gives it
         check_wandb(self._wandb_init)
 

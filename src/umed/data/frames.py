@@ -52,10 +52,10 @@ def place_box(
     """
     if not all(0 <= side < math.inf for side in (frame.width, frame.height)):
         raise BoxError("malformed", "no width and height of the picture that the box is of")
-    own = frame.views or (1, 1)
+    mask_views = frame.views or (1, 1)
 
     def turn_back(box: Box, view: int) -> Box:
-        return turn_box(turn_box(box, own[view]), UNDO.get(views[view], views[view]))
+        return turn_box(turn_box(box, mask_views[view]), UNDO.get(views[view], views[view]))
 
     choices = [view for view, name in enumerate(ORIENTATIONS) if orientation in (None, name)]
     if turn_back(_PROBE, 0) == turn_back(_PROBE, 1):
@@ -65,7 +65,7 @@ def place_box(
         seen = turn_size(size, views[view])
         stated = frame.width or seen[0], frame.height or seen[1]
         shapes = [stated] if frame.original is None else [stated, frame.original]
-        if any(_is_copy(turn_size(shape, own[view]), seen) for shape in shapes):
+        if any(_is_copy(turn_size(shape, mask_views[view]), seen) for shape in shapes):
             fitting.append((view, stated))
     if not fitting:
         kind = "a mask" if frame.views else "boxes"

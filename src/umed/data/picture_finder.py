@@ -28,13 +28,13 @@ class PictureFinder:
         of another name.
         """
         written = {name: self._find_written(name, folders) for name in names}
-        found = {name: path or self._find_alike(name, folders) for name, path in written.items()}
+        paths = {name: path or self._find_alike(name, folders) for name, path in written.items()}
         owners = defaultdict(set)
-        for name, path in found.items():
+        for name, path in paths.items():
             owners[path].add(unicodedata.normalize("NFC", _clean(name)))
         return {
             name: path if path and (written[name] or len(owners[path]) == 1) else _clean(name)
-            for name, path in found.items()
+            for name, path in paths.items()
         }
 
     def find(self, name: str, folders: Sequence[str] = ("",)) -> str:

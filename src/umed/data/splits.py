@@ -68,18 +68,20 @@ def assign_splits(
 
 def find_empty_splits(records: Sequence[Record], fractions: Sequence[float] = (1, 1, 1)) -> dict[str, list[str]]:
     """Source -> the splits of a share above 0 in which it has no record; without the sources that have all."""
-    found: dict[str, set[str]] = defaultdict(set)
+    splits_of: dict[str, set[str]] = defaultdict(set)
     for r in records:
-        found[r.source].add(r.split)
+        splits_of[r.source].add(r.split)
     wanted = [name for name, share in zip(SPLITS, fractions, strict=True) if float(share) > 0]
-    empty = {source: [name for name in wanted if name not in splits] for source, splits in found.items()}
+    empty = {source: [name for name in wanted if name not in splits] for source, splits in splits_of.items()}
     return {source: names for source, names in empty.items() if names}
 
 
-def explain_empty_splits(records: Sequence[Record], fractions: Sequence[float], own: Container[str]) -> Iterator[str]:
+def explain_empty_splits(
+    records: Sequence[Record], fractions: Sequence[float], presplit: Container[str]
+) -> Iterator[str]:
     """A line for each source of which a split is empty, or most pictures have the same PatientID.
 
-    `own`: sources that bring their splits.
+    `presplit`: sources that bring their splits.
     """
     empty = find_empty_splits(records, fractions)
     for source in dict.fromkeys(r.source for r in records):
@@ -87,9 +89,9 @@ def explain_empty_splits(records: Sequence[Record], fractions: Sequence[float], 
         group_of = {r.image: r.group for r in records if r.source == source}
         [(largest, size)] = Counter(group_of.values()).most_common(1)
         is_shared = largest.startswith(PATIENT) and 2 * size > len(group_of) > 1
-        if source in own and lost:
+        if source in presplit and lost:
             yield f"{source}: {lost} by its own splits"
-        elif source not in own and (lost or is_shared):
+        elif source not in presplit and (lost or is_shared):
             what = "pictures share one PatientID" if is_shared else "pictures are in the largest group"
             first = next(image for image, group in group_of.items() if group == largest)
             yield (

@@ -102,9 +102,11 @@ def write_notes(
         of_dataset = [predictions[k] for k in places]
         scorer = scorers[without_stand_in(dataset)]
         notes += scorer.note(dataset, of_dataset, scores)
-        asked = sum(p.question.answer_type == "open" for p in of_dataset)
-        if judge and asked and any(column.judged for column in scorer.columns):
+        open_count = sum(p.question.answer_type == "open" for p in of_dataset)
+        if judge and open_count and any(column.judged for column in scorer.columns):
             count = sum(s.n or 0 for s in scores if s.key == (dataset, JUDGED, "", ""))
-            failed = f"; {asked - count} could not be judged and do not count" if count < asked else ""
-            notes.append(f"{dataset}: {JUDGED} is the verdict of {judge} on {count} of {asked} open answers{failed}")
+            failed = f"; {open_count - count} could not be judged and do not count" if count < open_count else ""
+            notes.append(
+                f"{dataset}: {JUDGED} is the verdict of {judge} on {count} of {open_count} open answers{failed}"
+            )
     return notes

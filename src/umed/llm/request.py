@@ -120,8 +120,8 @@ def read_reply(body: str) -> Reply:
         return Reply("", tokens, _describe_other(body, content))
     choice = _dict(choices[0]) if choices else {}
     messages = [_dict(choice.get("message")), *map(_dict, outputs)]
-    said = [one for one in messages if one.get("type") != "reasoning" and one.get("phase") != "commentary"]
-    parts = [part for message in said for part in _parts(message.get("content"))]
+    final = [one for one in messages if one.get("type") != "reasoning" and one.get("phase") != "commentary"]
+    parts = [part for message in final for part in _parts(message.get("content"))]
     refusals = [r for one in (*messages, *parts) if isinstance(r := one.get("refusal"), str) and r.strip()]
     texts = [_text(part) for part in parts if part.get("type", "text") in ("text", "output_text")]
     whole = _SURROGATE.sub("\ufffd", "".join(texts) or "".join(refusals))
@@ -160,8 +160,8 @@ def _find_words(places: Sequence[dict[str, Any]]) -> list[str]:
         for name in (*(n for n in one if one[n]), one.get("type"), one.get("phase"))
         if isinstance(name, str)
     ]
-    found = [f"thoughts without an answer ({name})" for name in names if name in _THOUGHTS]
-    return list(dict.fromkeys(found + ["a tool call instead of a text" for name in names if name in _CALLS]))
+    reasons = [f"thoughts without an answer ({name})" for name in names if name in _THOUGHTS]
+    return list(dict.fromkeys(reasons + ["a tool call instead of a text" for name in names if name in _CALLS]))
 
 
 def _parts(content: Any) -> list[dict[str, Any]]:

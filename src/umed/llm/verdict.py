@@ -41,14 +41,14 @@ def read_verdict(text: str, field: str) -> dict[str, Any]:
         NoVerdict: there is none; it is half-written or lies in another object or a list; text follows it; it is a
             quotation, an example or the repeated format; several different ones follow each other; a key occurs twice.
     """
-    found = [one for one in _scan(text) if field in one.value]
-    if not found:
+    objects = [one for one in _scan(text) if field in one.value]
+    if not objects:
         raise NoVerdict("no verdict in the reply")
-    start, end, value = found.pop()
+    start, end, value = objects.pop()
     if not _AFTER.fullmatch(text, end):
         raise NoVerdict("a verdict that does not end the reply")
-    while found and _BETWEEN.fullmatch(text, found[-1].end, start):
-        start, _, other = found.pop()
+    while objects and _BETWEEN.fullmatch(text, objects[-1].end, start):
+        start, _, other = objects.pop()
         if other[field] != value[field]:
             raise NoVerdict("several verdicts in the reply")
     lead = text[:start].rstrip(_MARKUP).removesuffix("```json").rstrip(_MARKUP)
@@ -69,7 +69,7 @@ def find_objects(text: str) -> list[dict[str, Any]]:
 
 def _scan(text: str) -> list[_Found]:
     decoder = json.JSONDecoder(object_pairs_hook=_without_repetition)
-    found, failures, depth, read = list[_Found](), 0, 0, 0  # depth: braces that are open and no part of an object
+    objects, failures, depth, read = list[_Found](), 0, 0, 0  # depth: braces that are open and no part of an object
     while (start := text.find("{", read)) >= 0 and failures < _ATTEMPTS:
         depth = max(0, depth - text.count("}", read, start))
         try:
@@ -78,8 +78,8 @@ def _scan(text: str) -> list[_Found]:
             read, failures, depth = start + 1, failures + 1, depth + 1
         else:
             if not depth:
-                found.append(_Found(start, read, value))
-    return found
+                objects.append(_Found(start, read, value))
+    return objects
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

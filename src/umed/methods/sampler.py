@@ -49,11 +49,11 @@ class Sampler:
         raw = [processor.decode(i) for i in ids]
         asked = [p for p in prompts for _ in range(g)]  # of each answer
         offsets = [_offsets(processor.pieces(i)) for i in ids]
-        said = [hide_thoughts(text) for text in raw]
-        gold_spans = [find_mentions(text, p.record.category) for text, p in zip(said, asked, strict=True)]
+        visible = [hide_thoughts(text) for text in raw]
+        gold_spans = [find_mentions(text, p.record.category) for text, p in zip(visible, asked, strict=True)]
         name_spans = [
             [s for c in (p.record.category, *p.others) for s in find_mentions(text, c)]
-            for text, p in zip(said, asked, strict=True)
+            for text, p in zip(visible, asked, strict=True)
         ]
         length = answers.ids_BT.shape[1]
         name_BT = _inside(offsets, gold_spans, length)

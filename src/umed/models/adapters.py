@@ -159,15 +159,15 @@ def set_tensors(wrapped: Any, adapter: str, tensors: dict[str, Tensor], where: s
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            own = get_peft_model_state_dict(wrapped, adapter_name=adapter)
-            set_peft_model_state_dict(wrapped, own, adapter)
+            initial = get_peft_model_state_dict(wrapped, adapter_name=adapter)
+            set_peft_model_state_dict(wrapped, initial, adapter)
             set_peft_model_state_dict(wrapped, tensors, adapter)
     except (RuntimeError, KeyError, ValueError) as error:
         problem = first_line(error)
     finally:
         watch.remove()
         config.base_model_name_or_path = base
-    expected, found = landed if len(landed) == 2 else (shapes_of(own), shapes_of(tensors))
+    expected, found = landed if len(landed) == 2 else (shapes_of(initial), shapes_of(tensors))
     check_tensors(where, expected, found, len(tensors))
     if problem:
         raise InputError(f"{where} ({problem})")

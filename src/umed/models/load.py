@@ -94,8 +94,8 @@ def load_policy(
     if folder is not None and (folder / HEAD).is_file():
         critic_name = read_note(folder).get("critic")
         if critic_name in (None, type(policy.critic).__name__):  # the head of another critic takes other inputs
-            head, own = read_tensors(folder / HEAD), policy.value_head.state_dict()
-            check_tensors(f"{folder / HEAD}: not the head of this critic", shapes_of(own), shapes_of(head))
+            head, expected = read_tensors(folder / HEAD), policy.value_head.state_dict()
+            check_tensors(f"{folder / HEAD}: not the head of this critic", shapes_of(expected), shapes_of(head))
             policy.value_head.load_state_dict(head)
             policy.critic.load(folder)
     return policy.to(device).train()  # transformers checkpoints in train mode only, and loads in eval mode

@@ -31,7 +31,7 @@ def predict(cfg: DictConfig) -> None:
     if not paths or None in paths:
         raise InputError("images is empty: give pictures, images=[a.png,b.png]")
     window = check_window("task.window", cfg.task.window)
-    pictures = {path: open_and_tell(path, window) for path in map(Path, map(str, paths))}
+    pictures = {path: open_for_display(path, window) for path in map(Path, map(str, paths))}
     policy = load_model(cfg)
     out = Path(cfg.paths.run_dir) / "predict"
     out.mkdir(parents=True, exist_ok=True)
@@ -44,16 +44,16 @@ def predict(cfg: DictConfig) -> None:
         pixels = None if boxes is None else [[round(v, 2) for v in b.to_xyxy(*picture.size)] for b in boxes]
         line = {"image": str(path), "width": picture.width, "height": picture.height, "question": cfg.task.query}
         lines.append({**line, "output": output, "answer": answer, "boxes": pixels, "annotated": target.name})
-        told = "none: the reply ends inside a thought; raise method.max_new_tokens" if answer is None else answer
-        print(f"{path}\n  answer: {told}\n  boxes:  {pixels or 'none could be read'}\n  -> {target}")
+        shown = "none: the reply ends inside a thought; raise method.max_new_tokens" if answer is None else answer
+        print(f"{path}\n  answer: {shown}\n  boxes:  {pixels or 'none could be read'}\n  -> {target}")
     write_jsonl(out / "answers.jsonl", lines)
 
 
-def open_and_tell(path: Path, window: Window | str | None) -> Image.Image:
-    """The picture, RGB; prints the window that a rule has found, `percentile` where there is none."""
+def open_for_display(path: Path, window: Window | str | None) -> Image.Image:
+    """The picture, RGB; prints the window that a rule gives, `percentile` where there is none."""
     picture = open_picture(path, window, OTHERWISE)
-    if (found := picture.info.get("window")) and found != window:
-        low, high, _ = found
+    if (chosen := picture.info.get("window")) and chosen != window:
+        low, high, _ = chosen
         print(
             f"{path}: gray values from {low:g} (black) to {high:g} (white) are shown, by task.window="
             f"{window or OTHERWISE}; task.window=[LOW,HIGH] sets others"

@@ -285,3 +285,12 @@ def test_no_json_is_refused(tmp_path: Path) -> None:
         (tmp_path / "annotations.json").write_text(text, encoding="latin-1")
         with pytest.raises(InputError, match=r"annotations\.json: "):
             list(FolderSource(str(tmp_path)).read({}))
+
+
+@pytest.mark.parametrize("value", [0, 0.0, "0", "False", False, None])
+def test_what_says_no_is_no_crowd(tmp_path: Path, coco: dict[str, Any], value: object) -> None:
+    before = [item.boxes for item in records(read_coco(tmp_path, coco)).values()]
+    for entry in coco["annotations"]:
+        entry["iscrowd"] = value
+    after = [item.boxes for item in records(read_coco(tmp_path, coco)).values()]
+    assert after == before != []

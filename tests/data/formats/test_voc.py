@@ -180,3 +180,15 @@ def test_of_another_size_or_without_files(tmp_path: Path) -> None:
     assert lost(read(tmp_path)) == {"JPEGImages/a.png object 1": "malformed"}
     write(tmp_path / "Annotations/a.xml", voc_xml("a.png", "0x0", voc_object()))
     assert len(read(tmp_path)) == 1
+
+
+def test_objects_in_other_letters_or_a_namespace_are_objects_and_another_document_is_none(tmp_path: Path) -> None:
+    xml = voc_xml("a.png", "40x20", voc_object())
+    shouted = xml.replace("object>", "Object>").replace("bndbox>", "BndBox>").replace("annotation>", "Annotation>")
+    in_namespace = xml.replace("<annotation>", '<annotation xmlns="http://example.org/voc">')
+    picture(tmp_path / "JPEGImages/a.png")
+    for text in (shouted, in_namespace):
+        write(tmp_path / "Annotations/a.xml", text)
+        assert boxes(read(tmp_path)) == {"JPEGImages/a.png": [(4, 5, 14, 15)]}
+    write(tmp_path / "Annotations/a.xml", "<svg><object/></svg>")
+    assert ("Annotations/a.xml", "malformed") in lost(read(tmp_path)).items()

@@ -101,7 +101,7 @@ def _make_region(file: Path, where: str, image: Entry, entry: Entry, categories:
 def _make_box(file: Path, entry: Entry, problem: str, width: float, height: float) -> Box:
     if problem:
         raise BoxError("malformed", problem)
-    if entry.get("iscrowd"):
+    if str(entry.get("iscrowd") or 0).lower() not in ("0", "0.0", "false"):
         raise BoxError("malformed", "iscrowd: a region of many objects")
     try:
         x, y, w, h = bbox = _read_bbox(entry)

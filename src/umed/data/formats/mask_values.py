@@ -19,13 +19,13 @@ def find_object(picture: Image.Image, lossy: bool) -> tuple[np.ndarray, int]:
     Raises ValueError: several values or colors; an object that fills the border, as that of an inverted mask does.
     """
     values = _select_band(picture, lossy)
-    found = np.unique(values)
-    if not np.isfinite(found).all() or found[0] < 0:
+    levels = np.unique(values)
+    if not np.isfinite(levels).all() or levels[0] < 0:
         raise ValueError("a value that is negative or no number")
-    top = found[-1]
+    top = levels[-1]
     if top == 0:
         return np.zeros(values.shape, bool), 0
-    if not lossy and found[0] == 0 and 1 in found and set(found[2:]) <= set(IGNORED):
+    if not lossy and levels[0] == 0 and 1 in levels and set(levels[2:]) <= set(IGNORED):
         inside, top = values == 1, 1
     elif top < SET:
         raise ValueError(f"values up to {top:g}: a mask has 0 and 255, or 0 and 1")

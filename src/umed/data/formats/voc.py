@@ -26,6 +26,7 @@ from umed.data.picture_finder import PictureFinder
 from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.records import Dropped
+from umed.run_files import make_printable
 
 PICTURES = "JPEGImages"
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -64,10 +65,16 @@ def list_pictures(root: Path, annotations: str, source: str, box: str) -> Iterat
 
 
 def _parse(root: Path, file: str) -> Element:
+    """The XML, its tags in lower case and without namespaces. Raises Unusable: none, or another document."""
     try:
-        return fromstring(read_inside(root, file))  # defusedxml refuses entities that multiply or read other files
+        xml = fromstring(read_inside(root, file))  # defusedxml refuses entities that multiply or read other files
     except (ParseError, ValueError, LookupError) as error:
         raise Unusable("malformed", f"{file}: no XML ({error})") from None
+    for element in xml.iter():
+        element.tag = str(element.tag).rpartition("}")[2].lower()
+    if xml.tag != "annotation":
+        raise Unusable("malformed", f"{file}: its root is <{make_printable(xml.tag[:40])}>, <annotation> is expected")
+    return xml
 
 
 def _list_regions(file: str, xml: Element, box: str) -> list[Region]:
@@ -93,13 +100,13 @@ def _find_image(finder: PictureFinder, xml: Element, annotations: str, stem: str
     filename, folder, path = ((xml.findtext(tag) or "").strip() for tag in ("filename", "folder", "path"))
     below, name = os.path.split(stem)
     places = [os.path.join(place, below) for place in (PICTURES, "images", annotations, "")]
-    own = finder.find(name, places)
+    namesake = finder.find(name, places)
     named = finder.find(filename, [*places, PICTURES, "images", ""]) if filename else ""
-    if named and own and _find_stem(named) != _find_stem(own):
-        detail = f"filename is {filename}, and {own} has the name of this file: keep one of the two names"
+    if named and namesake and _find_stem(named) != _find_stem(namesake):
+        detail = f"filename is {filename}, and {namesake} has the name of this file: keep one of the two names"
         raise Unusable("malformed", f"{annotations}/{stem}.xml: {detail}")
     further = (other for other in (f"{folder}/{filename}" if folder and filename else "", path) if other)
-    image = named or own or next(filter(None, map(finder.find, further)), "")
+    image = named or namesake or next(filter(None, map(finder.find, further)), "")
     if not image and not filename:
         raise Unusable("malformed", f"{annotations}/{stem}.xml: no filename, and no picture has the name of this file")
     return image or os.path.join(PICTURES, filename.replace("\\", "/"))

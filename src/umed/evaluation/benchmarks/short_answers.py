@@ -48,7 +48,7 @@ class ShortAnswerScorer(Scorer):
 
     def judge(self, predictions: Sequence[Prediction], options: Options = DEFAULTS) -> list[Verdict]:
         verdicts: list[Verdict] = []
-        asked: list[tuple[dict[str, bool | float | None], JudgeItem]] = []
+        pending: list[tuple[dict[str, bool | float | None], JudgeItem]] = []
         for prediction, nearest in zip(predictions, judge_nearest(predictions), strict=True):
             output, question = prediction.final_answer, prediction.question
             gold, answer_type = question.gold, question.answer_type
@@ -62,11 +62,11 @@ class ShortAnswerScorer(Scorer):
             if options.open_judge:
                 verdict[JUDGED] = False if answer_type == "open" else None
                 if answer_type == "open" and output.strip():
-                    asked.append((verdict, JudgeItem(prediction.question.question, gold, output, category=gold)))
+                    pending.append((verdict, JudgeItem(prediction.question.question, gold, output, category=gold)))
             verdicts.append(verdict)
         if options.open_judge:
-            judged = options.open_judge([item for _, item in asked])
-            for (verdict, _), result in zip(asked, judged, strict=True):
+            results = options.open_judge([item for _, item in pending])
+            for (verdict, _), result in zip(pending, results, strict=True):
                 verdict[JUDGED] = None if result.score is None else result.score == 1
         return verdicts
 

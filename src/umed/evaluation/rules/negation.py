@@ -117,19 +117,19 @@ def _reaches(denial: re.Match[str], between: str, after: str) -> bool:
     if _TURN.search(between) or (denial["noun"] and _VERB.search(between)):
         return False
     first, *listed = re.split("[,:]", between)
-    own = re.split("[,:]", after)[0]
+    behind = re.split("[,:]", after)[0]
     has_or = bool(_OR.search(",".join(listed) + after))
     if listed and not has_or and _CLOSED.search(first):
         return False
     for number, part in enumerate(listed, 1):
-        whole = part + own if number == len(listed) else part
+        whole = part + behind if number == len(listed) else part
         if _AND.match(whole.lstrip()):
             continue
         if _VERB.search(whole) or (not has_or and (_NEW.match(whole) or _PLACED.search(whole))):
             return False
     # "it is not large and X is seen"
     is_joined = re.search(r"\band\b", (listed or [first])[-1]) and not (denial["noun"] or denial["none"])
-    return not (is_joined and _VERB.search(own))
+    return not (is_joined and _VERB.search(behind))
 
 
 def _is_denied_behind(before: str, after: str) -> bool:

@@ -42,6 +42,6 @@ class SeparateCritic(Critic):
 
     def load(self, folder: Path) -> None:
         weights = read_tensors(folder / WEIGHTS)
-        own = {n: tuple(p.shape) for n, p in self.model.named_parameters() if n in self._saved}
-        check_tensors(f"{folder / WEIGHTS}: not of this critic", own, shapes_of(weights))
+        expected = {n: tuple(p.shape) for n, p in self.model.named_parameters() if n in self._saved}
+        check_tensors(f"{folder / WEIGHTS}: not of this critic", expected, shapes_of(weights))
         self.model.load_state_dict(weights, strict=False)  # what is frozen is not in the file
