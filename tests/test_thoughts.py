@@ -44,6 +44,8 @@ def test_the_answer_is_what_stands_outside_of_thoughts(before: str, thought: str
         ("<think>a</think><answer><|begin_of_box|>B<|end_of_box|></answer>", "B"),
         ("<|begin_of_solution|>Yes<|end_of_solution|>", "Yes"),
         ("<answer></answer>", ""),
+        ("Yes</s>", "Yes"),
+        ("<think>hm</think>Yes<|im_end|>\n<|endoftext|>", "Yes"),
         ("<think>a</think>The answer: <answer>B</answer>", "The answer: <answer>B</answer>"),  # for the rules to read
         ("<answer>A</answer> or <answer>B</answer>", "<answer>A</answer> or <answer>B</answer>"),
         ("<think>I shall end with `</think>` and then say A.</think>B", "B"),

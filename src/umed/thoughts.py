@@ -42,7 +42,8 @@ _QUOTED = rf"(?<=(?<![^\s(]){_MARKS})(?:{'|'.join((*_OPENED, *_CLOSED))})(?={_MA
 _TAG = re.compile(rf"{_QUOTED}|(?P<opened>{'|'.join(_OPENED)})|(?P<closed>{'|'.join(_CLOSED)})", re.IGNORECASE)
 _AROUND = re.compile(  # what models write around an answer
     r"<\s*(?:/\s*)?(?:final[ _])?(?:answer|response|solution|conclusion)\s*>"
-    r"|<\|(?:begin|end)_of_(?:box|answer|solution)\|>",
+    r"|<\|(?:begin|end)_of_(?:box|answer|solution)\|>"
+    r"|</s>|<\|(?:im_end|end|endoftext|eot_id)\|>|<end_of_turn>",  # of programs that keep special tokens
     re.IGNORECASE,
 )
 _BEGUN = re.compile(r"<(think(?:ing)?)>\s*\Z")
