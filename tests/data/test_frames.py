@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -280,3 +281,14 @@ def test_what_is_no_orientation_turns_nothing(tmp_path: Path) -> None:
         for suffix in SUFFIXES[:3]:
             Image.new("L", (64, 48), 1).save(tmp_path / f"a{suffix}", exif=block)
             assert inspect_picture(tmp_path, f"a{suffix}").views == (1, 1), (suffix, block)
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 20), (2, 2)])
+def test_fractions_that_are_taken_for_pixels_are_dropped_and_a_pixel_of_a_mask_is_kept(width: int, height: int) -> None:
+    size = width, height
+    for corners in ((0.1, 0.2, 0.4, 0.9), (0, 0, 1, 1)):
+        with pytest.raises(BoxError, match="fractions"):
+            place_box(partial(Box.from_xyxy, corners), Frame(), size)
+    corner = Box(0, 0, 1 / width, 1 / height)
+    assert place_box(lambda *_: corner, Frame(*size, views=(1, 1)), size) == corner
+    assert place_box(partial(Box.from_xyxy, (0, 0, 1.5, 1)), Frame(), size) == Box(0, 0, 1.5 / width, 1 / height)

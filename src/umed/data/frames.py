@@ -48,7 +48,8 @@ def place_box(
         views: of the loaded picture.
 
     Raises:
-        BoxError: that of `make_box`; `malformed`: another aspect, no size where one is needed, or a doubt.
+        BoxError: that of `make_box`; `malformed`: another aspect, no size where one is needed, a doubt, or a box within
+            the first pixel, as fractions are that were taken for pixels.
     """
     if not all(0 <= side < math.inf for side in (frame.width, frame.height)):
         raise BoxError("malformed", "no width and height of the picture that the box is of")
@@ -78,7 +79,10 @@ def place_box(
             "EXIF orientation: is the box of the picture as stored or as shown? Set the source's orientation to stored "
             "or shown, or store the picture without it",
         )
-    return turn_back(make_box(width, height), view)
+    box = make_box(width, height)
+    if frame.views is None and min(width, height) > 1 and box.x1 * width <= 1 and box.y1 * height <= 1:
+        raise BoxError("malformed", "the box lies in the first pixel: are its numbers fractions? Pixels are expected")
+    return turn_back(box, view)
 
 
 def turn_box(box: Box, tag: int) -> Box:

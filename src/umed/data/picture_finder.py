@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from umed.data.files import drop_suffix, list_files
 
+PLACES = ("", "images")  # folders below the root in which a name is looked for
 LABELS = (".xml", ".txt", ".json", ".csv", ".yaml")
 _ELSEWHERE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:/")  # an absolute path, one of a drive, a URL
 

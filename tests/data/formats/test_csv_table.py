@@ -26,6 +26,13 @@ def csv(root: Path, *rows: str, header: str = HEADER, **options: Any) -> list[It
     return read(root, **options)
 
 
+def test_pictures_may_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    picture(tmp_path / "images/a.png")
+    assert list(boxes(csv(tmp_path, "a.png,1,2,10,12,cyst"))) == ["images/a.png"]
+    picture(tmp_path / "a.png", seed=1)
+    assert list(boxes(csv(tmp_path, "a.png,1,2,10,12,cyst"))) == ["a.png"]
+
+
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     for seed, name in enumerate("abc"):

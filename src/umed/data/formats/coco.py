@@ -12,7 +12,7 @@ from umed.boxes import Box, BoxError
 from umed.data.files import normalize_category, read_json
 from umed.data.formats import Corners, merge_pictures, parse_degrees, parse_numbers, refuse_turned, turn_corners
 from umed.data.frames import Frame
-from umed.data.picture_finder import PictureFinder
+from umed.data.picture_finder import PLACES, PictureFinder
 from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.records import Dropped
@@ -65,7 +65,7 @@ def list_pictures(root: Path, annotations: str, source: str) -> Iterator[Picture
 def _list_images(
     root: Path, images: dict[str, Entry], regions: dict[str, list[Region]], source: str
 ) -> Iterator[Picture | Dropped]:
-    paths = PictureFinder(root).find_all(image["file_name"] for image in images.values())
+    paths = PictureFinder(root).find_all((image["file_name"] for image in images.values()), PLACES)
     sizes: dict[str, list[Any]] = defaultdict(list)
     for image in images.values():
         sizes[paths[image["file_name"]]].append([image.get("width") or 0, image.get("height") or 0])
@@ -109,6 +109,8 @@ def _make_box(file: Path, entry: Entry, problem: str, width: float, height: floa
     except BoxError as error:
         raise BoxError("malformed", f"{file.name}: {error}: bbox as x, y, width, height is expected") from None
     if corners != (x, y, x + w, y + h):
+        if not (0 < x + w / 2 < width and 0 < y + h / 2 < height):
+            raise BoxError("out_of_frame", f"the center of a turned box: {bbox}")
         return Box.from_xyxy(corners, width, height)
     if x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1:
         raise InputError(

@@ -12,7 +12,7 @@ from umed.boxes import Box, BoxError
 from umed.data.files import normalize_category, read_table
 from umed.data.formats import parse_corners, parse_numbers, refuse_turned
 from umed.data.frames import Frame
-from umed.data.picture_finder import PictureFinder
+from umed.data.picture_finder import PLACES, PictureFinder
 from umed.data.sources.base import Picture, Region
 from umed.errors import InputError
 from umed.records import Dropped
@@ -41,7 +41,7 @@ def list_pictures(root: Path, annotations: str, source: str, box: str) -> Iterat
     by_image: dict[str, _Rows] = {}
     wanted = f"a table with the columns {','.join(NEEDED)}"
     table = list(read_table(file, wanted, NEEDED, lower=True, long_cells=True))
-    paths = PictureFinder(root).find_all(row["image"] for _, row, _ in table)
+    paths = PictureFinder(root).find_all((row["image"] for _, row, _ in table), PLACES)
     for line, row, problem in table:
         if problem := problem or _find_problem(row):
             yield Dropped(source, f"row {line}", "malformed", problem)
