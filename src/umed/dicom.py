@@ -44,7 +44,8 @@ def read_stored(file: BinaryIO) -> Image.Image:
     except ValueError:
         raise
     except Exception as error:  # decoders of compressed files raise any type
-        raise ValueError(f"DICOM: {error}") from None
+        text = " ".join(str(error).split())[:200]
+        raise ValueError(f"DICOM: {text}; a compressed file can be stored uncompressed") from None
     picture.info["patient"] = hash_patient(str(data.get("PatientID") or ""))
     return picture
 
