@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test slow lint
 demo: $(VENV)/.installed
-	$(BIN)/python run.py
+	OMP_NUM_THREADS=1 $(BIN)/python run.py
 
 test: $(VENV)/.installed-dev
 # the processes compile every test when its byte code is not kept
