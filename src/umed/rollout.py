@@ -4,7 +4,7 @@ Shape suffixes: Q queries, G answers a query, B = Q * G answers (answers to one 
 (right-padded), N tokens of the abnormality's name in an answer (right-padded), P image tokens (right-padded).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -77,12 +77,18 @@ class Rollout:
             "rollout/truncated": self.truncated_B.float().mean().item(),
         }
 
-    def take(self, queries: Tensor) -> Self:
-        """The part that belongs to these queries; the answers to one query stay together."""
+    def take(self, queries: Sequence[int], candidates: range | None = None, width: int | None = None) -> Self:
+        """The part that belongs to these queries; the answers to one query stand together.
+
+        Args:
+            candidates: those of each query, None = all.
+            width: of what has an entry a token, None = as it is; wider than all valid tokens of the part.
+        """
         g = self.num_candidates
-        rows = (queries[:, None] * g + torch.arange(g)).flatten()
+        rows = torch.tensor([q * g + c for q in queries for c in candidates or range(g)])
         picked = {f.name: _rows(getattr(self, f.name), rows) for f in fields(self) if f.name != "prompts"}
-        return type(self)(prompts=[self.prompts[q] for q in queries.tolist()], **picked)
+        trimmed = {name: value[:, :width] if name.endswith("_BT") else value for name, value in picked.items()}
+        return type(self)(prompts=[self.prompts[q] for q in queries], **trimmed)
 
     def updated(self, **values: Any) -> Self:
         """A copy with other values in these fields."""
@@ -109,7 +115,7 @@ class TrainingBatch(Rollout):
         for _ in range(epochs):
             order = torch.randperm(len(self.prompts), generator=generator)
             for part in order.chunk(count):
-                yield self.take(part)
+                yield self.take(part.tolist())
 
 
 def _rows(value: Any, rows: Tensor) -> Any:

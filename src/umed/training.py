@@ -18,6 +18,7 @@ from umed import config
 from umed.callbacks.checkpoints import AtomicCheckpointIO, newest_checkpoint
 from umed.data.mau import MauDataModule
 from umed.data.sample import keep_train_share
+from umed.engine.budget import FILE, Budget
 from umed.errors import InputError, check_positive
 from umed.methods.base import BuildPolicy, Method, planned_batches
 from umed.models.load import build_policy, save_adapter
@@ -58,18 +59,20 @@ def build_method(
     stage: str | None = None,
     policy: BuildPolicy | None = None,
     total_batches: int = 1,
+    budget: Budget | None = None,
 ) -> Method:
     """The complete method; its policy is built when training starts.
 
     Args:
         stage: None = the method's own name.
         policy: builds the policy, None = from the base weights of `cfg.model`.
+        budget: of tokens a pass, None = no limit.
 
     Raises:
         InputError: a setting that cannot be, or a reward that needs what the model's family cannot show.
     """
     method: Method = config.create(method_cfg)(
-        policy or partial(build_policy, cfg, None), stage=stage, total_batches=total_batches
+        policy or partial(build_policy, cfg, None), stage=stage, total_batches=total_batches, budget=budget
     )
     missing = import_module(cfg.model.backbone).BACKBONE.no_attention
     if missing and "attention" in method.needs:
@@ -153,7 +156,8 @@ def train_stage(
     intervals = math.ceil(batches / cfg.data.checkpoint_every)
     every = math.ceil(batches / intervals)
     policy = partial(build_policy, cfg, init_from)
-    method = build_method(cfg, method_cfg, stage=stage, policy=policy, total_batches=every * intervals)
+    budget = Budget(cfg.engine.tokens, run / FILE)
+    method = build_method(cfg, method_cfg, stage=stage, policy=policy, total_batches=every * intervals, budget=budget)
     datamodule = datamodule_of(cfg, data, method.batch_size, every, method.val_samples)
     trainer = build_trainer(cfg, stage, max_epochs=intervals)
     try:

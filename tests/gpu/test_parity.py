@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from umed.chat import Prompt
+from umed.models.noise import Noise
 from umed.models.policy import Policy
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
@@ -16,7 +17,7 @@ def test_sampled_answers_score_as_on_the_cpu(
 ) -> None:
     prompts = make_prompts(2)
     here, there = policy().eval(), policy(device="cuda").eval()
-    said = there.sample(prompts, 2, 6, generator=torch.Generator("cuda").manual_seed(0))
+    said = there.sample(prompts, 2, 6, noise=Noise(0))
     with torch.no_grad():
         on_gpu = there.score(prompts, said.ids_BT, said.mask_BT).logp_BT.cpu()
         on_cpu = here.score(prompts, said.ids_BT.cpu(), said.mask_BT.cpu()).logp_BT

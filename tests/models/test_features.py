@@ -7,6 +7,7 @@ import torch
 
 from umed.chat import Prompt
 from umed.models import reader
+from umed.models.noise import Noise
 from umed.models.policy import Policy
 
 IMAGE_TOKENS = True
@@ -34,7 +35,7 @@ def through_the_tower(pi: Policy) -> list[int]:
 def test_once_a_query_for_all_answers_and_all_passes(policy: Make, make_prompts: Prompts, encodings: list[int]) -> None:
     pi, prompts = policy(adapter=LORA), make_prompts(3)
     passes = through_the_tower(pi)
-    answers = pi.sample(prompts, 4, 5, generator=torch.Generator().manual_seed(0))
+    answers = pi.sample(prompts, 4, 5, noise=Noise(0))
     for _ in range(3):  # old, new and reference log-probs, and values
         pi.score(prompts, answers.ids_BT, answers.mask_BT)
     assert len(encodings) == 3 and len(passes) == 3
@@ -42,7 +43,7 @@ def test_once_a_query_for_all_answers_and_all_passes(policy: Make, make_prompts:
 
 def test_the_same_as_encoding_each_time(policy: Make, make_prompts: Prompts, monkeypatch: pytest.MonkeyPatch) -> None:
     pi, prompts = policy(adapter=LORA), make_prompts(3)
-    answers = pi.sample(prompts, 2, 5, generator=torch.Generator().manual_seed(0))
+    answers = pi.sample(prompts, 2, 5, noise=Noise(0))
     kept = pi.score(prompts, answers.ids_BT, answers.mask_BT).logp_BT
     monkeypatch.setattr(reader, "is_frozen", lambda *_: False)
     fresh = pi.score(prompts, answers.ids_BT, answers.mask_BT).logp_BT

@@ -11,6 +11,7 @@ from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
 from umed.models.load import load_policy, save_adapter
+from umed.models.noise import Noise
 from umed.models.policy import Policy
 from umed.synthetic.tiny_models.qwen3_vl import build
 
@@ -222,7 +223,7 @@ def test_an_adapter_is_trained_on_four_bits(
     assert {p.dtype for n, p in text.layers[0].mlp.named_parameters() if "base_layer" in n} == {torch.uint8}
     assert {p.dtype for p in tower.parameters()} == {torch.float32}
     prompts = make_prompts(2)
-    answers = pi.sample(prompts, 2, 6, generator=torch.Generator().manual_seed(0))
+    answers = pi.sample(prompts, 2, 6, noise=Noise(0))
     said = pi.score(prompts, answers.ids_BT, answers.mask_BT)
     torch.testing.assert_close(said.logp_BT[answers.mask_BT], answers.logp_BT[answers.mask_BT], atol=1e-5, rtol=0)
     said.logp_BT.sum().backward()

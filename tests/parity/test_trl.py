@@ -11,6 +11,7 @@ from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor, nn
 
+from umed.engine.engine import Engine
 from umed.methods.credit.group import GroupCredit, group_advantage
 from umed.methods.kl import Kl
 from umed.methods.objective import ClippedObjective, total_weight
@@ -18,6 +19,7 @@ from umed.methods.sampler import Sampler
 from umed.models.batch import append_answers
 from umed.models.contexts import generating
 from umed.models.load import save_adapter
+from umed.models.noise import Noise
 from umed.models.policy import Policy
 from umed.rewards.localization import LocalizationReward
 from umed.rewards.total import TotalReward
@@ -49,7 +51,7 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def rollout(tiny: TinyModel) -> TrainingBatch:
     """Two pictures of different size, three answers each of unequal length; old log-probs that make clipping bite."""
     policy = tiny.load(temperature=TEMPERATURE)
-    made = Sampler(G, T)(policy, tiny.prompts, frozenset(), torch.Generator().manual_seed(0))
+    made = Sampler(G, T)(Engine(policy), tiny.prompts, frozenset(), Noise(0))
     mask = made.mask_BT & (torch.arange(made.mask_BT.shape[1]) < torch.tensor(LENGTHS)[:, None])
     assert len(mask.sum(1).unique()) > 2
     reward = torch.tensor(REWARDS)

@@ -13,14 +13,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from umed.chat import Prompt
+from umed.engine.budget import Part
 from umed.errors import InputError, check_positive
 from umed.methods.base import BuildPolicy, Method
 from umed.methods.credit.base import Credit, check_credit
 from umed.methods.kl import Kl
-from umed.methods.objective import ClippedObjective, total_weight
+from umed.methods.objective import ClippedObjective, Parts, total_weight
 from umed.methods.sampler import Sampler
 from umed.models.critics.base import Critic, check_critic
 from umed.models.critics.shared import SharedCritic
+from umed.models.noise import Noise
 from umed.rewards.total import Scored, TotalReward
 from umed.rollout import Rollout, TrainingBatch
 
@@ -35,7 +37,6 @@ class AbnormalAwareRewarding(Method):
         critic: makes V, where the credit uses one.
         num_candidates: G, answers a query; row: reading R4.
         num_epochs, num_minibatches: passes over a rollout and updates a pass.
-        micro_batch: queries a backward pass, None = the whole minibatch; the result does not depend on it.
         critic_warmup: batches in which only the critic learns.
         looking: which tokens' attention the rewards read, see `Sampler`.
         kl: the penalty on leaving the policy of the start (reading R15), None = none.
@@ -55,7 +56,6 @@ class AbnormalAwareRewarding(Method):
         num_candidates: int = 4,
         num_epochs: int = 2,
         num_minibatches: int = 2,
-        micro_batch: int | None = None,
         critic_warmup: int = 0,
         row: Literal["token", "predictor"] = "token",
         looking: Literal["name", "answer"] = "name",
@@ -63,8 +63,7 @@ class AbnormalAwareRewarding(Method):
         **kwargs: Any,
     ) -> None:
         super().__init__(policy, **kwargs)
-        counts = {"num_epochs": num_epochs, "num_minibatches": num_minibatches, "micro_batch": micro_batch}
-        for name, value in counts.items():
+        for name, value in {"num_epochs": num_epochs, "num_minibatches": num_minibatches}.items():
             check_positive(f"method.{name}", value)
         check_credit(credit)
         if num_candidates < 2 and credit.compares:
@@ -88,7 +87,7 @@ class AbnormalAwareRewarding(Method):
             self.make_critic = check_critic(critic)
         self.sampler = Sampler(num_candidates, self.max_new_tokens, row, looking)
         self.num_epochs, self.num_minibatches = num_epochs, num_minibatches
-        self.micro_batch, self.critic_warmup = micro_batch, critic_warmup
+        self.critic_warmup = critic_warmup
         self.updates_per_batch = num_epochs * num_minibatches
         self.warned = False
 
@@ -100,8 +99,8 @@ class AbnormalAwareRewarding(Method):
     def training_step(self, batch: list[Prompt], batch_idx: int) -> dict[str, Any]:
         """One iteration; returns the training batch and its rewards, for callbacks."""
         clock = Clock()
-        rollout = self.sampler(self.policy, batch, self.needs, self.generator(0))  # a ~ pi_old(. | x, q)
-        reference = self.kl.reference(self.policy, rollout)  # log pi_ref(a | x, q)
+        rollout = self.sampler(self.engine, batch, self.needs, Noise(self.seed, self.iteration))  # a ~ pi_old(. | x, q)
+        reference = self.kl.reference(self.engine, rollout)  # log pi_ref(a | x, q)
         clock.lap("sample")
         scored = self.rewards(rollout)  # R = r_LLM + n(r_loc) + n(r_att)
         training = self.credited(rollout, scored, reference)  # A, returns
@@ -151,22 +150,20 @@ class AbnormalAwareRewarding(Method):
             )
 
     def update(self, part: TrainingBatch) -> dict[str, Tensor]:
-        """One optimizer step on a minibatch, in micro-batches of whole queries; none where no token counts."""
+        """One optimizer step on a minibatch; none where no token counts."""
         if not part.mask_BT.any():
             return {}
         weight = total_weight(part.mask_BT, self.objective.aggregation)
         tokens = total_weight(part.mask_BT, "token_mean")
-        queries = torch.arange(len(part.prompts))
-        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
-        for few in queries.split(self.micro_batch or len(queries)):
-            loss, parts = self.objective(self.policy, part.take(few), weight, tokens)
-            self.manual_backward(loss)
-            for name, value in parts.items():
-                sums[name] = sums[name] + value
+
+        def loss_of(few: Part) -> tuple[Tensor, Parts]:
+            return self.objective(self.policy, part.take(few.queries, few.candidates, few.width), weight, tokens)
+
+        numbers = self.engine.backward(part.prompts, part.mask_BT, loss_of, self.manual_backward)
         if self.iteration < self.critic_warmup:
             for p in self.policy.body():
                 p.grad = None
-        return self.apply_gradients(dict(sums), partial(inspected, part))
+        return self.apply_gradients(numbers, partial(inspected, part))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

@@ -11,6 +11,8 @@ from torch import Tensor
 from transformers import SchedulerType, get_scheduler
 
 from umed.chat import Prompt
+from umed.engine.budget import Budget
+from umed.engine.engine import Engine
 from umed.errors import InputError, check_number, check_positive
 from umed.models.critics.base import Critic
 from umed.models.critics.shared import SharedCritic
@@ -46,6 +48,7 @@ class Method(L.LightningModule):
         batch_size: records a batch.
         max_skipped: steps in a row that are not finite before the run stops.
         val_samples: records of the validation split that are answered after each checkpoint interval.
+        budget: of tokens a pass, None = no limit.
 
     Raises:
         InputError: a setting that cannot be.
@@ -75,6 +78,7 @@ class Method(L.LightningModule):
         max_skipped: int = 3,
         max_new_tokens: int = 256,
         val_samples: int = 64,
+        budget: Budget | None = None,
     ) -> None:
         super().__init__()
         counts = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "max_skipped": max_skipped}
@@ -92,6 +96,8 @@ class Method(L.LightningModule):
         self.build_policy = policy
         self.make_critic: Callable[..., Critic] = SharedCritic
         self.policy: Policy = None  # type: ignore[assignment]  # built in configure_model
+        self.engine: Engine  # too
+        self.budget = budget or Budget()
         self.stage, self.total_batches = stage or self.name, total_batches
         self.seed, self.lr, self.head_lr, self.batch_size = seed, lr, head_lr, batch_size
         self.schedule, self.warmup, self.betas = schedule, warmup, (float(betas[0]), float(betas[1]))
@@ -104,6 +110,7 @@ class Method(L.LightningModule):
     def configure_model(self) -> None:
         if self.policy is None:
             self.policy = self.build_policy(dropout=self.adapter_dropout, critic=self.make_critic)
+            self.engine = Engine(self.policy, self.budget)
 
     def configure_optimizers(self) -> Any:
         head = list(self.policy.value_head.parameters())
@@ -130,8 +137,14 @@ class Method(L.LightningModule):
             mixed = (mixed * 1_000_003 + part + 1) % (2**63)
         return torch.Generator(self.policy.device).manual_seed(mixed)
 
+    @property
+    def dropout_seed(self) -> int:
+        """Of the current batch."""
+        return self.generator(7).initial_seed() % 2**31
+
     def on_train_batch_start(self, batch: list[Prompt], batch_idx: int) -> None:
-        torch.manual_seed(self.generator(7).initial_seed() % 2**31)  # dropout
+        self.budget.begin(self.stage, self.iteration)
+        torch.manual_seed(self.dropout_seed)
 
     def apply_gradients(self, parts: dict[str, Tensor], evidence: Callable[[], dict[str, Any]]) -> dict[str, Tensor]:
         """Clip, check and step; a step whose loss or gradient is not finite is skipped and counted.
@@ -181,7 +194,7 @@ class Method(L.LightningModule):
 
     def validation_step(self, batch: list[Prompt], batch_idx: int) -> dict[str, Answers]:  # type: ignore[override]
         """Greedy answers to the batch; `callbacks/validation.py` measures them."""
-        return {"answers": self.policy.sample(batch, 1, self.max_new_tokens, greedy=True)}
+        return {"answers": self.engine.sample(batch, 1, self.max_new_tokens, greedy=True)}
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Trained weights only: a checkpoint does not repeat the base model."""

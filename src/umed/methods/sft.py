@@ -1,14 +1,19 @@
 """Stage 1, Abnormal-Aware Instruction Tuning."""
 
 import torch
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from umed.chat import Prompt
+from umed.engine.budget import Part
 from umed.methods.base import Method
 
 
 class AbnormalAwareTuning(Method):
-    """Equation (2): the negative log-probability of the diagnosis with its region, on answer tokens only."""
+    """Equation (2): the negative log-probability of the diagnosis with its region, on answer tokens only.
+
+    It is of the model's own distribution: at temperature 1, whatever answers are sampled at.
+    """
 
     name = "sft"
 
@@ -17,11 +22,16 @@ class AbnormalAwareTuning(Method):
         ids = pad_sequence(answers, True, self.policy.processor.pad_id).to(self.device)
         lengths = torch.tensor([len(a) for a in answers], device=self.device)
         mask = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
-        scores = self.policy.score(batch, ids, mask, values=False)
-        loss = -(scores.logp_BT * mask).sum() / mask.sum()
-        self.manual_backward(loss)
+        total = mask.sum()
+
+        def loss_of(part: Part) -> tuple[Tensor, dict[str, Tensor]]:
+            few, rows = [batch[q] for q in part.queries], part.rows(1).to(self.device)
+            ids_BT, mask_BT = ids[rows, : part.width], mask[rows, : part.width]
+            scores = self.policy.score(few, ids_BT, mask_BT, values=False, plain=True)
+            loss = -(scores.logp_BT * mask_BT).sum() / total
+            return loss, {"sft/loss": loss}
+
+        numbers = self.engine.backward(batch, mask, loss_of, self.manual_backward, self.dropout_seed)
         records = [p.record.id for p in batch]
-        stats = self.apply_gradients(
-            {"sft/loss": loss.detach()}, lambda: {"records": records, "ids_BT": ids.cpu(), "mask_BT": mask.cpu()}
-        )
+        stats = self.apply_gradients(numbers, lambda: {"records": records, "ids_BT": ids.cpu(), "mask_BT": mask.cpu()})
         self.log_batch(stats)

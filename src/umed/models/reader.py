@@ -4,7 +4,7 @@ Row t of the answer pass takes token a_{t-1} in (row 0: the prompt's last token)
 predicts a_t and gives V(s_t).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from inspect import signature
@@ -18,7 +18,7 @@ from umed.chat import Processor, Prompt
 from umed.models.attention import AttentionRecorder
 from umed.models.backbone import Backbone
 from umed.models.batch import append_answers, picture_inputs
-from umed.models.cache import expand, whole_cache
+from umed.models.cache import expand, make_room, whole_cache
 from umed.models.contexts import generating, uses_checkpointing
 from umed.models.features import compute_features, concatenate_features, given_features, is_frozen
 
@@ -38,9 +38,20 @@ class Prefix:
     def take(self, rows: Tensor) -> "Prefix":
         """These rows only; the cache is cut in place."""
         self.cache.reorder_cache(rows)  # type: ignore[arg-type]
-        inputs = {k: v[rows] for k, v in self.inputs.items()}
-        mask, last, first, columns = (t[rows] for t in (self.mask_BP, self.last_B, self.next_B, self.columns_BI))
-        return Prefix(self.cache, mask, last, first, columns, self.axes, inputs)
+        return self._with_rows(self.cache, lambda t: t[rows])
+
+    def spread(self, num_candidates: int, room: int, *, keep: bool = False) -> "Prefix":
+        """The same for each prompt's G answers, with room for `room` more tokens in the cache; without gradients only.
+
+        Args:
+            keep: this prefix can be used again; otherwise its cache is taken over.
+        """
+        cache = make_room(self.cache, len(self.last_B), num_candidates, room, self.last_B.device, keep)
+        return self._with_rows(cache, lambda t: t.repeat_interleave(num_candidates, 0))
+
+    def _with_rows(self, cache: DynamicCache, pick: Callable[[Tensor], Tensor]) -> "Prefix":
+        mask, last, first, columns = (pick(t) for t in (self.mask_BP, self.last_B, self.next_B, self.columns_BI))
+        return Prefix(cache, mask, last, first, columns, self.axes, {k: pick(v) for k, v in self.inputs.items()})
 
 
 class Reader:
@@ -63,7 +74,7 @@ class Reader:
     def device(self) -> torch.device:
         return next(self.core.parameters()).device
 
-    def read_prompts(self, prompts: Sequence[Prompt], num_candidates: int) -> Prefix:
+    def read_prompts(self, prompts: Sequence[Prompt], num_candidates: int = 1) -> Prefix:
         """Read each prompt once, without its last token, and expand to G rows; differentiable."""
         batch = self._batch(prompts)
         position = self.backbone.positions(self.core.model, batch)
@@ -95,12 +106,16 @@ class Reader:
             {k: repeat(batch[k][:, -1:]) for k in self.backbone.extra_inputs if batch[k].ndim > 2},
         )
 
-    def step(self, prefix: Prefix, ids: Tensor, mask: Tensor, first: int) -> Tensor:
-        """Read ids (B, S) in, the first of them at answer position `first`; hidden states (B, S, H)."""
+    def step(self, prefix: Prefix, ids: Tensor, mask_BK: Tensor, first: int) -> Tensor:
+        """Read ids (B, S) in, the first of them at answer position `first`; hidden states (B, S, H).
+
+        Args:
+            mask_BK: which of the K positions up to the last of `ids` are there.
+        """
         steps = torch.arange(first, first + ids.shape[1], device=ids.device)
         out = self.core.model(
             input_ids=ids,
-            attention_mask=torch.cat([prefix.mask_BP, mask], 1),
+            attention_mask=mask_BK,
             position_ids=_answer_positions(prefix.next_B, steps, prefix.axes),
             **{self._cache_name: prefix.cache},
             **{k: v.expand(-1, ids.shape[1], *v.shape[2:]) for k, v in prefix.inputs.items()},
@@ -109,20 +124,39 @@ class Reader:
         return out.last_hidden_state
 
     def read(
-        self, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor, recorder: AttentionRecorder | None = None
+        self,
+        prompts: Sequence[Prompt],
+        ids_BT: Tensor,
+        mask_BT: Tensor,
+        recorder: AttentionRecorder | None = None,
+        prefix: Prefix | None = None,
     ) -> Tensor:
-        """Hidden states (B, T + 1, H) of the answer pass, whose attention goes to `recorder`."""
-        whole = not self.backbone.shares_prefix or uses_checkpointing(self.core)
-        return (self._read_in_full if whole else self._read_shared)(prompts, ids_BT, mask_BT, recorder)
+        """Hidden states (B, T + 1, H) of the answer pass, whose attention goes to `recorder`.
+
+        Args:
+            prefix: of these prompts, if they have been read; it stays as it is. Without gradients only.
+        """
+        if prefix is None and (not self.backbone.shares_prefix or uses_checkpointing(self.core)):
+            return self._read_in_full(prompts, ids_BT, mask_BT, recorder)
+        return self._read_shared(prompts, ids_BT, mask_BT, recorder, prefix)
 
     def _read_shared(
-        self, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor, recorder: AttentionRecorder | None
+        self,
+        prompts: Sequence[Prompt],
+        ids_BT: Tensor,
+        mask_BT: Tensor,
+        recorder: AttentionRecorder | None,
+        read: Prefix | None,
     ) -> Tensor:
         """Each prompt read once."""
-        prefix = self.read_prompts(prompts, len(ids_BT) // len(prompts))
+        num_candidates = len(ids_BT) // len(prompts)
+        if read is None:
+            prefix = self.read_prompts(prompts, num_candidates)
+        else:
+            prefix = read.spread(num_candidates, ids_BT.shape[1] + 1, keep=True)
         ids = torch.cat([prefix.last_B[:, None], ids_BT], 1)
         with recorder.record(prefix.columns_BI) if recorder else nullcontext():
-            return self.step(prefix, ids, mask_BT.to(prefix.mask_BP.dtype), -1)
+            return self.step(prefix, ids, torch.cat([prefix.mask_BP, mask_BT.to(prefix.mask_BP.dtype)], 1), -1)
 
     def _read_in_full(
         self, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor, recorder: AttentionRecorder | None
