@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from umed.chat import Prompt
+from umed.engine.budget import Budget
 from umed.errors import InputError
 from umed.methods.aar import AbnormalAwareRewarding
 from umed.methods.credit.gae import GaeCredit
@@ -142,17 +143,20 @@ def test_both_parts_learn(
     assert torch.equal(frozen, pi.core.model.language_model.embed_tokens.weight)
 
 
-def test_micro_batches_give_the_same_weights(
+def test_the_cut_changes_nothing(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
 ) -> None:
     outcomes = []
-    for micro_batch in (None, 1, 2):
+    prompts = make_prompts(4)
+    widest = max(len(p.inputs["input_ids"]) for p in prompts)
+    # all at once; single queries; single answers
+    for tokens in (None, widest + 3 * 5, widest + 5):
         pi = policy(adapter=LORA)
         with torch.no_grad():
             for name, p in pi.named_parameters():
                 if "lora_B" in name:
                     p.fill_(0.01)
-        (logged,) = train(aar(pi, micro_batch=micro_batch), [make_prompts(4)])
+        (logged,) = train(aar(pi, budget=Budget(tokens)), [prompts])
         outcomes.append((logged, trained(pi)))
     for logged, weights in outcomes[1:]:
         for name in ("policy/clip", "policy/value_loss", "policy/entropy", "policy/grad_norm"):

@@ -136,7 +136,7 @@ class Budget:
                 continue
             most = next((n for n in range(g - 1, 0, -1) if count([q], n) <= limit), 0)
             if not most:
-                raise InputError(self._too_small(count([q], 1), cached))
+                raise InputError(self._too_small(max(count([q], 1) for q in every), cached))
             parts += [part([q], range(c, min(c + most, g))) for c in range(0, g, most)]
         return [*parts, part(together, range(g))] if together else parts
 
