@@ -118,9 +118,8 @@ def test_gradients_do_not_depend_on_the_cut_nor_on_a_try_that_failed(
         gradients(Engine(pi, Budget(tokens)), prompts, answers, fail)
         for tokens, fail in ((None, 0), (2 * widest + 2 * G * T, 0), (widest + T, 0), (None, 1))
     )
-    assert len(whole) > 10
-    largest = max(float(g.abs().max()) for g in whole.values())
+    assert len(whole) > 10 and max(float(g.abs().max()) for g in whole.values()) > 0.1
     for found, other in cut:
         assert found.keys() == whole.keys()
         torch.testing.assert_close(other, loss, atol=1e-6, rtol=0)
-        assert max(float((found[n] - whole[n]).abs().max()) for n in whole) < 1e-6 * largest
+        assert max(float((found[n] - whole[n]).abs().max()) for n in whole) < 1e-6

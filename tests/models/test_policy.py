@@ -23,6 +23,10 @@ from umed.synthetic.parity.tiny_model import plain_inputs, plain_logp
 T = 8
 
 
+def random_ids(rows: int, length: int) -> torch.Tensor:
+    return torch.randint(10, 200, (rows, length), generator=torch.Generator().manual_seed(0))
+
+
 def plain_model(policy: Policy) -> PreTrainedModel:
     """The same weights in an untouched transformers model with eager attention."""
     model = AutoModelForImageTextToText.from_pretrained(policy.core.name_or_path, attn_implementation="eager")
@@ -239,7 +243,7 @@ def test_scores_do_not_depend_on_what_stands_beyond_the_mask(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
 ) -> None:
     pi, prompts = policy(), make_prompts(2)
-    ids = torch.randint(10, 200, (4, 6), generator=torch.Generator().manual_seed(0))
+    ids = random_ids(4, 6)
     mask = torch.arange(6) < torch.tensor([6, 3, 1, 4])[:, None]
     one = pi.score(prompts, ids, mask)
     two = pi.score(prompts, torch.where(mask, ids, 9), mask)
@@ -252,10 +256,7 @@ def test_value_is_zero_at_first_then_sees_the_picture_and_never_pulls_the_policy
 ) -> None:
     pi, (a, b) = policy(), make_prompts(2, (56, 56))
     b = replace(a, inputs={**a.inputs, "pixel_values": b.inputs["pixel_values"]}, features=None)
-    ids, mask = (
-        torch.randint(10, 200, (1, 5), generator=torch.Generator().manual_seed(0)),
-        torch.ones(1, 5, dtype=torch.bool),
-    )
+    ids, mask = random_ids(1, 5), torch.ones(1, 5, dtype=torch.bool)
     assert (pi.score([a], ids, mask).values_BT == 0).all()
 
     torch.manual_seed(0)
@@ -273,10 +274,7 @@ def test_value_of_a_token_is_read_before_the_token(
     pi, prompts = policy(), make_prompts(1)
     torch.manual_seed(0)
     torch.nn.init.normal_(pi.value_head.layers[-1].weight)
-    ids, mask = (
-        torch.randint(10, 200, (1, 5), generator=torch.Generator().manual_seed(0)),
-        torch.ones(1, 5, dtype=torch.bool),
-    )
+    ids, mask = random_ids(1, 5), torch.ones(1, 5, dtype=torch.bool)
     before = pi.score(prompts, ids, mask).values_BT
     ids[0, 2] += 1
     change = (pi.score(prompts, ids, mask).values_BT - before).abs()[0]
@@ -287,10 +285,7 @@ def test_a_prompt_without_padding_scores_as_inside_a_padded_batch(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
 ) -> None:
     pi, prompts = policy(), make_prompts(3)
-    ids, mask = (
-        torch.randint(10, 200, (3, 5), generator=torch.Generator().manual_seed(0)),
-        torch.ones(3, 5, dtype=torch.bool),
-    )
+    ids, mask = random_ids(3, 5), torch.ones(3, 5, dtype=torch.bool)
     together = pi.score(prompts, ids, mask).logp_BT
     for i, prompt in enumerate(prompts):
         torch.testing.assert_close(
@@ -302,7 +297,7 @@ def test_entropy_is_of_the_sampled_distribution(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
 ) -> None:
     pi, prompts = policy(temperature=0.7), make_prompts(1)
-    ids = torch.randint(10, 200, (1, 1), generator=torch.Generator().manual_seed(0))
+    ids = random_ids(1, 1)
     logits = plain_model(pi)(**plain_inputs(pi.backbone, prompts[0], [])).logits[0, -1] / 0.7
     logits[list(pi.processor.suppressed_ids)] = -torch.inf
     expected = torch.distributions.Categorical(logits=logits).entropy()
