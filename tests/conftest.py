@@ -178,6 +178,7 @@ def make_rollout(make_prompts: Callable[..., list[Prompt]]) -> Callable[..., Tra
             texts=[""] * count,
             boxes=[None] * count,
             logp_BT=-random[0].abs(),
+            sampled_logp_BT=random[0] + 0.25,
             values_BT=random[1],
             name_BN=torch.tensor([[1, 2]] * count),
             attention_BNP=torch.rand(count, 2, patches, generator=rng) / patches,

@@ -39,6 +39,7 @@ class Rollout:
     texts: list[str]  # answers as plain language
     boxes: list[list[Box] | None]  # None = no box could be read
     logp_BT: Tensor
+    sampled_logp_BT: Tensor  # as the sampler computed them: another rounding, or another program
     values_BT: Tensor
     name_BN: Tensor  # answer positions of the name's tokens, -1 = none
     attention_BNP: Tensor  # attention of those tokens on the image tokens; (B, 0, 0) if no reward needs it
@@ -69,8 +70,14 @@ class Rollout:
         return [p.others for p in self.prompts]
 
     def means(self) -> dict[str, float]:
-        """`rollout/*`: shares of answers without a readable box, with a thought, truncated; mean length in tokens."""
+        """`rollout/*`: shares of answers without a readable box, with a thought, truncated; mean length in tokens.
+
+        `logp_gap` is the mean of |sampled - scored| log-probabilities over valid tokens, `logp_gap_max` the largest.
+        """
+        gap = (self.sampled_logp_BT - self.logp_BT).abs() * self.mask_BT
         return {
+            "rollout/logp_gap": (gap.sum() / self.mask_BT.sum()).item(),
+            "rollout/logp_gap_max": gap.max().item(),
             "rollout/unparsed": sum(b is None for b in self.boxes) / len(self.boxes),
             "rollout/thought_removed": sum(bool(find_thoughts(text)) for text in self.raw) / len(self.raw),
             "rollout/length": self.mask_BT.sum(1).float().mean().item(),
@@ -112,6 +119,9 @@ class TrainingBatch(Rollout):
 
     def minibatches(self, epochs: int, count: int, generator: torch.Generator) -> Iterator[Self]:
         """`count` parts of the queries in each of `epochs` passes, reshuffled by `generator`."""
+        if epochs == count == 1:
+            yield self
+            return
         for _ in range(epochs):
             order = torch.randperm(len(self.prompts), generator=generator)
             for part in order.chunk(count):

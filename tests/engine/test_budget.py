@@ -88,12 +88,28 @@ def test_a_second_time_is_one_line() -> None:
     budget.begin("aar", 2)
 
     def step() -> None:
+        budget.cut([10] * 6, [1] * 6, cached=False)
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
 
     with pytest.raises(
         InputError, match=r"aar/iteration 2: out of memory, also with engine.tokens=32: set engine.tokens"
     ):
         budget.run(step)
+
+
+def test_it_is_not_halved_below_one_prompt_with_its_answer() -> None:
+    budget, seen = Budget(100), []
+
+    def step() -> None:
+        budget.cut([30], [5] * 4, cached=False)
+        seen.append(budget.tokens)
+        raise OOM
+
+    with pytest.raises(InputError, match="out of memory, also with engine.tokens=35"):
+        budget.run(step)
+    with pytest.raises(InputError, match="out of memory, also with engine.tokens=35"):
+        budget.run(step)  # nothing to halve: not tried twice
+    assert seen == [100, 35, 35]
 
 
 def test_another_error_is_none_of_its_business() -> None:

@@ -372,8 +372,8 @@ def test_cut_off_answers_leave_before_the_advantages_are_whitened(
     method = aar(pi, objective={"mask_truncated": True}, num_candidates=6)
     sample = method.sampler
 
-    def some_cut_off(*args: object) -> Rollout:
-        rollout = sample(*args)
+    def some_cut_off(*args: object, **kwargs: object) -> Rollout:
+        rollout = sample(*args, **kwargs)
         return rollout.updated(truncated_B=torch.arange(len(rollout.ids_BT)) % 3 == 0)
 
     method.sampler = some_cut_off

@@ -191,7 +191,10 @@ def test_stats(policy: Callable[..., Policy], make_prompts: Callable[..., list[P
     say(pi, ['[{"bbox_2d":[0,0,9,9]}]', "A"], eos=False)
     rollout = Sampler(2)(Engine(pi), make_prompts(1), ALL, Noise(0))
     lengths = rollout.mask_BT.sum(1).float()
+    gap = (pi.sample().logp_BT - rollout.logp_BT).abs()[rollout.mask_BT]
     assert rollout.means() == {
+        "rollout/logp_gap": pytest.approx(float(gap.mean())),
+        "rollout/logp_gap_max": float(gap.max()),
         "rollout/unparsed": 0.5,
         "rollout/thought_removed": 0.0,
         "rollout/length": float(lengths.mean()),

@@ -62,7 +62,7 @@ class Budget:
         self.asked, self.file = tokens, file
         self.halvings: list[Halving] = []
         self.stage, self.iteration, self.attempt = "", 0, 0
-        self.largest = 0  # part of the current attempt, in tokens with gradients
+        self.largest, self.least = 0, 0  # part of the current attempt, and what a part cannot be smaller than
         if file is not None and file.is_file():
             self._load(file)
 
@@ -124,6 +124,8 @@ class Budget:
             return Part(queries, candidates, width)
 
         every = list(range(len(prompts)))
+        single = max(count([q], 1) for q in every)
+        self.least = max(self.least, -(-single // CACHED) if cached else single)
         if limit is None or count(every, g) <= limit:
             return [part(every, range(g))]
         parts, together = [], list[int]()
@@ -136,7 +138,7 @@ class Budget:
                 continue
             most = next((n for n in range(g - 1, 0, -1) if count([q], n) <= limit), 0)
             if not most:
-                raise InputError(self._too_small(max(count([q], 1) for q in every), cached))
+                raise InputError(self._too_small(single, cached))
             parts += [part([q], range(c, min(c + most, g))) for c in range(0, g, most)]
         return [*parts, part(together, range(g))] if together else parts
 
@@ -157,30 +159,36 @@ class Budget:
             InputError: the memory is not enough for half the tokens either.
         """
         self.attempt += 1
-        self.largest = 0
+        self.largest, self.least = 0, 0
         try:
             return step()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        self._halve()
+        before = min(self.tokens or self.largest, self.largest or self.tokens or 1)
+        if before <= self.least:
+            raise InputError(self._not_enough())
+        self._halve(before)
         try:
             return step()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise InputError(
-                f"{self._where}: out of memory, also with engine.tokens={self.tokens}: set engine.tokens lower, or "
-                "take a smaller model or picture size (task=plan says what fits); resume=RUN_DIR continues"
-            ) from None
+            raise InputError(self._not_enough()) from None
+
+    def _not_enough(self) -> str:
+        return (
+            f"{self._where}: out of memory, also with engine.tokens={self.tokens}: set engine.tokens lower, or take a "
+            "smaller model or picture size (task=plan says what fits); resume=RUN_DIR continues"
+        )
 
     @property
     def _where(self) -> str:
         return f"{self.stage}/iteration {self.iteration}"
 
-    def _halve(self) -> None:
-        before = min(self.tokens or self.largest, self.largest or self.tokens or 1)
-        self.halvings.append(Halving(self.stage, self.iteration, self.attempt, max(1, before // 2)))
+    def _halve(self, before: int) -> None:
+        tokens = max(before // 2, self.least)
+        self.halvings.append(Halving(self.stage, self.iteration, self.attempt, tokens))
         release_memory()
         print(f"{self._where}: out of memory: engine.tokens {before} -> {self.tokens}, the step is repeated")
         self.save()

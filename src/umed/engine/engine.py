@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ class Engine:
 
     def __init__(self, policy: Policy, budget: Budget | None = None) -> None:
         self.policy, self.budget = policy, budget or Budget()
+        self._live: Scores | None = None
 
     @property
     def processor(self) -> Processor:
@@ -96,11 +98,24 @@ class Engine:
         values: bool = True,
         plain: bool = False,
         prefix: Prefix | None = None,
+        keep: bool = False,
     ) -> Scores:
-        """`Policy.score` within the budget, in eval mode and without gradients."""
+        """`Policy.score` within the budget, in eval mode and without gradients.
+
+        Args:
+            prefix: of `read_prompts`, if they were read.
+            keep: these answers are what the next gradients are of: where they fit in one part, their graph is kept for
+                `take_live`.
+        """
         num_candidates, lengths = len(ids_BT) // len(prompts), mask_BT.sum(1).tolist()
+        self._live = None
 
         def step() -> Scores:
+            if keep and not checkpointed and len(self._cut_with_gradients(prompts, lengths)) == 1:
+                with torch.enable_grad():
+                    live = self.policy.score(prompts, ids_BT, mask_BT, name_BN, values=values, plain=plain)
+                self._live = live
+                return Scores(*(getattr(live, f.name).detach() for f in fields(live)))
             parts = self.budget.cut(_lengths(prompts), lengths, cached=True)
             if len(parts) == 1:
                 return self.policy.score(prompts, ids_BT, mask_BT, name_BN, values=values, plain=plain, prefix=prefix)
@@ -114,8 +129,18 @@ class Engine:
                 scored.append((rows, self.policy.score(few, ids, mask, names, values=values, plain=plain)))
             return merge_rows(scored, ids_BT.shape[1])
 
+        checkpointed = uses_checkpointing(self.policy.core)
         with generating(self.policy):
             return self.budget.run(step)
+
+    def take_live(self) -> Scores | None:
+        """The scores that `score` has kept with their graph, once; None where there are none."""
+        live, self._live = self._live, None
+        return live
+
+    def _cut_with_gradients(self, prompts: Sequence[Prompt], lengths: Sequence[int]) -> list[Part]:
+        shared = self.policy.backbone.shares_prefix and not uses_checkpointing(self.policy.core)
+        return self.budget.cut(_lengths(prompts), lengths, cached=False, shared=shared)
 
     def backward(
         self,
@@ -133,16 +158,14 @@ class Engine:
             seed: of dropout.
         """
         lengths = mask_BT.sum(1).tolist()
-        policy = self.policy
-        shared = policy.backbone.shares_prefix and not uses_checkpointing(policy.core)
 
         def step() -> dict[str, Tensor]:
-            for p in policy.parameters():
+            for p in self.policy.parameters():
                 p.grad = None  # of a try for which the memory was not enough
             if seed is not None:
                 torch.manual_seed(seed)
             sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
-            for part in self.budget.cut(_lengths(prompts), lengths, cached=False, shared=shared):
+            for part in self._cut_with_gradients(prompts, lengths):
                 loss, numbers = loss_of(part)
                 run_backward(loss)
                 for name, value in numbers.items():

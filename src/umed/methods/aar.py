@@ -98,8 +98,8 @@ class AbnormalAwareRewarding(Method):
 
     def training_step(self, batch: list[Prompt], batch_idx: int) -> dict[str, Any]:
         """One iteration; returns the training batch and its rewards, for callbacks."""
-        clock = Clock()
-        rollout = self.sampler(self.engine, batch, self.needs, Noise(self.seed, self.iteration))  # a ~ pi_old(. | x, q)
+        clock, noise = Clock(), Noise(self.seed, self.iteration)
+        rollout = self.sampler(self.engine, batch, self.needs, noise, keep=self.updates_per_batch == 1)  # a ~ pi_old
         reference = self.kl.reference(self.engine, rollout)  # log pi_ref(a | x, q)
         clock.lap("sample")
         scored = self.rewards(rollout)  # R = r_LLM + n(r_loc) + n(r_att)
@@ -157,6 +157,8 @@ class AbnormalAwareRewarding(Method):
         tokens = total_weight(part.mask_BT, "token_mean")
 
         def loss_of(few: Part) -> tuple[Tensor, Parts]:
+            if live := self.engine.take_live():  # the only update: the rollout was scored with its graph
+                return self.objective.loss(live, part, weight, tokens)
             return self.objective(self.policy, part.take(few.queries, few.candidates, few.width), weight, tokens)
 
         numbers = self.engine.backward(part.prompts, part.mask_BT, loss_of, self.manual_backward)

@@ -40,8 +40,20 @@ class Sampler:
         self.num_candidates, self.max_new_tokens, self.row, self.looking = num_candidates, max_new_tokens, row, looking
 
     @torch.no_grad()
-    def __call__(self, engine: Engine, prompts: Sequence[Prompt], needs: frozenset[str], noise: Noise) -> Rollout:
-        """One rollout; attention is read only if a reward `needs` it."""
+    def __call__(
+        self,
+        engine: Engine,
+        prompts: Sequence[Prompt],
+        needs: frozenset[str],
+        noise: Noise,
+        *,
+        keep: bool = False,
+    ) -> Rollout:
+        """One rollout; attention is read only if a reward `needs` it.
+
+        Args:
+            keep: see `Engine.score`.
+        """
         processor, g = engine.processor, self.num_candidates
         prefix = engine.read_prompts(prompts, g, self.max_new_tokens)
         answers = engine.sample(prompts, g, self.max_new_tokens, noise=noise, prefix=prefix)
@@ -63,7 +75,7 @@ class Sampler:
             looking_BT = answers.mask_BT.cpu() & ~_inside(offsets, [find_thoughts(text) for text in raw], length)
         name_BN = _positions(looking_BT, first=1 if self.row == "token" else 0).to(engine.device)
         asked_BN = name_BN if "attention" in needs else None
-        scores = engine.score(prompts, answers.ids_BT, answers.mask_BT, asked_BN, prefix=prefix)
+        scores = engine.score(prompts, answers.ids_BT, answers.mask_BT, asked_BN, prefix=prefix, keep=keep)
         return Rollout(
             prompts=list(prompts),
             ids_BT=answers.ids_BT,
@@ -73,6 +85,7 @@ class Sampler:
             texts=[processor.plain(text) for text in raw],
             boxes=[processor.read_boxes(text, p.view) for text, p in zip(raw, asked, strict=True)],
             logp_BT=scores.logp_BT,
+            sampled_logp_BT=answers.logp_BT,
             values_BT=scores.values_BT,
             name_BN=name_BN.cpu(),
             attention_BNP=scores.attention_BNP.cpu(),
