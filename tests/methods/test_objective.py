@@ -107,6 +107,18 @@ def test_the_loss_is_equation_16(make_rollout: Callable[..., Rollout]) -> None:
     assert float(parts["policy/entropy"]) == pytest.approx(spread / count, rel=1e-5)
 
 
+def test_the_loss_is_in_fp32_under_autocast(make_rollout: Callable[..., Rollout]) -> None:
+    """With every term in it, bit by bit what it is outside."""
+    rollout = make_rollout(3, 2, maxima={"look": torch.full((6,), 0.5)})
+    of = objective({"look": VisionRelevanceReward()}, Kl(0.1, where="loss"), reward_term="differentiable")
+    losses = []
+    for on in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=on):
+            loss, parts = loss_of(of, scores(rollout), rollout)
+        losses.append(torch.stack([loss.detach(), *parts.values()]))
+    assert losses[0].dtype == torch.float32 and torch.equal(*losses)
+
+
 def test_one_step_lowers_the_value_error_and_raises_the_entropy(make_rollout: Callable[..., Rollout]) -> None:
     """Reading R9: equation (11) copied as a loss would do the opposite."""
     rollout = make_rollout(2, 2)
