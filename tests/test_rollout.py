@@ -46,6 +46,18 @@ def test_each_pass_sees_each_query_once_in_a_new_order(make_rollout: Callable[..
     assert order(0) == found and order(1) != found
 
 
+@pytest.mark.parametrize(
+    ("queries", "count", "sizes"), [(6, 4, [1, 1, 2, 2]), (6, 3, [2, 2, 2]), (5, 2, [2, 3]), (2, 4, [1, 1])]
+)
+def test_there_are_as_many_minibatches_as_asked_for(
+    make_rollout: Callable[..., Rollout], queries: int, count: int, sizes: list[int]
+) -> None:
+    """Even where the queries cannot be divided by their number."""
+    parts = list(make_rollout(queries, 2).minibatches(1, count, torch.Generator().manual_seed(0)))
+    assert sorted(len(p.prompts) for p in parts) == sizes
+    assert sorted(p.record.id for part in parts for p in part.prompts) == [f"synthetic/{q}" for q in range(queries)]
+
+
 def test_a_training_batch_is_its_rollout_and_more(make_rollout: Callable[..., Rollout]) -> None:
     made = make_rollout(2, 2)
     plain = Rollout(**{f.name: getattr(made, f.name) for f in fields(Rollout)})

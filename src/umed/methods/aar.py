@@ -66,6 +66,11 @@ class AbnormalAwareRewarding(Method):
         counts = {"num_epochs": num_epochs, "num_minibatches": num_minibatches, "micro_batch": micro_batch}
         for name, value in counts.items():
             check_positive(f"method.{name}", value)
+        if num_minibatches > self.batch_size:
+            raise InputError(
+                f"method.num_minibatches={num_minibatches} with method.batch_size={self.batch_size}: a part has at "
+                "least one query; set num_minibatches to batch_size or less"
+            )
         check_credit(credit)
         if num_candidates < 2 and credit.compares:
             raise InputError(

@@ -131,6 +131,11 @@ def build_policy(
     )
 
 
+def trains_whole(cfg: DictConfig) -> bool:
+    """Whether every weight is trained: there is no adapter in `init_from`, or none in the config without it."""
+    return not (adapter_folder(cfg.init_from) / ADAPTER).is_file() if cfg.init_from else not cfg.model.adapter
+
+
 def quantization_options(kind: str, family: Backbone, dtype: str, device: str, adapter: Any) -> dict[str, Any]:
     """Arguments of `from_pretrained` that quantize the language model.
 
