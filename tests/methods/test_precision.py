@@ -122,7 +122,7 @@ def test_a_precision_that_would_not_train_is_refused(precision: str) -> None:
 @pytest.mark.parametrize("precision", ["32-true", "32", "bf16-mixed", "bf16"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_whole_model_of_16_bits_is_refused_before_it_is_loaded(dtype: str, precision: str) -> None:
-    with pytest.raises(InputError, match=f"model.dtype={dtype} where every weight is trained .*bf16-mixed") as error:
+    with pytest.raises(InputError, match=f"model.dtype={dtype} where the model itself .*bf16-mixed") as error:
         check_precision(precision, dtype, True)
     assert "\n" not in str(error.value)
 

@@ -17,7 +17,7 @@ def check_precision(precision: str, dtype: str, whole: bool) -> None:
     Args:
         precision: `trainer.precision`.
         dtype: `model.dtype`.
-        whole: every weight is trained, not an adapter, whose own weights are fp32 on a model of any type.
+        whole: weights of the model itself are trained, not only an adapter's, which are fp32 whatever its type.
 
     Raises:
         InputError: one of them, with what to set.
@@ -29,8 +29,8 @@ def check_precision(precision: str, dtype: str, whole: bool) -> None:
         )
     if whole and dtype in ("bfloat16", "float16"):
         raise InputError(
-            f"model.dtype={dtype} where every weight is trained (model.adapter=null, or init_from with a whole model): "
-            f"small steps round to nothing in 16 bits; {INSTEAD}"
+            f"model.dtype={dtype} where the model itself is trained (model.adapter=null, modules_to_save, or init_from "
+            f"with a whole model): small steps round to nothing in 16 bits; {INSTEAD}"
         )
     if dtype == "float16":
         raise InputError("model.dtype=float16: small gradients round to 0 on their way through it; use bfloat16")

@@ -132,8 +132,10 @@ def build_policy(
 
 
 def trains_whole(cfg: DictConfig) -> bool:
-    """Whether every weight is trained: there is no adapter in `init_from`, or none in the config without it."""
-    return not (adapter_folder(cfg.init_from) / ADAPTER).is_file() if cfg.init_from else not cfg.model.adapter
+    """Whether weights of the model itself are trained: without an adapter all, beside a fresh one `modules_to_save`."""
+    if cfg.init_from:
+        return not (adapter_folder(cfg.init_from) / ADAPTER).is_file()
+    return not cfg.model.adapter or bool(cfg.model.adapter.get("modules_to_save"))
 
 
 def quantization_options(kind: str, family: Backbone, dtype: str, device: str, adapter: Any) -> dict[str, Any]:
