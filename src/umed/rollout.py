@@ -118,13 +118,16 @@ class TrainingBatch(Rollout):
         return cls(**{**{f.name: getattr(rollout, f.name) for f in fields(Rollout)}, **added})
 
     def minibatches(self, epochs: int, count: int, generator: torch.Generator) -> Iterator[Self]:
-        """`count` parts of the queries in each of `epochs` passes, reshuffled by `generator`."""
+        """`count` parts of the queries, of nearly equal size, in each of `epochs` passes, reshuffled by `generator`.
+
+        Sizes differ by one at most; of fewer queries than `count`, each is a part.
+        """
         if epochs == count == 1:
             yield self
             return
         for _ in range(epochs):
             order = torch.randperm(len(self.prompts), generator=generator)
-            for part in order.chunk(count):
+            for part in order.tensor_split(min(count, len(order))):
                 yield self.take(part.tolist())
 
 

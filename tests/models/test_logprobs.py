@@ -25,6 +25,9 @@ def test_half_precision_logits_are_normalized_in_fp32() -> None:
     logp = distribution(logits, 1.0, ())
     assert logp.dtype == torch.float32
     torch.testing.assert_close(logp.exp().sum(-1), torch.ones(4), atol=1e-5, rtol=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = distribution(logits, 1.0, ())
+        assert torch.equal(found, logp) and torch.equal(entropy(found), entropy(logp))
 
 
 def test_suppressed_tokens_leave_entropy_and_gradients_finite() -> None:

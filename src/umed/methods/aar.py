@@ -65,6 +65,11 @@ class AbnormalAwareRewarding(Method):
         super().__init__(policy, **kwargs)
         for name, value in {"num_epochs": num_epochs, "num_minibatches": num_minibatches}.items():
             check_positive(f"method.{name}", value)
+        if num_minibatches > self.batch_size:
+            raise InputError(
+                f"method.num_minibatches={num_minibatches} with method.batch_size={self.batch_size}: a part has at "
+                "least one query; set num_minibatches to batch_size or less"
+            )
         check_credit(credit)
         if num_candidates < 2 and credit.compares:
             raise InputError(

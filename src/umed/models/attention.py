@@ -115,7 +115,9 @@ def _attention_rows(
     index = torch.where(rows < 0, length - 1, rows)  # the last row instead: it is no padding, so its softmax is finite
     picked = query.gather(2, index[:, None, :, None].expand(-1, heads, -1, size))
     keys = repeat_kv(key, heads // key.shape[1])
-    scores = (picked.float() @ keys.float().transpose(-1, -2)) * (scaling if scaling is not None else size**-0.5)
+    with torch.autocast(query.device.type, enabled=False):  # which would round the product to 16 bits
+        scores = picked.float() @ keys.float().transpose(-1, -2)
+    scores = scores * (scaling if scaling is not None else size**-0.5)
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     if mask is None:  # causal, aligned to the last key

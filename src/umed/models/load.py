@@ -131,6 +131,13 @@ def build_policy(
     )
 
 
+def trains_whole(cfg: DictConfig) -> bool:
+    """Whether weights of the model itself are trained: without an adapter all, beside a fresh one `modules_to_save`."""
+    if cfg.init_from:
+        return not (adapter_folder(cfg.init_from) / ADAPTER).is_file()
+    return not cfg.model.adapter or bool(cfg.model.adapter.get("modules_to_save"))
+
+
 def quantization_options(kind: str, family: Backbone, dtype: str, device: str, adapter: Any) -> dict[str, Any]:
     """Arguments of `from_pretrained` that quantize the language model.
 
