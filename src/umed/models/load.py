@@ -56,6 +56,7 @@ def load_policy(
     frozen: Sequence[str] = (),
     seed: int = 0,
     feature_store: FeatureStore | None = None,
+    merge: str | bool = "auto",
 ) -> Policy:
     """The model at `path`, its LoRA adapter, and a value head.
 
@@ -69,6 +70,7 @@ def load_policy(
         frozen: names of modules that are not trained where all others are, e.g. `visual.blocks`.
         dropout: of the adapter, instead of the stored value (paper: none in rewarding).
         feature_store: keeps the features of pictures while the tower is not trained.
+        merge: whether the adapter is merged while answers are decoded, `auto`, `true` or `false`.
 
     Raises:
         InputError: no checkpoint, one with other tensors than its model expects, or an adapter for another model.
@@ -94,7 +96,7 @@ def load_policy(
     else:
         freeze(model, frozen)
     attention = attention_layers, attention_heads, attention_pool
-    policy = Policy(model, processor, family, temperature, *attention, critic, feature_store)
+    policy = Policy(model, processor, family, temperature, *attention, critic, feature_store, merge)
     if folder is not None and (folder / HEAD).is_file():
         critic_name = read_note(folder).get("critic")
         if critic_name in (None, type(policy.critic).__name__):  # the head of another critic takes other inputs
@@ -114,6 +116,9 @@ def build_policy(
 ) -> Policy:
     """The policy of `cfg.model`, from its base weights or from an adapter."""
     model = cfg.model
+    kept: dict[str, Any] = {}
+    if "engine" in cfg:  # not in configs of old runs
+        kept = {"feature_store": shared_store(**cfg.engine.features), "merge": cfg.engine.merge}
     return load_policy(
         model.path,
         instantiate(model.processor),
@@ -132,7 +137,7 @@ def build_policy(
         quantization=model.quantization,
         frozen=model.frozen,
         seed=cfg.seed,
-        feature_store=shared_store(**cfg.engine.features) if "engine" in cfg else None,  # not in configs of old runs
+        **kept,
     )
 
 
