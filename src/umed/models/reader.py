@@ -19,8 +19,10 @@ from umed.models.attention import AttentionRecorder
 from umed.models.backbone import Backbone
 from umed.models.batch import append_answers, picture_inputs
 from umed.models.cache import expand, make_room, whole_cache
-from umed.models.contexts import generating, uses_checkpointing
-from umed.models.features import compute_features, concatenate_features, given_features, is_frozen
+from umed.models.contexts import uses_checkpointing
+from umed.models.feature_store import FeatureStore
+from umed.models.features import concatenate_features, given_features, is_frozen
+from umed.models.picture_encoder import PictureEncoder
 
 
 @dataclass
@@ -59,16 +61,17 @@ class Reader:
 
     Args:
         core: the model, its adapters in place.
-        features_owner: the owner of the features of a reader with the same frozen tower, to use those too.
+        feature_store: keeps the features of pictures, None = they are computed for each batch.
     """
 
     def __init__(
-        self, core: Any, processor: Processor, backbone: Backbone, features_owner: object | None = None
+        self, core: Any, processor: Processor, backbone: Backbone, feature_store: FeatureStore | None = None
     ) -> None:
         self.core, self.processor, self.backbone = core, processor, backbone
         # transformers renamed the argument within 5.x
         self._cache_name = "cache" if "cache" in signature(core.model.forward).parameters else "past_key_values"
-        self.features_owner = features_owner or object()
+        self.feature_store = feature_store
+        self._encode_pictures = PictureEncoder(core, backbone.tower, self._batch, feature_store)
 
     @property
     def device(self) -> torch.device:
@@ -191,13 +194,7 @@ class Reader:
         model = self.core.model
         if not hasattr(model, "get_image_features") or not is_frozen(model, self.backbone.tower):
             return nullcontext()
-        owner = self.features_owner
-        missing = {id(p): p for p in prompts if p.features is None or p.features[0] is not owner}
-        with generating(self.core) if missing else nullcontext():
-            for p in missing.values():
-                inputs = {k: v.to(self.device) for k, v in picture_inputs(p.inputs).items()}
-                p.features = (owner, compute_features(model, inputs))
-        return given_features(model, concatenate_features([p.features[1] for p in prompts]))
+        return given_features(model, concatenate_features(self._encode_pictures(prompts)))
 
     def _image_columns(self, batch: dict[str, Tensor]) -> Tensor:
         """Column numbers of the image tokens of each row, right-padded with -1."""

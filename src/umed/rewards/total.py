@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from umed.chat import Prompt
 from umed.errors import InputError, check_choice, check_positive
 from umed.rewards.base import Reward, check_reward
 from umed.rollout import Rollout
@@ -117,6 +118,13 @@ class TotalReward:
                 "reward=[...]"
             )
         return names
+
+    def begin(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> None:
+        """Have the judged parts begin as soon as the answers are known, see `Reward.begin`; changes no result."""
+        for name in self.judged:
+            part = self.parts[name]
+            if isinstance(part, Reward):  # others need not know of it
+                part.begin(prompts, texts)
 
     def __call__(self, rollout: Rollout) -> Scored:
         """Score every answer of a rollout."""
