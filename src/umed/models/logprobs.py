@@ -16,8 +16,10 @@ def distribution(logits: Tensor, temperature: float, suppressed: Sequence[int]) 
     """
     logits = logits.float() / temperature
     if suppressed:
+        # some have no row in the head at all
+        columns = torch.tensor([i for i in suppressed if i < logits.shape[-1]], dtype=torch.long)
         blocked = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
-        blocked[[i for i in suppressed if i < len(blocked)]] = True  # some have no row in the head at all
+        blocked[columns.to(logits.device, non_blocking=True)] = True
         logits = logits.masked_fill(blocked, torch.finfo(torch.float32).min)
     return torch.log_softmax(logits, -1)
 
