@@ -157,19 +157,20 @@ class AbnormalAwareRewarding(Method):
                 file=sys.stderr,
             )
 
-    def update(self, part: TrainingBatch) -> dict[str, Tensor]:
+    def update(self, part: TrainingBatch) -> dict[str, float]:
         """One optimizer step on a minibatch; none where no token counts."""
-        if not part.mask_BT.any():
+        mask_BT = part.mask_BT.cpu()
+        if not mask_BT.any():
             return {}
-        weight = total_weight(part.mask_BT, self.objective.aggregation)
-        tokens = total_weight(part.mask_BT, "token_mean")
+        weight = total_weight(mask_BT, self.objective.aggregation)
+        tokens = total_weight(mask_BT, "token_mean")
 
         def loss_of(few: Part) -> tuple[Tensor, Parts]:
             if live := self.engine.take_live():  # the only update: the rollout was scored with its graph
                 return self.objective.loss(live, part, weight, tokens)
             return self.objective(self.policy, part.take(few.queries, few.candidates, few.width), weight, tokens)
 
-        numbers = self.engine.backward(part.prompts, part.mask_BT, loss_of, self.manual_backward)
+        numbers = self.engine.backward(part.prompts, mask_BT, loss_of, self.manual_backward)
         if self.iteration < self.critic_warmup:
             for p in self.policy.body():
                 p.grad = None
@@ -197,12 +198,12 @@ class Clock:
         self.seconds[f"time/{name}"], self.last = now - self.last, now
 
 
-def finite_means(updates: Iterable[Mapping[str, Tensor]]) -> dict[str, float]:
+def finite_means(updates: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """The mean of each number over the updates where it is finite; NaN where it never is."""
     values: dict[str, list[float]] = defaultdict(list)
     for update in updates:
         for name, value in update.items():
-            values[name].append(float(value))
+            values[name].append(value)
     finite = {name: [v for v in each if math.isfinite(v)] for name, each in values.items()}
     return {name: sum(each) / len(each) if each else math.nan for name, each in finite.items()}
 

@@ -20,7 +20,7 @@ from umed.models.critics.base import Critic
 from umed.models.critics.shared import SharedCritic
 from umed.models.policy import Policy
 from umed.models.weights import check_tensors, shapes_of
-from umed.rollout import Answers
+from umed.rollout import Answers, to_floats
 
 SCHEDULES = tuple(s.value for s in SchedulerType)
 HEAD_LR = 1e-3  # of a value head, which starts from nothing
@@ -148,7 +148,7 @@ class Method(L.LightningModule):
         self.budget.begin(self.stage, self.iteration)
         torch.manual_seed(self.dropout_seed)
 
-    def apply_gradients(self, parts: dict[str, Tensor], evidence: Callable[[], dict[str, Any]]) -> dict[str, Tensor]:
+    def apply_gradients(self, parts: dict[str, Tensor], evidence: Callable[[], dict[str, Any]]) -> dict[str, float]:
         """Clip policy and critic apart, check and step; a step with a number that is not finite is skipped and counted.
 
         Args:
@@ -160,10 +160,11 @@ class Method(L.LightningModule):
         optimizer: Any = self.optimizers()
         scheduler: Any = self.lr_schedulers()
         policy, *critic = ([p for p in group["params"] if p.grad is not None] for group in optimizer.param_groups)
-        stats = {**parts, "policy/grad_norm": clip_grad_norm_(policy, self.max_grad_norm)}
+        numbers = {**parts, "policy/grad_norm": clip_grad_norm_(policy, self.max_grad_norm)}
         if valued := [p for weights in critic for p in weights]:
-            stats["policy/critic_grad_norm"] = clip_grad_norm_(valued, self.max_grad_norm)
-        bad = [name for name, value in stats.items() if not torch.isfinite(value)]
+            numbers["policy/critic_grad_norm"] = clip_grad_norm_(valued, self.max_grad_norm)
+        stats = to_floats(numbers)
+        bad = [name for name, value in stats.items() if not math.isfinite(value)]
         if bad:
             optimizer.zero_grad()
             self.skipped += 1
@@ -174,7 +175,7 @@ class Method(L.LightningModule):
             scheduler.step()
             optimizer.zero_grad()
             self.skipped = 0
-        return {**stats, "policy/skipped": torch.tensor(float(bool(bad)))}
+        return {**stats, "policy/skipped": float(bool(bad))}
 
     def stop(self, bad: Sequence[str], evidence: dict[str, Any]) -> None:
         """End the run, the batch at hand in a file for inspection."""
@@ -186,13 +187,14 @@ class Method(L.LightningModule):
             f"no step taken; the batch is in {file}. Lower method.lr, or look at what the batch holds"
         )
 
-    def log_batch(self, stats: Mapping[str, float | Tensor]) -> None:
+    def log_batch(self, stats: Mapping[str, float]) -> None:
         """Log everything at this batch; the axis is `<stage>/iteration`."""
         optimizer: Any = self.optimizers()
         lr = optimizer.param_groups[0]["lr"]
-        self.log_dict(
-            {**stats, "policy/lr": lr, f"{self.stage}/iteration": float(self.iteration)}, batch_size=self.batch_size
-        )
+        numbers = {**stats, "policy/lr": lr, f"{self.stage}/iteration": float(self.iteration)}
+        # as they are, Lightning would copy each one to the device and back
+        on_cpu = {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
+        self.log_dict(on_cpu, batch_size=self.batch_size)
         self.iteration += 1
 
     def validation_step(self, batch: list[Prompt], batch_idx: int) -> dict[str, Answers]:  # type: ignore[override]

@@ -135,5 +135,15 @@ def _attention_rows(
     return share * (rows >= 0)[..., None] * (columns >= 0)[:, None, :]
 
 
+def mask_without_wait(*, q_length: int, device: torch.device, allow_is_causal_skip: bool = True, **kwargs: Any) -> Any:
+    """The mask of SDPA; for a token that is decoded on a GPU it is always made.
+
+    To leave it out where nothing is hidden, the host would read the padding: it would wait for each token.
+    """
+    decodes = q_length == 1 and torch.device(device).type != "cpu"
+    skip = allow_is_causal_skip and not decodes
+    return sdpa_mask(q_length=q_length, device=device, allow_is_causal_skip=skip, **kwargs)
+
+
 AttentionInterface.register(IMPLEMENTATION, sdpa_with_evidence)
-AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
+AttentionMaskInterface.register(IMPLEMENTATION, mask_without_wait)

@@ -57,7 +57,7 @@ def with_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[N
     try:
         for n, p in module.named_parameters():
             if n in weights:
-                p.data = weights[n].to(p.data)
+                p.data = weights[n].to(p.data, non_blocking=True)
         yield
     finally:
         for n, p in module.named_parameters():
