@@ -21,7 +21,8 @@ from umed.data.sample import keep_train_share
 from umed.engine.budget import FILE, Budget
 from umed.errors import InputError, check_positive
 from umed.methods.base import BuildPolicy, Method, planned_batches
-from umed.models.load import build_policy, save_adapter
+from umed.methods.precision import check_precision
+from umed.models.load import build_policy, save_adapter, trains_whole
 from umed.records import RecordSet
 
 
@@ -89,6 +90,7 @@ def check_stage(cfg: DictConfig, method_cfg: DictConfig, stage: str | None = Non
     check_positive("data.checkpoint_every", cfg.data.checkpoint_every)
     stage = build_method(cfg, method_cfg, stage=stage).stage
     build_trainer(cfg, stage, max_epochs=1)
+    check_precision(str(cfg.trainer.get("precision") or "32-true"), cfg.model.dtype, trains_whole(cfg))
     return stage
 
 
