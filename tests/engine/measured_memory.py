@@ -25,7 +25,6 @@ from torch.utils.data import DataLoader
 from umed.chat import Prompt
 from umed.engine.budget import CACHED, Budget
 from umed.engine.engine import Engine
-from umed.engine.plan import Line
 from umed.engine.planner import Planner
 from umed.engine.weightless import PUBLISHED, SHAPES
 from umed.methods.aar import AbnormalAwareRewarding
@@ -161,9 +160,9 @@ def measure(cfg: DictConfig, family: str, phase: str, queries: int) -> dict[str,
     held = sum(t.nbytes for t in (*method.policy.parameters(), *method.policy.buffers(), *state))
     # of passes with a cache there are as many rows as the batch has, fewer than the budget lets in
     cached = len(prompts) * (1 if phase == "sft" else CANDIDATES) * row / CACHED
-    lines = {**counted.lines, "sampling": Line(((0, 0),))} if phase == "sft" else counted.lines
-    tokens = {"sampling": cached, "gradients": queries * per_query}
-    planned = max(line.peak(tokens.get(name, 0)) for name, line in lines.items())
+    asked = {"gradients": queries * per_query, "pictures": 0, "optimizer": 0}
+    asked |= dict.fromkeys(("prompts", "sampling", "scoring"), cached) if phase == "aar" else {}
+    planned = max(line.peak(asked[name]) for name, line in counted.lines.items() if name in asked)
     return {"measured": held + peak, "planned": planned, "weights": held}
 
 

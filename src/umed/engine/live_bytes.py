@@ -34,6 +34,11 @@ class LiveBytes(TorchDispatchMode):
         for tensor in held:
             self._see(tensor)
 
+    def take_peak(self) -> int:
+        """The peak since the beginning, or since it was taken."""
+        peak, self.peak = self.peak, self.now
+        return peak
+
     def _see(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         key = storage._cdata

@@ -37,8 +37,8 @@ class Phase:
 
     Args:
         least: tokens of one prompt and one answer, less than which no budget can be.
-        lines: of its passes by name, the largest counts: `pictures` (encoded), `sampling` (and other passes that keep a
-            cache only), `gradients`, `optimizer`.
+        lines: by name of what takes memory, the largest counts: `pictures` that are encoded; `prompts` that are read,
+            `sampling` and `scoring` after them, which keep a cache only; `gradients`; the `optimizer`.
         weights: bytes of all weights.
         activations, cache: bytes a token that a pass with gradients saves, and that a key/value cache holds.
     """

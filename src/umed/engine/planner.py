@@ -4,10 +4,11 @@ A few batches of every kind of pass go through the real modules on the meta devi
 queries the bytes alive at the peak grow linearly, so two counts give any other.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from hydra.utils import instantiate
@@ -30,6 +31,8 @@ from umed.models.logprobs import distribution
 from umed.models.merging import merged
 from umed.models.noise import inverse_cdf
 from umed.models.policy import Policy
+
+T = TypeVar("T")
 
 NAMES = 4  # tokens of an answer whose attention the rewards read
 MOST_PICTURES = 64  # of a batch
@@ -119,10 +122,10 @@ class Planner:
         weights, spared = self._weights(work.policy)
         trained = sum(p.nbytes for p in work.trained)
         fixed = 2 * trained + work.reference - spared  # two moments of AdamW
-        lines, activations = {}, 0.0
-        lines["sampling"], cache = self._cached_passes(work, fixed)
+        lines, cache = self._passes_with_cache(work, fixed)
+        activations = 0.0
         if is_frozen(work.policy.core.model, work.policy.backbone.tower):
-            lines["pictures"] = Line(((0, self._run(work.policy, partial(self._encode, work.policy))[1] + fixed),))
+            lines["pictures"] = Line(((0, self._run(work.policy, partial(self._encode, work.policy)) + fixed),))
         if work.trains:
             lines["gradients"], activations = self._passes_with_gradients(work, fixed)
             # the optimizer steps when activations are gone, with the gradients and one more copy of them
@@ -130,13 +133,13 @@ class Planner:
         return Phase(self.prompt_tokens + work.length, lines, weights, activations, cache)
 
     def _encode(self, policy: Policy, live: LiveBytes) -> int:
-        """As many pictures as a frozen tower gets in one call."""
+        """As many pictures as a frozen tower gets in one call; the peak."""
         model = policy.core.model
         if hasattr(model, "get_image_features"):
             group = next(group_pictures([self.prompts[0]] * MOST_PICTURES, True))
             with generating(policy):
                 compute_features(model, picture_inputs(policy.processor.collate(group)))
-        return 0
+        return live.peak
 
     def _passes_with_gradients(self, work: Work, fixed: float) -> tuple[Line, float]:
         """Their peak beside the gradients of earlier parts, and the bytes a token that they save."""
@@ -156,8 +159,8 @@ class Planner:
         (t0, kept0), (t1, kept1) = saved[-2:]
         return Line(tuple(counts)), (kept1 - kept0) / (t1 - t0)
 
-    def _backward(self, work: Work, queries: int, answers: int, live: LiveBytes) -> int:
-        """One pass with gradients; what is alive between its halves."""
+    def _backward(self, work: Work, queries: int, answers: int, live: LiveBytes) -> tuple[int, int]:
+        """One pass with gradients: what is alive between its halves, and the peak."""
         ids, mask = self._answers(queries * answers, work.length)
         names = self._names(len(ids)) if work.through_attention else None
         scores = work.policy.score(self._batch(queries), ids, mask, names, values=work.values, plain=not work.rewards)
@@ -166,23 +169,26 @@ class Planner:
         if work.rewards:
             loss = loss + scores.entropy_BT + scores.values_BT
         (loss.where(mask, 0.0).sum() + scores.attention_BNP.sum()).backward()
-        return kept
+        return kept, live.peak
 
-    def _cached_passes(self, work: Work, fixed: float) -> tuple[Line, float]:
-        """The peak of passes that keep a cache only, and its bytes a token."""
-        counts, cache = [], 0.0
+    def _passes_with_cache(self, work: Work, fixed: float) -> tuple[dict[str, Line], float]:
+        """The peaks of passes that keep a cache only, and its bytes a token."""
+        counts: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        cache = 0.0
         for queries in (2, 2 * MANY):
             tokens = queries * work.candidates * (self.prompt_tokens + work.length)
-            size, peak = self._run(work.policy, partial(self._sample, work, queries))
-            counts.append((tokens / CACHED, peak + fixed))
+            size, peaks = self._run(work.policy, partial(self._sample, work, queries))
             cache = size / tokens
-        return Line(tuple(counts)), cache
+            for name, peak in peaks.items():
+                counts[name].append((tokens / CACHED, peak + fixed))
+        return {name: Line(tuple(pairs)) for name, pairs in counts.items()}, cache
 
-    def _sample(self, work: Work, queries: int, live: LiveBytes) -> int:
-        """Prompts read, answers begun, and scored where they are rewarded; the bytes of the cache."""
+    def _sample(self, work: Work, queries: int, live: LiveBytes) -> tuple[int, dict[str, int]]:
+        """Prompts read, answers begun, and scored where they are rewarded: bytes of the cache, and the peaks."""
         policy, prompts = work.policy, self._batch(queries)
         merge = "false" if self.mixed and policy.merge == "auto" else policy.merge  # meta tensors know no autocast
         prefix = policy.read_prompts(prompts)
+        peaks = {"prompts": live.take_peak()}
         with generating(policy), torch.no_grad():
             rows = prefix.spread(work.candidates, work.length, keep=True)
             with merged(policy.model, merge):
@@ -192,18 +198,20 @@ class Planner:
             tensors = [t for layer in rows.cache.layers for t in tree_leaves(vars(layer)) if isinstance(t, Tensor)]
             size = LiveBytes(tensors).now
             del rows, hidden, logp, tensors
+            peaks["sampling"] = live.take_peak()
             if work.rewards:
                 ids, mask = self._answers(queries * work.candidates, work.length)
                 names = self._names(len(ids)) if work.reads else None
                 policy.score(prompts, ids, mask, names, values=work.values, prefix=prefix)
-        return size
+                peaks["scoring"] = live.take_peak()
+        return size, peaks
 
-    def _run(self, policy: Policy, step: Callable[[LiveBytes], int]) -> tuple[int, int]:
-        """What a step returns, and the peak of all that is alive."""
+    def _run(self, policy: Policy, step: Callable[[LiveBytes], T]) -> T:
+        """A step on the meta device, with the weights and gradients that are there."""
         grads = [p.grad for p in policy.parameters() if p.grad is not None]
         live = LiveBytes([*policy.parameters(), *policy.buffers(), *grads])
         with kernels_of(self.gpu, self.mixed), live:
-            return step(live), live.peak
+            return step(live)
 
     def _weights(self, policy: Policy) -> tuple[int, int]:
         """Bytes of all weights, and how many fewer than they are counted with there are where they are quantized."""

@@ -55,12 +55,10 @@ def build_processor(cfg: DictConfig) -> FamilyProcessor:
             config.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
             return instantiate(cfg.model.processor, path=name)
-        except InputError as error:
-            raise InputError(str(error).replace(name, path)) from None
-        except Exception as error:  # of a configuration that is not ours
-            raise InputError(
-                f"model.path={path}: its configuration cannot be followed ({first_line(error)}): copy config.json again"
-            ) from error
+        except Exception as error:  # of a configuration that is not ours; hydra wraps what a constructor raises
+            known = next((e for e in (error, error.__cause__) if isinstance(e, InputError)), None)
+            told = str(known or f"model.path={path}: its configuration cannot be followed ({first_line(error)})")
+            raise InputError(told.replace(name, path)) from error
 
 
 def _copy_files(path: str, folder: Path) -> None:
@@ -73,10 +71,10 @@ def _copy_files(path: str, folder: Path) -> None:
         return
     try:
         found = {file: cached_file(path, file, _raise_exceptions_for_missing_entries=False) for file in FILES}
-    except OSError as error:
-        raise InputError(f"model.path={path}: no configuration can be read there ({first_line(error)})") from None
+    except OSError:  # a hub that cannot be reached
+        found = dict.fromkeys(FILES)
     if not found[FILES[0]]:
-        raise InputError(f"model.path={path}: no {FILES[0]} there: give the folder or hub id of a model")
+        raise InputError(f"model.path={path}: no {FILES[0]} can be read there: give the folder or hub id of a model")
     for file, source in found.items():
         if source:
             shutil.copy(source, folder / file)
