@@ -28,9 +28,8 @@ def test_every_model_with_a_hub_id_has_its_shapes() -> None:
     assert {Path(paths[name]).name for name in named} == {p.stem for p in PUBLISHED.glob("*.json")}
 
 
-@pytest.mark.parametrize(
-    "model", [m if m == "smolvlm_256m" else pytest.param(m, marks=pytest.mark.slow) for m in PARAMETERS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("model", PARAMETERS)
 def test_shapes_are_the_published_ones(model: str) -> None:
     cfg = composed(f"model={model}", "model.adapter=null")
     policy = build_weightless(cfg, build_processor(cfg))
@@ -39,11 +38,14 @@ def test_shapes_are_the_published_ones(model: str) -> None:
     assert count == pytest.approx(PARAMETERS[model], rel=5e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "image"), [("smolvlm_256m", 320), *[pytest.param(m, n, marks=pytest.mark.slow) for m, n in (
-        ("qwen2_5_vl_7b", 512), ("qwen3_vl_8b", 512), ("internvl3_8b", 1280), ("gemma3_4b", 256),
-        ("llava_1_5_7b", 576), ("llava_next_7b", 2928), ("paligemma2_3b", 1024), ("idefics3_8b", 845),
-        ("llama3_2_11b_vision", 0))]],
+    ("model", "image"),
+    [
+        ("smolvlm_256m", 320), ("qwen2_5_vl_7b", 512), ("qwen3_vl_8b", 512), ("internvl3_8b", 1280),
+        ("gemma3_4b", 256), ("llava_1_5_7b", 576), ("llava_next_7b", 2928), ("paligemma2_3b", 1024),
+        ("idefics3_8b", 845), ("llama3_2_11b_vision", 0),
+    ],
 )  # fmt: skip
 def test_the_picture_has_the_shape_that_takes_most_tokens(model: str, image: int) -> None:
     """The numbers are those in the comments of conf/model."""
@@ -53,6 +55,12 @@ def test_the_picture_has_the_shape_that_takes_most_tokens(model: str, image: int
     ids = [len(p.inputs["input_ids"]) for p in (long, short)]
     assert image + 40 <= ids[0] == ids[1] + 1 <= image + 60  # a few more mark the picture's parts
     assert all(t.is_meta == t.is_floating_point() for t in long.inputs.values())
+
+
+def test_prompts_of_the_embedded_model() -> None:
+    long, short = encode_prompts(build_processor(composed("model=tiny")), 20)
+    assert long.view.tokens == 16 and [len(p.inputs["input_ids"]) for p in (long, short)] == [36, 35]
+    assert long.inputs["pixel_values"].is_meta and not long.inputs["image_grid_thw"].is_meta
 
 
 def test_a_folder_with_a_configuration_is_enough(tmp_path: Path) -> None:

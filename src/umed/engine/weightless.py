@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,7 @@ from umed.errors import InputError
 from umed.models.adapters import add_adapter
 from umed.models.attention import IMPLEMENTATION
 from umed.models.backbone import Backbone
+from umed.models.batch import TOKEN_INPUTS
 from umed.models.critics.base import Critic
 from umed.models.critics.shared import SharedCritic
 from umed.models.family import FamilyProcessor
@@ -33,7 +35,7 @@ from umed.records import Record
 
 PUBLISHED = Path(umed.__file__).parent / "models" / "published"  # shapes of the models in conf/model, by name
 FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
-SHAPES = ((2048, 2048), (2048, 1024), (1024, 2048), (2048, 1536))  # of a picture; one takes most tokens
+SHAPES = ((1344, 1344), (1344, 672), (672, 1344), (1344, 1008))  # of a picture; one takes most tokens
 NF4 = 4.127 / 8  # bytes a weight: 4 bits, and scales of 64 weights in 8 bits, whose own scales are shared by 256
 
 
@@ -107,18 +109,16 @@ def encode_prompts(processor: FamilyProcessor, text_tokens: int) -> tuple[Prompt
     A batch of both is padded, as batches are: then attention needs a mask. Pictures have no data.
     """
 
-    def encode(size: tuple[int, int], words: int) -> Prompt:
-        where = ("plan", "plan", "plan.png", *size)
-        record = Record(*where, (), "normal", "CT", "plan", query=" ".join(["word"] * words))
-        return processor.prompt(Image.new("RGB", size), record)
-
-    size = max(SHAPES, key=lambda size: encode(size, text_tokens).view.tokens)
-    prompts = encode(size, text_tokens), encode(size, text_tokens - 1)
-    for prompt in prompts:
-        for name, pixels in prompt.inputs.items():
-            if pixels.is_floating_point():
-                prompt.inputs[name] = pixels.to("meta")
-    return prompts
+    prompts = []
+    for size in SHAPES:
+        record = Record(
+            "plan", "plan", "plan.png", *size, (), "normal", "CT", "plan", query=" ".join(["word"] * text_tokens)
+        )
+        prompts.append(processor.prompt(Image.new("RGB", size), record))
+    long = max(prompts, key=lambda prompt: prompt.view.tokens)
+    long.inputs = {name: t.to("meta") if t.is_floating_point() else t for name, t in long.inputs.items()}
+    short = {name: t[:-1] if name in TOKEN_INPUTS else t for name, t in long.inputs.items()}
+    return long, replace(long, inputs=short)
 
 
 def build_weightless(

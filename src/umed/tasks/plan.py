@@ -31,8 +31,8 @@ def plan(cfg: DictConfig) -> None:
     method = next((name for name, kind in METHODS.items() if target is kind), None)
     if method is None:
         raise InputError(f"method={cfg.method._target_}: task=plan knows method=sft and method=aar")
-    for option in ("tokens", "text_tokens"):
-        check_positive(f"task.{option}", cfg.task[option])
+    check_positive("engine.tokens", cfg.task.tokens)
+    check_positive("task.text_tokens", cfg.task.text_tokens)
     settings = {name: cfg.method if name == method else cfg.task[name] for name in METHODS}
     gpu = str(cfg.trainer.accelerator) != "cpu"
     counted = Planner(cfg, cfg.task.text_tokens, gpu).plan(**settings, evaluate=cfg.method)
