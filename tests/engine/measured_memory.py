@@ -104,7 +104,7 @@ def make_prompts(planner: Planner, count: int) -> list[Prompt]:
 
 def _encode(planner: Planner, size: tuple[int, int], number: int, words: int) -> Prompt:
     pixels = np.random.default_rng(number).integers(1, 256, (*size[::-1], 3), dtype=np.uint8)
-    texts = {"query": " ".join(["word"] * words), "diagnosis": " ".join(["word"] * (LENGTH - 1))}
+    texts = {"query": "0" * words, "diagnosis": "0" * (LENGTH - 1)}
     record = Record(f"{number}", "made", "a.png", *size, (), "normal", "CT", f"{number}", **texts)
     return planner.processor.prompt(Image.fromarray(pixels), record)
 

@@ -1,11 +1,15 @@
 """The plan: lines between counts, what fits, and what the settings of a model change."""
 
+from pathlib import Path
+
 import pytest
-from composed import composed
+from composed import CONF, composed
 from omegaconf import DictConfig
 
 from umed.engine.plan import GB, Line, Phase, Plan
 from umed.engine.planner import Planner, fitting_tokens
+from umed.models.load import load_policy
+from umed.synthetic.tiny_models import backbone_of, family_names, write_tiny_of
 
 LINE = Line(((100, 1000), (200, 3000), (400, 4000)))
 CONSTANT = Line(((0, 2000),))
@@ -76,6 +80,25 @@ def test_what_settings_change(cfg: DictConfig) -> None:
     assert without.lines["scoring"].peak(4096) < aar.lines["scoring"].peak(4096)
     assert count("method.kl.coef=0", "task.aar.kl.coef=0.1")["aar"].peak(1024) > aar.peak(1024)
     assert count("trainer.precision=bf16-mixed")["sft"].activations < sft.activations
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", family_names())
+def test_every_family_is_planned(tmp_path: Path, family: str) -> None:
+    write_tiny_of(family)(tmp_path, ["word"])
+    yaml = next(p.stem for p in (CONF / "model").glob("*.yaml") if f"backbones.{family}\n" in p.read_text())
+    rewards = "reward=[relevance,localization]" if backbone_of(family).no_attention else "reward=[vision_relevance]"
+    small = ["method=sft", "method.max_new_tokens=8", "task.aar.max_new_tokens=8", "task.aar.num_candidates=2"]
+    path = [f"model={yaml}", f"model.path={tmp_path}", f"model.processor.path={tmp_path}", "model.dtype=float32"]
+    tiles = ["model.processor.longest_edge=112"] if family in ("idefics3", "smolvlm") else []
+    cfg = composed("task=plan", *path, *small, *tiles, rewards)
+    planner = Planner(cfg, 16, gpu=False)
+    plan = planner.plan(cfg.method, cfg.task.aar, cfg.method)
+    for phase in plan.phases.values():
+        assert phase.peak(4096) > phase.peak(512) > phase.weights > 0 and phase.cache > 0
+    policy = load_policy(str(tmp_path), backbone_of(family).processor_class(str(tmp_path)), cfg.model.backbone)
+    weights = sum(t.nbytes for t in (*policy.model.parameters(), *policy.model.buffers()))
+    assert plan.phases["evaluate"].weights > weights  # the adapter and the value head
 
 
 @pytest.mark.slow

@@ -53,20 +53,19 @@ class LiveBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func in _INDEXED:
+            args = (args[0], _as_numbers(args[1]), *args[2:])
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if not tensors and "device" in kwargs:
             new = func(*args, **{**kwargs, "device": torch.device("meta")})
             if new.is_floating_point():
                 self._see(new)
                 return new
-        if not any(t.is_meta for t in tensors):
-            if kwargs.get("device") is not None:
-                kwargs = {**kwargs, "device": torch.device("cpu")}
-        else:
-            if func in _INDEXED:
-                args = (args[0], _as_numbers(args[1]), *args[2:])
-            if not all(t.is_meta for t in tensors):
-                args, kwargs = tree_map_only(Tensor, _without_data, (args, kwargs))
+        unknown = [t for t in tensors if t.is_meta]
+        if kwargs.get("device") is not None:
+            kwargs = {**kwargs, "device": torch.device("meta" if unknown else "cpu")}
+        if 0 < len(unknown) < len(tensors):
+            args, kwargs = tree_map_only(Tensor, _without_data, (args, kwargs))
         out = func(*args, **kwargs)
         for leaf in tree_leaves(out):
             if isinstance(leaf, Tensor):

@@ -24,10 +24,10 @@ class Line:
         """The most tokens with which it takes at most `size` bytes; 0 if none."""
         if size < self.counts[0][1]:
             return 0
-        if len(self.counts) == 1:
+        pairs = [((0.0, 0.0), self.counts[0]), *pairwise(self.counts)]
+        (x0, y0), (x1, y1) = next((pair for pair in pairs[1:] if size < pair[1][1]), pairs[-1])
+        if len(pairs) == 1 or y1 == y0:  # it does not grow
             return float("inf")
-        pairs = list(pairwise(self.counts))
-        (x0, y0), (x1, y1) = next((pair for pair in pairs if size <= pair[1][1]), pairs[-1])
         return x0 + (size - y0) * (x1 - x0) / (y1 - y0)
 
 

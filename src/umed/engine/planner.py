@@ -125,21 +125,27 @@ class Planner:
         lines, cache = self._passes_with_cache(work, fixed)
         activations = 0.0
         if is_frozen(work.policy.core.model, work.policy.backbone.tower):
-            lines["pictures"] = Line(((0, self._run(work.policy, partial(self._encode, work.policy)) + fixed),))
+            lines["pictures"] = self._pictures(work, fixed)
         if work.trains:
             lines["gradients"], activations = self._passes_with_gradients(work, fixed)
             # the optimizer steps when activations are gone, with the gradients and one more copy of them
             lines["optimizer"] = Line(((0, weights + 4 * trained + work.reference),))
         return Phase(self.prompt_tokens + work.length, lines, weights, activations, cache)
 
-    def _encode(self, policy: Policy, live: LiveBytes) -> int:
-        """As many pictures as a frozen tower gets in one call; the peak."""
-        model = policy.core.model
-        if hasattr(model, "get_image_features"):
-            group = next(group_pictures([self.prompts[0]] * MOST_PICTURES, True))
-            with generating(policy):
-                compute_features(model, picture_inputs(policy.processor.collate(group)))
-        return live.peak
+    def _pictures(self, work: Work, fixed: float) -> Line:
+        """The peak of encoding a pass's pictures, which grows until a call of the frozen tower has all it takes."""
+        model, processor = work.policy.core.model, work.policy.processor
+        group = next(group_pictures([self.prompts[0]] * MOST_PICTURES, True))
+
+        def encode(few: list[Prompt], live: LiveBytes) -> int:
+            if hasattr(model, "get_image_features"):
+                with generating(work.policy):
+                    compute_features(model, picture_inputs(processor.collate(few)))
+            return live.peak
+
+        one, many = (self._run(work.policy, partial(encode, few)) + fixed for few in (group[:1], group))
+        row = work.candidates * (self.prompt_tokens + work.length) / CACHED
+        return Line(((row, one), (len(group) * row, many), (2 * len(group) * row, many)))
 
     def _passes_with_gradients(self, work: Work, fixed: float) -> tuple[Line, float]:
         """Their peak beside the gradients of earlier parts, and the bytes a token that they save."""

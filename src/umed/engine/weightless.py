@@ -13,7 +13,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
 from transformers import AutoConfig, PreTrainedTokenizerFast
 from transformers.utils import cached_file
@@ -40,7 +40,7 @@ NF4 = 4.127 / 8  # bytes a weight: 4 bits, and scales of 64 weights in 8 bits, w
 
 
 def build_processor(cfg: DictConfig) -> FamilyProcessor:
-    """The processor of `cfg.model` with a stand-in tokenizer, in which every word is one token.
+    """The processor of `cfg.model` with a stand-in tokenizer, in which every character is a token.
 
     Raises:
         InputError: no configuration of the family can be read.
@@ -82,22 +82,21 @@ def _copy_files(path: str, folder: Path) -> None:
             shutil.copy(source, folder / file)
 
 
-def _build_tokenizer(processor_class: type[FamilyProcessor]) -> Any:
-    kind = processor_class
-    words = dict.fromkeys(
-        ["<unk>", "<bos>", "<eos>", kind.image_token, kind.marker, *kind.suppressed, *kind.visible, *kind.ends]
-    )
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    content = "{% if c.type == 'image' %}" + kind.marker + "{% else %} {{ c.text }}{% endif %}"
+def _build_tokenizer(kind: type[FamilyProcessor]) -> Any:
+    """Byte by byte, which is also what a family's own class makes of it."""
+    special = ["<bos>", "<eos>", kind.image_token, kind.marker, *kind.suppressed, *kind.visible, *kind.ends]
+    tokens = dict.fromkeys([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])
+    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    content = "{% if c.type == 'image' %}" + kind.marker + "{% else %}{{ c.text }}{% endif %}"
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        unk_token="<unk>",
         bos_token="<bos>",
         eos_token="<eos>",
         pad_token="<eos>",
         image_token=kind.image_token,
-        extra_special_tokens=list(words)[3:],
+        extra_special_tokens=list(dict.fromkeys(special))[2:],
         padding_side="left",
         chat_template="{% for m in messages %}{% for c in m.content %}" + content + "{% endfor %}{% endfor %}",
     )
@@ -106,17 +105,14 @@ def _build_tokenizer(processor_class: type[FamilyProcessor]) -> Any:
 def encode_prompts(processor: FamilyProcessor, text_tokens: int) -> tuple[Prompt, Prompt]:
     """The longest prompt that a picture of any shape gives with so many tokens of text, and one that is shorter by one.
 
-    A batch of both is padded, as batches are: then attention needs a mask. Pictures have no data.
+    A batch of both is padded, as batches are: then attention needs a mask.
     """
 
     prompts = []
     for size in SHAPES:
-        record = Record(
-            "plan", "plan", "plan.png", *size, (), "normal", "CT", "plan", query=" ".join(["word"] * text_tokens)
-        )
-        prompts.append(processor.prompt(Image.new("RGB", size), record))
+        record = Record("plan", "plan", "plan.png", *size, (), "normal", "CT", "plan", query="0" * text_tokens)
+        prompts.append(processor.prompt(Image.new("RGB", size, "gray"), record))
     long = max(prompts, key=lambda prompt: prompt.view.tokens)
-    long.inputs = {name: t.to("meta") if t.is_floating_point() else t for name, t in long.inputs.items()}
     short = {name: t[:-1] if name in TOKEN_INPUTS else t for name, t in long.inputs.items()}
     return long, replace(long, inputs=short)
 
