@@ -12,7 +12,7 @@ LAYERS = (
     {"records", "chat"},
     {"rollout", "pictures", "figures"},
     {"llm", "data", "models", "evaluation.rules"},
-    {"annotate", "judges", "rewards"},
+    {"annotate", "judges", "rewards", "engine"},
     {"methods"},
     {"evaluation", "metrics"},
     {"callbacks", "analysis", "training"},
