@@ -198,10 +198,13 @@ def make_rollout(make_prompts: Callable[..., list[Prompt]]) -> Callable[..., Tra
 
 @pytest.fixture
 def train() -> Callable[..., list[dict[str, float]]]:
-    """`train(method, batches, outputs)`: one epoch of these batches; what is logged and returned after each."""
+    """`train(method, batches, outputs, **trainer)`: one epoch of these batches; what each logs and returns."""
 
     def fit(
-        method: L.LightningModule, batches: list[list[Prompt]], outputs: list[dict[str, Any]] | None = None
+        method: L.LightningModule,
+        batches: list[list[Prompt]],
+        outputs: list[dict[str, Any]] | None = None,
+        **options: Any,
     ) -> list[dict[str, float]]:
         import lightning as L
         import torch
@@ -221,7 +224,7 @@ def train() -> Callable[..., list[dict[str, float]]]:
             return returned
 
         method.log_dict, method.training_step = keep, keep_output
-        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, **options}
         trainer = L.Trainer(max_epochs=1, accelerator="cpu", enable_model_summary=False, **quiet)
         with warnings.catch_warnings():  # Lightning's advice about workers and a missing validation loader
             warnings.simplefilter("ignore", PossibleUserWarning)

@@ -75,13 +75,16 @@ class Rollout:
         `logp_gap` is the mean of |sampled - scored| log-probabilities over valid tokens, `logp_gap_max` the largest.
         """
         gap = (self.sampled_logp_BT - self.logp_BT).abs() * self.mask_BT
+        computed = {
+            "rollout/logp_gap": gap.sum() / self.mask_BT.sum(),
+            "rollout/logp_gap_max": gap.max(),
+            "rollout/length": self.mask_BT.sum(1).float().mean(),
+            "rollout/truncated": self.truncated_B.float().mean(),
+        }
         return {
-            "rollout/logp_gap": (gap.sum() / self.mask_BT.sum()).item(),
-            "rollout/logp_gap_max": gap.max().item(),
+            **to_floats(computed),
             "rollout/unparsed": sum(b is None for b in self.boxes) / len(self.boxes),
             "rollout/thought_removed": sum(bool(find_thoughts(text)) for text in self.raw) / len(self.raw),
-            "rollout/length": self.mask_BT.sum(1).float().mean().item(),
-            "rollout/truncated": self.truncated_B.float().mean().item(),
         }
 
     def take(self, queries: Sequence[int], candidates: range | None = None, width: int | None = None) -> Self:
@@ -93,7 +96,8 @@ class Rollout:
         """
         g = self.num_candidates
         rows = torch.tensor([q * g + c for q in queries for c in candidates or range(g)])
-        picked = {f.name: _rows(getattr(self, f.name), rows) for f in fields(self) if f.name != "prompts"}
+        there = rows.to(self.ids_BT.device, non_blocking=True)
+        picked = {f.name: _rows(getattr(self, f.name), rows, there) for f in fields(self) if f.name != "prompts"}
         trimmed = {name: value[:, :width] if name.endswith("_BT") else value for name, value in picked.items()}
         return type(self)(prompts=[self.prompts[q] for q in queries], **trimmed)
 
@@ -118,19 +122,30 @@ class TrainingBatch(Rollout):
         return cls(**{**{f.name: getattr(rollout, f.name) for f in fields(Rollout)}, **added})
 
     def minibatches(self, epochs: int, count: int, generator: torch.Generator) -> Iterator[Self]:
-        """`count` parts of the queries in each of `epochs` passes, reshuffled by `generator`."""
+        """`count` parts of the queries, of nearly equal size, in each of `epochs` passes, reshuffled by `generator`.
+
+        Sizes differ by one at most; of fewer queries than `count`, each is a part.
+        """
         if epochs == count == 1:
             yield self
             return
         for _ in range(epochs):
             order = torch.randperm(len(self.prompts), generator=generator)
-            for part in order.chunk(count):
+            for part in order.tensor_split(min(count, len(order))):
                 yield self.take(part.tolist())
 
 
-def _rows(value: Any, rows: Tensor) -> Any:
+def _rows(value: Any, rows: Tensor, there: Tensor) -> Any:
+    """These rows of a list or tensor, or of each in a mapping; `there` are the same numbers on the device."""
     if isinstance(value, Mapping):
-        return {name: _rows(each, rows) for name, each in value.items()}
+        return {name: _rows(each, rows, there) for name, each in value.items()}
     if isinstance(value, list):
         return [value[b] for b in rows.tolist()]
-    return value[rows.to(value.device)]
+    return value[there if value.device == there.device else rows]
+
+
+def to_floats(computed: Mapping[str, Tensor]) -> dict[str, float]:
+    """Single numbers, read from the device at once: the host waits for it one time."""
+    device = next((value.device for value in computed.values() if value.device.type != "cpu"), torch.device("cpu"))
+    numbers = torch.stack([value.detach().to(device, torch.float32, non_blocking=True) for value in computed.values()])
+    return dict(zip(computed, numbers.tolist(), strict=True))

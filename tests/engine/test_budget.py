@@ -88,11 +88,11 @@ def test_a_second_time_is_one_line() -> None:
     budget.begin("aar", 2)
 
     def step() -> None:
-        budget.cut([10] * 6, [1] * 6, cached=False)
+        budget.cut([10] * 5, [3] * 5, cached=False)
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
 
     with pytest.raises(
-        InputError, match=r"aar/iteration 2: out of memory, also with engine.tokens=32: set engine.tokens"
+        InputError, match=r"aar/iteration 2: out of memory, also with engine.tokens=26: set engine.tokens"
     ):
         budget.run(step)
 

@@ -24,8 +24,8 @@ def prompts(make_prompts: Callable[..., list[Prompt]]) -> list[Prompt]:
 def count_passes(policy: Policy) -> list[int]:
     """Grows by the number of rows of each pass over prompts."""
     passes: list[int] = []
-    read = policy.reader._batch
-    policy.reader._batch = lambda few: passes.append(len(few)) or read(few)  # type: ignore[method-assign, func-returns-value]
+    read = policy.reader._batch_with_places
+    policy.reader._batch_with_places = lambda few: passes.append(len(few)) or read(few)  # type: ignore[method-assign, func-returns-value]
     return passes
 
 

@@ -38,7 +38,7 @@ def test_it_overfits_a_batch(
 ) -> None:
     pi, prompts = policy(), make_prompts(3, (56, 56))
     method = AbnormalAwareTuning(
-        lambda **_: pi, seed=0, lr=5e-3, batch_size=3, steps=40, schedule="constant", warmup=0.0, head_lr=0.0
+        lambda **_: pi, seed=0, lr=5e-3, batch_size=3, steps=40, schedule="constant", warmup=0.0
     )
     logged = train(method, [prompts] * 40)
     assert logged[-1]["sft/loss"] < 0.1 * logged[0]["sft/loss"]

@@ -36,7 +36,7 @@ def class_probabilities(
         raise InputError("data.protocol: a label's answer text is empty: nothing is there to be likely")
     ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=engine.processor.pad_id)
     mask = torch.arange(ids.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
-    ids, mask = ids.to(engine.device), mask.to(engine.device)
+    ids, mask = (t.to(engine.device, non_blocking=True) for t in (ids, mask))
     logp_BT = engine.score(prompts, ids, mask, values=False, plain=True, prefix=prefix).logp_BT
     mean_B = (logp_BT * mask).sum(1) / mask.sum(1)
     probabilities_QL = mean_B.view(-1, count).softmax(-1).double().cpu()

@@ -65,6 +65,11 @@ class AbnormalAwareRewarding(Method):
         super().__init__(policy, **kwargs)
         for name, value in {"num_epochs": num_epochs, "num_minibatches": num_minibatches}.items():
             check_positive(f"method.{name}", value)
+        if num_minibatches > self.batch_size:
+            raise InputError(
+                f"method.num_minibatches={num_minibatches} with method.batch_size={self.batch_size}: a part has at "
+                "least one query; set num_minibatches to batch_size or less"
+            )
         check_credit(credit)
         if num_candidates < 2 and credit.compares:
             raise InputError(
@@ -99,7 +104,10 @@ class AbnormalAwareRewarding(Method):
     def training_step(self, batch: list[Prompt], batch_idx: int) -> dict[str, Any]:
         """One iteration; returns the training batch and its rewards, for callbacks."""
         clock, noise = Clock(), Noise(self.seed, self.iteration)
-        rollout = self.sampler(self.engine, batch, self.needs, noise, keep=self.updates_per_batch == 1)  # a ~ pi_old
+        once = self.updates_per_batch == 1
+        rollout = self.sampler(  # a ~ pi_old(. | x, q)
+            self.engine, batch, self.needs, noise, keep=once, begin=self.rewards.begin
+        )
         reference = self.kl.reference(self.engine, rollout)  # log pi_ref(a | x, q)
         clock.lap("sample")
         scored = self.rewards(rollout)  # R = r_LLM + n(r_loc) + n(r_att)
@@ -149,19 +157,20 @@ class AbnormalAwareRewarding(Method):
                 file=sys.stderr,
             )
 
-    def update(self, part: TrainingBatch) -> dict[str, Tensor]:
+    def update(self, part: TrainingBatch) -> dict[str, float]:
         """One optimizer step on a minibatch; none where no token counts."""
-        if not part.mask_BT.any():
+        mask_BT = part.mask_BT.cpu()
+        if not mask_BT.any():
             return {}
-        weight = total_weight(part.mask_BT, self.objective.aggregation)
-        tokens = total_weight(part.mask_BT, "token_mean")
+        weight = total_weight(mask_BT, self.objective.aggregation)
+        tokens = total_weight(mask_BT, "token_mean")
 
         def loss_of(few: Part) -> tuple[Tensor, Parts]:
             if live := self.engine.take_live():  # the only update: the rollout was scored with its graph
                 return self.objective.loss(live, part, weight, tokens)
             return self.objective(self.policy, part.take(few.queries, few.candidates, few.width), weight, tokens)
 
-        numbers = self.engine.backward(part.prompts, part.mask_BT, loss_of, self.manual_backward)
+        numbers = self.engine.backward(part.prompts, mask_BT, loss_of, self.manual_backward)
         if self.iteration < self.critic_warmup:
             for p in self.policy.body():
                 p.grad = None
@@ -189,12 +198,12 @@ class Clock:
         self.seconds[f"time/{name}"], self.last = now - self.last, now
 
 
-def finite_means(updates: Iterable[Mapping[str, Tensor]]) -> dict[str, float]:
+def finite_means(updates: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """The mean of each number over the updates where it is finite; NaN where it never is."""
     values: dict[str, list[float]] = defaultdict(list)
     for update in updates:
         for name, value in update.items():
-            values[name].append(float(value))
+            values[name].append(value)
     finite = {name: [v for v in each if math.isfinite(v)] for name, each in values.items()}
     return {name: sum(each) / len(each) if each else math.nan for name, each in finite.items()}
 

@@ -101,7 +101,8 @@ class Kl:
         """Move the coefficient towards the target after a batch that took a step; the KL and the coefficient before."""
         if not self.on:
             return {}
-        measured = float(k3(batch.logp_BT, batch.ref_logp_BT)[batch.mask_BT].mean())
+        each, mask = torch.stack([k3(batch.logp_BT, batch.ref_logp_BT), batch.mask_BT.float()]).cpu()
+        measured = float(each[mask > 0].mean())
         metrics = {"policy/kl_ref": measured, "policy/kl_coef": self.coef}
         if self.target is not None and stepped and math.isfinite(measured):
             error = min(max(measured / self.target - 1, -0.2), 0.2)

@@ -63,10 +63,18 @@ def whole_cache(config: Any) -> DynamicCache:
 
 
 def expand(cache: DynamicCache, queries: int, num_candidates: int, device: torch.device) -> None:
-    """Repeat each query's row `num_candidates` times, its copies adjacent; differentiable in attention layers."""
-    if num_candidates > 1:
-        rows: Any = torch.arange(queries, device=device).repeat_interleave(num_candidates)
-        cache.reorder_cache(rows)
+    """Repeat each query's row `num_candidates` times, its copies adjacent; differentiable in attention layers.
+
+    There the gradient is a sum over the copies. That of an index would be added up in any order on a GPU.
+    """
+    if num_candidates == 1:
+        return
+    rows: Any = torch.arange(queries, device=device).repeat_interleave(num_candidates)
+    for layer in cache.layers:
+        if type(layer) is DynamicLayer:
+            layer.batch_repeat_interleave(num_candidates)
+        else:  # the states of linear attention are written in place, so without gradients anyway
+            layer.reorder_cache(rows)
 
 
 def make_room(

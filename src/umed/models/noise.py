@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 BELOW_ONE = 1 - 2**-24  # the largest number below 1 in fp32
+FIXED_POINT = 2**44
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,10 @@ class Noise:
 
 def inverse_cdf(logp_BV: Tensor, uniform_B: Tensor) -> Tensor:
     """The first token whose cumulative probability is above u, (B,); one of probability 0 never."""
-    cdf = logp_BV.exp().cumsum(-1)
+    if logp_BV.device.type == "cpu":
+        cdf = logp_BV.exp().cumsum(-1)
+    else:  # summed as integers, which is exact in any order: sums of floats are not the same twice on a GPU
+        cdf = (logp_BV.double().exp() * FIXED_POINT).long().cumsum(-1).double()
     total = cdf[:, -1:]
     # u * total may round up to the total itself, which nothing is above
     reached = torch.minimum(uniform_B[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))

@@ -15,7 +15,9 @@ from umed.models.contexts import base_model, generating, uses_checkpointing
 from umed.models.critics.base import Critic, ValueHead
 from umed.models.critics.shared import SharedCritic
 from umed.models.decoding import decode
+from umed.models.feature_store import FeatureStore
 from umed.models.logprobs import answer_scores
+from umed.models.merging import check_merge, merged
 from umed.models.noise import Noise
 from umed.models.reader import Prefix, Reader
 from umed.rollout import Answers
@@ -43,6 +45,8 @@ class Policy(nn.Module):
         temperature: of sampling, and so of every log-probability.
         attention_layers, attention_heads: reading R5, None = all; attention_pool: how they become one map.
         critic: makes V from the model and its reader.
+        feature_store: keeps the features of pictures, None = they are computed for each batch.
+        merge: whether an adapter is merged while answers are decoded, see `merged`.
     """
 
     def __init__(
@@ -55,6 +59,8 @@ class Policy(nn.Module):
         attention_heads: Sequence[int] | None = None,
         attention_pool: Literal["mean", "max"] = "mean",
         critic: Callable[[Any, Reader], Critic] = SharedCritic,
+        feature_store: FeatureStore | None = None,
+        merge: str | bool = "auto",
     ) -> None:
         super().__init__()
         if temperature <= 0:
@@ -63,7 +69,8 @@ class Policy(nn.Module):
         self.processor = processor
         self.backbone = backbone
         self.temperature = temperature
-        self.reader = Reader(base_model(model), processor, backbone)
+        self.merge = check_merge(merge)
+        self.reader = Reader(base_model(model), processor, backbone, feature_store)
         self._attention_modules = _attention_modules(self.core, attention_layers)
         self._attention_heads = _check_heads(self.core, attention_heads)
         self._attention_pool: Any = check_choice("model.attention.pool", attention_pool, "mean", "max")
@@ -134,7 +141,8 @@ class Policy(nn.Module):
         with generating(self):
             read = self.reader.read_prompts(prompts) if prefix is None else prefix
             rows = read.spread(num_candidates, max_new_tokens, keep=prefix is not None)
-            return decode(self, rows, max_new_tokens, uniform, temperature or self.temperature)
+            with merged(self.model, self.merge):
+                return decode(self, rows, max_new_tokens, uniform, temperature or self.temperature)
 
     def score(
         self,

@@ -19,8 +19,10 @@ from umed.models.attention import AttentionRecorder
 from umed.models.backbone import Backbone
 from umed.models.batch import append_answers, picture_inputs
 from umed.models.cache import expand, make_room, whole_cache
-from umed.models.contexts import generating, uses_checkpointing
-from umed.models.features import compute_features, concatenate_features, given_features, is_frozen
+from umed.models.contexts import uses_checkpointing
+from umed.models.feature_store import FeatureStore
+from umed.models.features import concatenate_features, given_features, is_frozen
+from umed.models.picture_encoder import PictureEncoder
 
 
 @dataclass
@@ -59,16 +61,17 @@ class Reader:
 
     Args:
         core: the model, its adapters in place.
-        features_owner: the owner of the features of a reader with the same frozen tower, to use those too.
+        feature_store: keeps the features of pictures, None = they are computed for each batch.
     """
 
     def __init__(
-        self, core: Any, processor: Processor, backbone: Backbone, features_owner: object | None = None
+        self, core: Any, processor: Processor, backbone: Backbone, feature_store: FeatureStore | None = None
     ) -> None:
         self.core, self.processor, self.backbone = core, processor, backbone
         # transformers renamed the argument within 5.x
         self._cache_name = "cache" if "cache" in signature(core.model.forward).parameters else "past_key_values"
-        self.features_owner = features_owner or object()
+        self.feature_store = feature_store
+        self._encode_pictures = PictureEncoder(core, backbone.tower, self._batch, feature_store)
 
     @property
     def device(self) -> torch.device:
@@ -76,8 +79,7 @@ class Reader:
 
     def read_prompts(self, prompts: Sequence[Prompt], num_candidates: int = 1) -> Prefix:
         """Read each prompt once, without its last token, and expand to G rows; differentiable."""
-        batch = self._batch(prompts)
-        position = self.backbone.positions(self.core.model, batch)
+        batch, position, next_Q, columns_QI = self._batch_with_places(prompts)
         cache = whole_cache(self.core.config.get_text_config())
         # where prompt tokens attend to later ones, the last one must be there, although it is read again
         end = batch["input_ids"].shape[1] - (not self.backbone.prompt_sees_itself)
@@ -100,8 +102,8 @@ class Reader:
             cache,
             repeat(batch["attention_mask"]),
             repeat(batch["input_ids"][:, -1]),
-            repeat(_next(position)),
-            repeat(self._image_columns(batch)),
+            repeat(next_Q),
+            repeat(columns_QI),
             _axes(position),
             {k: repeat(batch[k][:, -1:]) for k in self.backbone.extra_inputs if batch[k].ndim > 2},
         )
@@ -163,13 +165,12 @@ class Reader:
     ) -> Tensor:
         """The same with prompt and answer in one row: gradient checkpointing drops the key/value cache."""
         each = [p for p in prompts for _ in range(len(ids_BT) // len(prompts))]
-        batch = self._batch(each)
-        position = self.backbone.positions(self.core.model, batch)
+        batch, position, next_B, columns_BI = self._batch_with_places(each)
         steps = torch.arange(ids_BT.shape[1], device=self.device)
-        answer_position = _answer_positions(_next(position), steps, _axes(position))
+        answer_position = _answer_positions(next_B, steps, _axes(position))
         first = batch["input_ids"].shape[1] - 1
         tokens = {name: batch[name] for name in self._token_names}
-        recording = recorder.record(self._image_columns(batch), first) if recorder else nullcontext()
+        recording = recorder.record(columns_BI, first) if recorder else nullcontext()
         with self._features_of(each), recording:
             out = self.core.model(
                 **append_answers(tokens, ids_BT, mask_BT, self.backbone.answer_type),
@@ -184,20 +185,28 @@ class Reader:
         return ("input_ids", "attention_mask", *self.backbone.extra_inputs)
 
     def _batch(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
-        return {k: v.to(self.device) for k, v in self.processor.collate(prompts).items()}
+        return {k: self._move(v) for k, v in self.processor.collate(prompts).items()}
+
+    def _batch_with_places(self, prompts: Sequence[Prompt]) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
+        """`_batch` with rotary positions, the position of the first answer token, and image columns.
+
+        They are computed on the CPU: on a GPU the host would wait for each picture's size and place.
+        """
+        batch = self.processor.collate(prompts)
+        position = self.backbone.positions(self.core.model, batch)
+        places = position, _next(position), self._image_columns(batch)
+        moved, next_Q, columns_QI = map(self._move, places)
+        return {k: self._move(v) for k, v in batch.items()}, moved, next_Q, columns_QI
+
+    def _move(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, non_blocking=True)
 
     def _features_of(self, prompts: Sequence[Prompt]) -> AbstractContextManager[None]:
         """With a frozen tower each picture is encoded once, for all passes over its prompt; otherwise each time."""
         model = self.core.model
         if not hasattr(model, "get_image_features") or not is_frozen(model, self.backbone.tower):
             return nullcontext()
-        owner = self.features_owner
-        missing = {id(p): p for p in prompts if p.features is None or p.features[0] is not owner}
-        with generating(self.core) if missing else nullcontext():
-            for p in missing.values():
-                inputs = {k: v.to(self.device) for k, v in picture_inputs(p.inputs).items()}
-                p.features = (owner, compute_features(model, inputs))
-        return given_features(model, concatenate_features([p.features[1] for p in prompts]))
+        return given_features(model, concatenate_features(self._encode_pictures(prompts)))
 
     def _image_columns(self, batch: dict[str, Tensor]) -> Tensor:
         """Column numbers of the image tokens of each row, right-padded with -1."""
