@@ -30,9 +30,7 @@ def refused(capsys: pytest.CaptureFixture[str], run: Path, *overrides: str) -> s
         ("task.steps=1.5", "task.steps=1.5: a whole number is needed"),
     ],
 )
-def test_settings_that_cannot_be(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, setting: str, said: str
-) -> None:
+def test_settings_that_cannot_be(capsys: pytest.CaptureFixture[str], tmp_path: Path, setting: str, said: str) -> None:
     assert said in refused(capsys, tmp_path, setting)
 
 

@@ -6,19 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from small import SMALL
 
 from umed.bench.checkpoint import made_up_words, write_checkpoint
 from umed.bench.job import Job
-from umed.bench.shapes import Shape
 from umed.bench.turns import prepare
 from umed.bench.workload import draw_pictures, make_records
 from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
 from umed.pictures import picture_of
-
-SMALL = Shape(
-    image_tokens=12, queries=2, candidates=2, answer_tokens=5, hidden=64, layers=2, intermediate=64, vocabulary=1024,
-    tower_hidden=32, tower_layers=4, tower_intermediate=32,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
