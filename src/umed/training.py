@@ -19,7 +19,8 @@ from umed.callbacks.checkpoints import AtomicCheckpointIO, newest_checkpoint
 from umed.data.check_records import Widest, check_records
 from umed.data.mau import MauDataModule
 from umed.data.sample import keep_train_share
-from umed.engine.budget import FILE, Budget
+from umed.engine.budget import Budget
+from umed.engine.choose import budget_of
 from umed.engine.device import create_trainer
 from umed.errors import InputError, check_positive
 from umed.methods.base import BuildPolicy, Method, planned_batches
@@ -174,7 +175,7 @@ def train_stage(
     every = math.ceil(batches / intervals)
     trainer = build_trainer(cfg, stage, max_epochs=intervals)
     policy = partial(build_policy, cfg, init_from, device=str(trainer.strategy.root_device))
-    budget = Budget(cfg.engine.tokens, run / FILE)
+    budget = budget_of(cfg, run, trainer.strategy.root_device)
     method = build_method(cfg, method_cfg, stage=stage, policy=policy, total_batches=every * intervals, budget=budget)
     budget.check(widest.prompt, method.longest_answer(widest.answer), widest.record)
     datamodule = datamodule_of(cfg, data, method.batch_size, every, method.val_samples)
