@@ -18,6 +18,7 @@ LAYERS = (
     {"callbacks", "analysis", "training"},
     {"evaluating"},
     {"synthetic"},
+    {"bench"},
     {"tasks"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from umed.models import features, logprobs, policy, reader
+from umed.models import features, policy, reader
 from umed.models.attention import AttentionRecorder
 from umed.models.family import FamilyProcessor
 from umed.synthetic.parity import CHECKS, TinyModel
@@ -54,8 +54,8 @@ def no_token_types(patch: Patch, tiny: TinyModel) -> None:
 
 
 def temperature_not_scored(patch: Patch, tiny: TinyModel) -> None:
-    distribution = logprobs.distribution
-    patch.setattr(logprobs, "distribution", lambda logits, temperature, *rest: distribution(logits, 1.0, *rest))
+    scores = policy.answer_scores
+    patch.setattr(policy, "answer_scores", lambda *given: scores(*given[:4], 1.0, *given[5:]))
 
 
 def dropout_on(patch: Patch, tiny: TinyModel) -> None:

@@ -19,6 +19,7 @@ from umed.callbacks.checkpoints import AtomicCheckpointIO, newest_checkpoint
 from umed.data.mau import MauDataModule
 from umed.data.sample import keep_train_share
 from umed.engine.budget import FILE, Budget
+from umed.engine.device import create_trainer
 from umed.errors import InputError, check_positive
 from umed.methods.base import BuildPolicy, Method, planned_batches
 from umed.methods.precision import check_precision
@@ -102,16 +103,14 @@ def build_trainer(cfg: DictConfig, stage: str, max_epochs: int) -> L.Trainer:
     """
     stage_cfg = stage_config(cfg, stage)
     loggers, callbacks = stage_loggers(cfg, stage), _create_each(stage_cfg, "callbacks", L.Callback)
-    try:
-        return config.create(stage_cfg.trainer)(
-            default_root_dir=cfg.paths.run_dir,
-            max_epochs=max_epochs,
-            logger=loggers,
-            callbacks=callbacks,
-            plugins=[AtomicCheckpointIO(TorchCheckpointIO())],
-        )
-    except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
-        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+    return create_trainer(
+        config.create(stage_cfg.trainer),
+        default_root_dir=cfg.paths.run_dir,
+        max_epochs=max_epochs,
+        logger=loggers,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO(TorchCheckpointIO())],
+    )
 
 
 def stage_config(cfg: DictConfig, stage: str) -> DictConfig:
@@ -157,11 +156,11 @@ def train_stage(
     batches = min(planned, cfg.limits.batches or math.inf)
     intervals = math.ceil(batches / cfg.data.checkpoint_every)
     every = math.ceil(batches / intervals)
-    policy = partial(build_policy, cfg, init_from)
+    trainer = build_trainer(cfg, stage, max_epochs=intervals)
+    policy = partial(build_policy, cfg, init_from, device=str(trainer.strategy.root_device))
     budget = Budget(cfg.engine.tokens, run / FILE)
     method = build_method(cfg, method_cfg, stage=stage, policy=policy, total_batches=every * intervals, budget=budget)
     datamodule = datamodule_of(cfg, data, method.batch_size, every, method.val_samples)
-    trainer = build_trainer(cfg, stage, max_epochs=intervals)
     try:
         trainer.fit(method, datamodule, ckpt_path=newest_checkpoint(run / "checkpoints" / stage), weights_only=True)
     except MisconfigurationException as error:  # a checkpoint callback that monitors what nothing logs

@@ -104,7 +104,10 @@ class AbnormalAwareRewarding(Method):
     def training_step(self, batch: list[Prompt], batch_idx: int) -> dict[str, Any]:
         """One iteration; returns the training batch and its rewards, for callbacks."""
         clock, noise = Clock(), Noise(self.seed, self.iteration)
-        rollout = self.sampler(self.engine, batch, self.needs, noise, keep=self.updates_per_batch == 1)  # a ~ pi_old
+        once = self.updates_per_batch == 1
+        rollout = self.sampler(  # a ~ pi_old(. | x, q)
+            self.engine, batch, self.needs, noise, keep=once, begin=self.rewards.begin
+        )
         reference = self.kl.reference(self.engine, rollout)  # log pi_ref(a | x, q)
         clock.lap("sample")
         scored = self.rewards(rollout)  # R = r_LLM + n(r_loc) + n(r_att)

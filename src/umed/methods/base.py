@@ -22,6 +22,7 @@ from umed.models.policy import Policy
 from umed.models.weights import check_tensors, shapes_of
 from umed.rollout import Answers, to_floats
 
+FUSED = ("cpu", "cuda")  # devices with one kernel for the whole step
 SCHEDULES = tuple(s.value for s in SchedulerType)
 HEAD_LR = 1e-3  # of a value head, which starts from nothing
 
@@ -127,7 +128,8 @@ class Method(L.LightningModule):
         ]
         if body := self.policy.critic.body():
             groups.append({"params": body, "lr": body_lr, "weight_decay": 0.0})
-        optimizer = torch.optim.AdamW(groups, betas=self.betas)
+        fused = self.policy.device.type in FUSED
+        optimizer = torch.optim.AdamW(groups, betas=self.betas, fused=fused)
         updates = max(1, self.total_batches * self.updates_per_batch)
         scheduler = get_scheduler(self.schedule, optimizer, math.ceil(self.warmup * updates), updates)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}

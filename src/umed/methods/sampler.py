@@ -1,6 +1,6 @@
 """a ~ pi_old(. | x, q): sampled answers with all that the rewards and the objective need."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from typing import Literal
 
@@ -48,17 +48,22 @@ class Sampler:
         noise: Noise,
         *,
         keep: bool = False,
+        begin: Callable[[Sequence[Prompt], Sequence[str]], None] | None = None,
     ) -> Rollout:
         """One rollout; attention is read only if a reward `needs` it.
 
         Args:
             keep: see `Engine.score`.
+            begin: is given the answers' texts before they are scored.
         """
         processor, g = engine.processor, self.num_candidates
         prefix = engine.read_prompts(prompts, g, self.max_new_tokens)
         answers = engine.sample(prompts, g, self.max_new_tokens, noise=noise, prefix=prefix)
         ids = [row[valid].tolist() for row, valid in zip(answers.ids_BT.cpu(), answers.mask_BT.cpu(), strict=False)]
         raw = [processor.decode(i) for i in ids]
+        texts = [processor.plain(text) for text in raw]
+        if begin is not None:
+            begin(prompts, texts)
         asked = [p for p in prompts for _ in range(g)]  # of each answer
         offsets = [_offsets(processor.pieces(i)) for i in ids]
         visible = [hide_thoughts(text) for text in raw]
@@ -82,7 +87,7 @@ class Sampler:
             mask_BT=answers.mask_BT,
             truncated_B=answers.truncated_B,
             raw=raw,
-            texts=[processor.plain(text) for text in raw],
+            texts=texts,
             boxes=[processor.read_boxes(text, p.view) for text, p in zip(raw, asked, strict=True)],
             logp_BT=scores.logp_BT,
             sampled_logp_BT=answers.logp_BT,

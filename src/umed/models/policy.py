@@ -17,7 +17,7 @@ from umed.models.critics.shared import SharedCritic
 from umed.models.decoding import decode
 from umed.models.feature_store import FeatureStore
 from umed.models.logprobs import answer_scores
-from umed.models.merging import check_merge
+from umed.models.merging import check_merge, merged
 from umed.models.noise import Noise
 from umed.models.reader import Prefix, Reader
 from umed.rollout import Answers
@@ -141,7 +141,8 @@ class Policy(nn.Module):
         with generating(self):
             read = self.reader.read_prompts(prompts) if prefix is None else prefix
             rows = read.spread(num_candidates, max_new_tokens, keep=prefix is not None)
-            return decode(self, rows, max_new_tokens, uniform, temperature or self.temperature)
+            with merged(self.model, self.merge):
+                return decode(self, rows, max_new_tokens, uniform, temperature or self.temperature)
 
     def score(
         self,
