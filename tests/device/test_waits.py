@@ -1,7 +1,7 @@
 """How often the host waits for a GPU, which keeps it from running ahead: bounds for a token, a pass and an update.
 
-Waits inside transformers count too: for Qwen3-VL a pass over prompts waits 6 times (2 to see whether all is visible, 2
-to check the places of the image tokens, 2 where a layer adds features), and twice more in the backward pass.
+Waits inside transformers count too: for Qwen3-VL a pass over prompts waits 6 times (2 to see whether all is visible,
+2 to check the places of the image tokens, 2 where a layer adds features), and twice more in the backward pass.
 """
 
 from collections.abc import Callable
