@@ -21,6 +21,7 @@ from umed.models.batch import append_answers, picture_inputs
 from umed.models.cache import expand, whole_cache
 from umed.models.contexts import generating, uses_checkpointing
 from umed.models.features import compute_features, concatenate_features, given_features, is_frozen
+from umed.models.packed import PackedPass, fits
 
 
 @dataclass
@@ -119,10 +120,32 @@ class Reader:
         self, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor, recorder: AttentionRecorder | None
     ) -> Tensor:
         """Each prompt read once."""
+        if fits(self.core, mask_BT, max(len(p.inputs["input_ids"]) for p in prompts)):
+            return self._read_packed(self.read_prompts(prompts, 1), ids_BT, mask_BT, recorder)
         prefix = self.read_prompts(prompts, len(ids_BT) // len(prompts))
         ids = torch.cat([prefix.last_B[:, None], ids_BT], 1)
         with recorder.record(prefix.columns_BI) if recorder else nullcontext():
             return self.step(prefix, ids, mask_BT.to(prefix.mask_BP.dtype), -1)
+
+    def _read_packed(
+        self, prefix: Prefix, ids_BT: Tensor, mask_BT: Tensor, recorder: AttentionRecorder | None
+    ) -> Tensor:
+        """Valid answer tokens alone, after prompts that were read; states behind an answer are 0."""
+        num_candidates = len(ids_BT) // len(prefix.last_B)
+        last_B, next_B = (t.repeat_interleave(num_candidates) for t in (prefix.last_B, prefix.next_B))
+        read_BT = nn.functional.pad(mask_BT, (1, 0), value=True)
+        answer, step = read_BT.nonzero(as_tuple=True)
+        position = (next_B[answer] + step - 1)[None]
+        packed = PackedPass(prefix.cache, prefix.mask_BP, read_BT.sum(1).tolist(), prefix.columns_BI, recorder)
+        with packed.running(len(self.core.get_decoder().layers)):
+            out = self.core.model(
+                input_ids=torch.cat([last_B[:, None], ids_BT], 1)[read_BT][None],
+                attention_mask=read_BT.new_ones(1, 1, 1, 1),  # four dimensions: no mask is made of it
+                position_ids=position if prefix.axes == 1 else position.expand(prefix.axes, -1, -1),
+                use_cache=False,
+            )
+        state = out.last_hidden_state[0]
+        return state.new_zeros(*read_BT.shape, state.shape[-1]).index_put((answer, step), state)
 
     def _read_in_full(
         self, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor, recorder: AttentionRecorder | None
