@@ -203,6 +203,8 @@ def active() -> Iterator[torch.device]:
     with (
         mock.patch.object(hooks, "active", True),
         mock.patch.object(torch, "Generator", Generator),
+        # so that a moved parameter stays the same object, as on a GPU: layers that share one go on sharing it
+        mock.patch.object(torch.__future__, "_swap_module_params_on_conversion", True),
         # so that tensors are copied and saved as numbers of the CPU
         mock.patch.object(torch._C, "_has_storage", lambda tensor: not _here(tensor) and has_storage(tensor)),
     ):
