@@ -134,3 +134,11 @@ def test_the_default_on_a_cpu_needs_no_lightning(monkeypatch: pytest.MonkeyPatch
     assert find_placement(composed()).device == torch.device("cpu")
     top = [n for n in ast.parse(Path(device.__file__).read_text()).body if isinstance(n, ast.Import | ast.ImportFrom)]
     assert not [n for n in top if "lightning" in ast.unparse(n)]
+
+
+def test_answers_are_as_deterministic_as_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[bool] = []
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on, **_: chosen.append(on))
+    find_placement(composed("+trainer.deterministic=true"))
+    assert chosen == [True]

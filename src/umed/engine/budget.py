@@ -79,6 +79,15 @@ class Budget:
         if self.asked in (None, stored):
             self.asked, self.halvings = stored, halvings
 
+    def check(self, prompt: int, answer: int, record: str) -> None:
+        """Refuse a budget that the longest prompt with its answer is above; `record` has it.
+
+        Raises:
+            InputError: saying how many tokens are needed.
+        """
+        if self.tokens is not None and prompt + answer > self.tokens:
+            raise InputError(f"{record}: {self._too_small(prompt + answer, False)}")
+
     def begin(self, stage: str, iteration: int) -> None:
         """What comes next belongs to this iteration."""
         self.stage, self.iteration, self.attempt = stage, iteration, 0

@@ -26,7 +26,8 @@ if TYPE_CHECKING:  # importing it takes seconds, which `task=predict` on a CPU d
     import lightning as L
     from lightning.pytorch.plugins import Precision
 
-CHOICES = ("accelerator", "devices", "num_nodes", "strategy", "precision")  # what decides about the device
+# what decides where something is computed, and how
+CHOICES = ("accelerator", "devices", "num_nodes", "strategy", "precision", "deterministic", "benchmark")
 DEFAULT = {"accelerator": "auto", "devices": 1, "precision": "32-true"}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from umed.engine.budget import FILE, Budget
+from umed.engine.choose import budget_of
 from umed.engine.device import build_to_answer
 from umed.engine.engine import Engine
 from umed.evaluation.ask import ask_questions
@@ -57,7 +57,7 @@ def evaluate_stage(evaluation_set: EvaluationSet, stage: str, adapter: str | Pat
     leaked = evaluation_set.leaked  # opens every test picture: one that is lost is reported before the model answers
     options, folder = build_options(cfg, judges=True), evaluation_set.run / "predictions" / stage
     policy, placement = build_to_answer(cfg, str(adapter) if adapter else None)
-    engine = Engine(policy, Budget(cfg.engine.tokens, evaluation_set.run / FILE))
+    engine = Engine(policy, budget_of(cfg, evaluation_set.run, placement.device))
     engine.budget.begin(f"evaluate/{stage}", 0)
     evaluation = Evaluation(stage)
     with placement.autocast():

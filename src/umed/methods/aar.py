@@ -101,6 +101,9 @@ class AbnormalAwareRewarding(Method):
         super().configure_model()
         self.kl.remember(self.policy)
 
+    def longest_answer(self, gold: int) -> int:
+        return self.max_new_tokens
+
     def training_step(self, batch: list[Prompt], batch_idx: int) -> dict[str, Any]:
         """One iteration; returns the training batch and its rewards, for callbacks."""
         clock, noise = Clock(), Noise(self.seed, self.iteration)

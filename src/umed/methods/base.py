@@ -134,6 +134,10 @@ class Method(L.LightningModule):
         scheduler = get_scheduler(self.schedule, optimizer, math.ceil(self.warmup * updates), updates)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
+    def longest_answer(self, gold: int) -> int:
+        """The most tokens of an answer that it computes gradients of, where gold answers have `gold` at most."""
+        return gold
+
     def generator(self, *key: int) -> torch.Generator:
         """The randomness of one purpose of the current batch; never the global state."""
         mixed = self.seed

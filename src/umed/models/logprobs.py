@@ -25,7 +25,7 @@ def distribution(logits: Tensor, temperature: float, suppressed: Sequence[int]) 
 def _columns(suppressed: Sequence[int], logits: Tensor) -> Tensor:
     """The suppressed ids that have a row in the head at all."""
     columns = torch.tensor([i for i in suppressed if i < logits.shape[-1]], dtype=torch.long)
-    return columns.to(logits.device, non_blocking=True)
+    return columns.to(logits.device, non_blocking=True)  # the host does not wait for the copy
 
 
 class TokenScores(torch.autograd.Function):

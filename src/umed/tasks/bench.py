@@ -43,7 +43,7 @@ def bench(cfg: DictConfig) -> None:
     ratios = make_ratios(rows)
     console = Console(width=180)
     console.print(tabulate(rows, ratios))
-    result = {"rows": rows, "ratios": ratios, "parity": max(max(p.values()) for p in parity.values())}
+    result: dict[str, Any] = {"rows": rows, "ratios": ratios, "parity": max(max(p.values()) for p in parity.values())}
     result["parity_by_shape"] = parity
     if cfg.task.scaling:
         scaled = []
@@ -93,6 +93,6 @@ def check_parity(job: Job) -> dict[str, float]:
     if over := {name: value for name, value in differences.items() if not value <= LIMIT}:
         found = ", ".join(f"{name} by {value:.1e}" for name, value in over.items())
         raise InputError(
-            f"{job.folder.name}: ours and TRL differ in {found}, more than {LIMIT:g}: nothing is timed; see {job.folder}"
+            f"{job.folder.name}: ours and TRL differ in {found}, above {LIMIT:g}: nothing is timed; see {job.folder}"
         )
     return differences
