@@ -185,6 +185,7 @@ def register() -> tuple[_Hooks, list[Any]]:
     _setup_privateuseone_for_python_backend(NAME, backend_module=module, hook=hooks)
     anything, aten = torch.library.Library("_", "IMPL"), torch.library.Library("aten", "IMPL")
     anything.fallback(_compute, "PrivateUse1")
+    anything.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")  # autocast changes nothing
     aten.impl("as_strided", _strided, "PrivateUse1")
     aten.impl("_copy_from", _copy_from, "PrivateUse1")
     for full in torch._C._dispatch_get_all_op_names():
