@@ -185,6 +185,7 @@ def register() -> tuple[_Hooks, list[Any]]:
     _setup_privateuseone_for_python_backend(NAME, backend_module=module, hook=hooks)
     anything, aten = torch.library.Library("_", "IMPL"), torch.library.Library("aten", "IMPL")
     anything.fallback(_compute, "PrivateUse1")
+    anything.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")  # autocast changes nothing
     aten.impl("as_strided", _strided, "PrivateUse1")
     aten.impl("_copy_from", _copy_from, "PrivateUse1")
     for full in torch._C._dispatch_get_all_op_names():
@@ -203,6 +204,8 @@ def active() -> Iterator[torch.device]:
     with (
         mock.patch.object(hooks, "active", True),
         mock.patch.object(torch, "Generator", Generator),
+        # so that a moved parameter stays the same object, as on a GPU: layers that share one go on sharing it
+        mock.patch.object(torch.__future__, "_swap_module_params_on_conversion", True),
         # so that tensors are copied and saved as numbers of the CPU
         mock.patch.object(torch._C, "_has_storage", lambda tensor: not _here(tensor) and has_storage(tensor)),
     ):

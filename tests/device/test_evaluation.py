@@ -34,7 +34,7 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> PhantomBenchmarks:
 
 @pytest.mark.parametrize(
     ("tokens", "samples"),
-    [(None, 0), pytest.param(None, 2, marks=pytest.mark.slow), pytest.param(10, 2, marks=pytest.mark.slow)],
+    [(None, 0), pytest.param(None, 2, marks=pytest.mark.slow), pytest.param(20, 2, marks=pytest.mark.slow)],
 )
 def test_questions(
     tokens: int | None, samples: int, pretend: torch.device, policy: Make, questions: PhantomBenchmarks
