@@ -27,7 +27,7 @@ def fits(core: Any, mask_BT: Tensor, prompt_length: int) -> bool:
     own = whole_cache(config).layers
     windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
     return (
-        mask_BT.device.type == "cpu"
+        next(core.parameters()).device.type == mask_BT.device.type == "cpu"
         and config._attn_implementation == IMPLEMENTATION
         and len(own) == len(layers)
         and all(type(layer) is DynamicLayer for layer in own)

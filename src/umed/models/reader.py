@@ -154,11 +154,8 @@ class Reader:
         """Each prompt read once."""
         if fits(self.core, mask_BT, max(len(p.inputs["input_ids"]) for p in prompts)):
             return self._read_packed(read or self.read_prompts(prompts), ids_BT, mask_BT, recorder)
-        num_candidates = len(ids_BT) // len(prompts)
-        if read is None:
-            prefix = self.read_prompts(prompts, num_candidates)
-        else:
-            prefix = read.spread(num_candidates, ids_BT.shape[1] + 1, keep=True)
+        count = len(ids_BT) // len(prompts)
+        prefix = read.spread(count, ids_BT.shape[1] + 1, keep=True) if read else self.read_prompts(prompts, count)
         ids = torch.cat([prefix.last_B[:, None], ids_BT], 1)
         with recorder.record(prefix.columns_BI) if recorder else nullcontext():
             return self.step(prefix, ids, torch.cat([prefix.mask_BP, mask_BT.to(prefix.mask_BP.dtype)], 1), -1)
@@ -243,7 +240,7 @@ def _axes(position: Tensor) -> int:
 
 def _next(position: Tensor) -> Tensor:
     """Position of the first answer token, the same on all axes, (Q,)."""
-    return (position.amax((0, 2)) if position.ndim == 3 else position.amax(1)) + 1
+    return position.amax((0, 2) if position.ndim == 3 else 1) + 1
 
 
 def _answer_positions(next_B: Tensor, steps: Tensor, axes: int) -> Tensor:
