@@ -162,8 +162,8 @@ class Budget:
     def _too_small(self, tokens: int, cached: bool) -> str:
         least = -(-tokens // CACHED) if cached else tokens
         return (
-            f"engine.tokens={self._limit(cached)}: one prompt with its answer takes {tokens} tokens, so at least {least} are "
-            "needed: raise it, or lower model.processor's picture size or method.max_new_tokens"
+            f"engine.tokens={self._limit(cached)}: one prompt with its answer takes {tokens} tokens, so at least "
+            f"{least} are needed: raise it, or lower model.processor's picture size or method.max_new_tokens"
         )
 
     def run(self, step: Callable[[], T]) -> T:
@@ -196,7 +196,8 @@ class Budget:
 
     def _not_enough(self) -> str:
         return (
-            f"{self._where}: out of memory, also with engine.tokens={self._limit(self.cached)}: set engine.tokens lower, or take a "
+            f"{self._where}: out of memory, also with engine.tokens={self._limit(self.cached)}: set "
+            "engine.tokens lower, or take a "
             "smaller model or picture size (task=plan says what fits); resume=RUN_DIR continues"
         )
 
