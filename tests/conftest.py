@@ -13,7 +13,7 @@ import sys
 os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELISM="false")
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
@@ -56,6 +56,35 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Register the pretend accelerator where a test asks for it, before autograd starts the threads of all devices."""
+    if any(_uses_pretend(item) for item in session.items):
+        import torch
+        from pretend_gpu import register
+
+        if not torch.cuda.is_available():  # torch knows one accelerator a process
+            register()
+
+
+def _uses_pretend(item: pytest.Item) -> bool:
+    params = getattr(item, "callspec", None)
+    return "pretend" in getattr(item, "fixturenames", ()) or (
+        params is not None and any(isinstance(value, str) and value == "pretend" for value in params.params.values())
+    )
+
+
+@pytest.fixture
+def pretend() -> Iterator[torch.device]:
+    """The pretend accelerator of `pretend_gpu.py`."""
+    import torch
+    from pretend_gpu import active
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a real GPU")
+    with active() as device:
+        yield device
 
 
 @pytest.fixture(scope="session")

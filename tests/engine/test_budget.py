@@ -56,6 +56,13 @@ def test_a_budget_below_one_prompt_is_told_in_one_line(cached: bool, least: int)
         Budget(3).cut([10, 50], [10, 10], cached=cached)
 
 
+def test_a_record_that_does_not_fit_is_named_before_it_is_read() -> None:
+    Budget(60).check(50, 10, "phantom/3")
+    Budget().check(50, 10, "phantom/3")
+    with pytest.raises(InputError, match=r"phantom/3: engine.tokens=59: .* at least 60 are needed"):
+        Budget(59).check(50, 10, "phantom/3")
+
+
 def test_memory_halves_the_budget_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file, seen = tmp_path / "engine.json", []
     budget = Budget(1000, file)
@@ -131,3 +138,16 @@ def test_a_file_that_is_none_is_told_in_one_line(text: str, tmp_path: Path) -> N
     file.write_text(text)
     with pytest.raises(InputError, match="engine.json"):
         Budget(5, file)
+
+
+def test_memory_short_in_sampling_leaves_passes_with_gradients_as_they_are() -> None:
+    budget, seen = Budget(16384), []
+
+    def sample() -> None:
+        seen.append(len(budget.cut([660] * 4, [256] * 16, cached=True)))
+        if len(seen) == 1:
+            raise OOM
+
+    budget.run(sample)
+    assert seen[1] > seen[0] == 1
+    assert budget.tokens == 16384 and len(budget.cut([660] * 4, [256] * 16, cached=False)) == 1

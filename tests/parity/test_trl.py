@@ -11,6 +11,7 @@ from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor, nn
 
+from umed.bench.theirs import their_processor
 from umed.engine.engine import Engine
 from umed.methods.credit.group import GroupCredit, group_advantage
 from umed.methods.kl import Kl
@@ -82,23 +83,6 @@ def ours(policy: Policy, rollout: TrainingBatch, loss: str, beta: float) -> tupl
     return found.detach(), gradients(policy.model)
 
 
-def their_processor(tiny: TinyModel) -> Any:
-    """The family's processor of transformers without the video half, which needs torchvision."""
-
-    class Pictures(getattr(transformers, PROCESSORS[tiny.family])):  # type: ignore[misc]
-        def __init__(self, image_processor: Any, tokenizer: Any, chat_template: Any = None) -> None:
-            self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
-            self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
-            self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
-            transformers.ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
-
-        @classmethod
-        def get_attributes(cls) -> list[str]:
-            return ["image_processor", "tokenizer"]
-
-    return Pictures(tiny.processor.image_processor, tiny.processor.tokenizer, tiny.processor.tokenizer.chat_template)
-
-
 def their_trainer(tiny: TinyModel, out: Path, adapter: Path | None = None, **options: Any) -> Any:
     """Their trainer on the same checkpoint, with the attention of transformers; rewards are `REWARDS`."""
     model: Any = transformers.AutoModelForImageTextToText.from_pretrained(tiny.folder, dtype=torch.float32)
@@ -116,7 +100,7 @@ def their_trainer(tiny: TinyModel, out: Path, adapter: Path | None = None, **opt
         reward_funcs=lambda completions, **_: list(rewards),
         args=trl.GRPOConfig(**settings, **options),
         train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": "x"}]}] * 2),
-        processing_class=their_processor(tiny),
+        processing_class=their_processor(tiny.processor, PROCESSORS[tiny.family]),
     )
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.train()

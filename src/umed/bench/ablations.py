@@ -11,7 +11,7 @@ from torch import Tensor
 
 from umed.engine.engine import Engine
 from umed.models import reader
-from umed.models.policy import Policy, Scores
+from umed.models.policy import Scores
 from umed.models.reader import Reader
 
 
@@ -57,24 +57,17 @@ def score_again() -> Iterator[None]:
 def all_positions() -> Iterator[None]:
     """The language-model head on prompt positions too, with their log-probabilities and gradients, on `whole_rows`."""
     forward = Reader._read_in_full
-    policies: dict[int, Policy] = {}
-    init = Policy.__init__
-
-    def remember(self: Policy, *args: Any, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)
-        policies[id(self.reader)] = self
 
     def with_prompts(self: Reader, *args: Any, **kwargs: Any) -> Tensor:
-        model, seen = self.core.model, []
-        handle = model.register_forward_hook(lambda module, inputs, out: seen.append(out.last_hidden_state))
+        seen: list[Tensor] = []
+        handle = self.core.model.register_forward_hook(lambda module, inputs, out: seen.append(out.last_hidden_state))
         try:
             states = forward(self, *args, **kwargs)
         finally:
             handle.remove()
-        prompt = seen[-1][:, : -states.shape[1]]
-        logits = policies[id(self)].head(prompt).float()
-        # the value is not needed, its cost is: a zero that only the backward pass cannot know
+        logits = self.core.lm_head(seen[-1][:, : -states.shape[1]]).float()
+        # nothing needs these numbers, and a factor of zero spares none of their cost, backward neither
         return states + 0.0 * torch.log_softmax(logits, -1)[..., 0].mean()
 
-    with whole_rows(), patch.object(Policy, "__init__", remember), patch.object(Reader, "_read_in_full", with_prompts):
+    with whole_rows(), patch.object(Reader, "_read_in_full", with_prompts):
         yield

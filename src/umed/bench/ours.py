@@ -87,6 +87,7 @@ def _base_config(job: Job) -> DictConfig:
     with open_dict(cfg):
         cfg.callbacks, cfg.logger = {}, {}
         cfg.data.augment = {"horizontal_flip": 0.0, "vertical_flip": 0.0}
+        cfg.engine.features.disk_mb = 0  # no turn profits from another's files
         cfg.model.processor = processor
         cfg.model.update({"path": path, "backbone": BACKBONE, "dtype": shape.dtype, "frozen": list(shape.frozen)})
         cfg.model.update({"adapter": _plain(shape), "gradient_checkpointing": False, "quantization": None})
@@ -110,7 +111,7 @@ def build(job: Job, cfg: DictConfig) -> tuple[Method, MauDataModule]:
     """Method and data of a configuration."""
 
     def policy(dropout: float | None, critic: Any) -> Policy:
-        return build_fixed_length(cfg, dropout=dropout, critic=critic)
+        return build_fixed_length(cfg, dropout=dropout, critic=critic, device="cuda" if job.shape.gpu else "cpu")
 
     method = build_method(cfg, cfg.method, policy=policy, total_batches=job.total, budget=Budget(cfg.engine.tokens))
     tuning = method.name == "sft"

@@ -96,8 +96,12 @@ class Variant:
 
 def variants() -> list[Variant]:
     """All shapes of `SCALED`."""
-    base = SHAPES["long_cpu"]
-    return [Variant(axis, v, replace(base, **{axis: v})) for axis, values in SCALED.items() for v in values]
+    made = []
+    for axis, values in SCALED.items():
+        for value in values:
+            changed: dict[str, Any] = {axis: value}
+            made.append(Variant(axis, value, replace(SHAPES["long_cpu"], **changed)))
+    return made
 
 
 def flops(shape: Shape) -> float:

@@ -52,7 +52,8 @@ def make_ratios(rows: Sequence[Row]) -> dict[str, float]:
 
 def make_scaling(measured: Sequence[tuple[Variant, Sequence[Measured]]]) -> list[Row]:
     """Ours at each variant: time and memory, and how much more than at the first of its axis; the law's beside."""
-    rows, first = [], {}
+    rows: list[Row] = []
+    first: dict[str, tuple[Row, Shape]] = {}
     for variant, turns in measured:
         row = make_row(variant.name, variant.shape, "ours", turns)
         row |= {"axis": variant.axis, "value": variant.value, "used_mb": row["peak_mb"] - row["start_mb"]}
@@ -66,14 +67,19 @@ def make_scaling(measured: Sequence[tuple[Variant, Sequence[Measured]]]) -> list
 
 
 def tabulate(rows: Sequence[Row], ratios: Mapping[str, float]) -> Table:
-    """One line a contender; times faster and the share of memory are ours against it."""
+    """One line a contender; how many times faster ours is than it, by CPU seconds too, and ours of its memory.
+
+    CPU seconds of one thread hardly depend on what else the machine does.
+    """
+    by_name = {(row["shape"], row["contender"]): row for row in rows}
     head = ["shape", "contender", "s/step", "range", "CPU s", "sample", "score", "update", "tokens/s", "peak MB"]
-    table = Table(*head, "ours faster", "our memory", title="seconds a step, medians", title_justify="left")
+    table = Table(*head, "ours faster", "by CPU", "our memory", title="seconds a step, medians", title_justify="left")
     for row in rows:
         key = f"{row['shape']}/{row['contender']}"
         low, high = row["range_s"]
         parts = [f"{row['split_s'][part]:.3f}" for part in PARTS]
-        faster, memory = ratios.get(key), ratios.get(f"{key}/memory")
+        cpu = row["cpu_s"] / by_name[row["shape"], FIRST[CONTENDERS[row["contender"]].work]]["cpu_s"]
+        compared = (ratios[key], cpu, ratios[f"{key}/memory"]) if key in ratios else (None, None, None)
         table.add_row(
             row["shape"],
             CONTENDERS[row["contender"]].title,
@@ -83,7 +89,7 @@ def tabulate(rows: Sequence[Row], ratios: Mapping[str, float]) -> Table:
             *parts,
             f"{row['tokens_per_s']:.0f}",
             f"{row['peak_mb']:.0f}",
-            *("" if value is None else f"{value:.2f}x" for value in (faster, memory)),
+            *("" if value is None else f"{value:.2f}x" for value in compared),
         )
     return table
 

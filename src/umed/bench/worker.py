@@ -1,4 +1,4 @@
-"""`python -m umed.bench.worker JOB OUT`: one job in a process of its own, so that no contender inherits another's state."""
+"""`python -m umed.bench.worker JOB OUT`: one job in its own process, which inherits nothing of another contender."""
 
 import json
 import sys

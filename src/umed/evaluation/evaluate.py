@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import torch
-
-from umed.engine.budget import FILE, Budget
+from umed.engine.choose import budget_of
+from umed.engine.device import build_to_answer
 from umed.engine.engine import Engine
 from umed.evaluation.ask import ask_questions
 from umed.evaluation.baselines import answer_by_question, answer_majority
@@ -19,7 +18,6 @@ from umed.evaluation.results import score_predictions
 from umed.evaluation.score import Score, flat_metrics
 from umed.evaluation.scorer import Options, Scorer, Verdict, judge_all, to_score_line
 from umed.evaluation.throughput import measure_throughput
-from umed.models.load import build_policy
 from umed.run_files import METRICS, update_metrics, write_jsonl, write_whole
 
 
@@ -58,12 +56,13 @@ def evaluate_stage(evaluation_set: EvaluationSet, stage: str, adapter: str | Pat
     cfg, data = evaluation_set.cfg, evaluation_set.data
     leaked = evaluation_set.leaked  # opens every test picture: one that is lost is reported before the model answers
     options, folder = build_options(cfg, judges=True), evaluation_set.run / "predictions" / stage
-    policy = build_policy(cfg, str(adapter) if adapter else None, 0.0, "cuda" if torch.cuda.is_available() else "cpu")
-    engine = Engine(policy, Budget(cfg.engine.tokens, evaluation_set.run / FILE))
+    policy, placement = build_to_answer(cfg, str(adapter) if adapter else None)
+    engine = Engine(policy, budget_of(cfg, evaluation_set.run, placement.device))
     engine.budget.begin(f"evaluate/{stage}", 0)
     evaluation = Evaluation(stage)
-    for name in data.benchmarks:
-        _ask_benchmark(evaluation_set, engine, name, evaluation)
+    with placement.autocast():
+        for name in data.benchmarks:
+            _ask_benchmark(evaluation_set, engine, name, evaluation)
     _write_answers(folder, evaluation)
     splits = {name: {**asdict(s), "protocol": cfg.data.protocol.name} for name, s in data.splits.items()}
     if splits:
@@ -74,9 +73,10 @@ def evaluate_stage(evaluation_set: EvaluationSet, stage: str, adapter: str | Pat
         write_jsonl(folder / "scores" / f"{dataset}.jsonl", (to_score_line(p, v, options) for p, v in judged))
     evaluation.scores = _score(evaluation, data.scorers, leaked, options)
     if cfg.data.evaluate.alone:
-        evaluation.throughput = measure_throughput(
-            engine, data, "mau", questions=cfg.data.evaluate.alone, max_new_tokens=cfg.method.max_new_tokens
-        )
+        with placement.autocast():
+            evaluation.throughput = measure_throughput(
+                engine, data, "mau", questions=cfg.data.evaluate.alone, max_new_tokens=cfg.method.max_new_tokens
+            )
     metrics = {f"{stage}/{name}": value for name, value in evaluation.metrics.items()}
     update_metrics(evaluation_set.run / METRICS, metrics, instead_of=f"{stage}/")
     return evaluation

@@ -101,6 +101,9 @@ class AbnormalAwareRewarding(Method):
         super().configure_model()
         self.kl.remember(self.policy)
 
+    def longest_answer(self, gold: int) -> int:
+        return self.max_new_tokens
+
     def training_step(self, batch: list[Prompt], batch_idx: int) -> dict[str, Any]:
         """One iteration; returns the training batch and its rewards, for callbacks."""
         clock, noise = Clock(), Noise(self.seed, self.iteration)
@@ -138,8 +141,7 @@ class AbnormalAwareRewarding(Method):
 
     def passes(self) -> tuple[int, int, torch.Generator]:
         """How often and in how many parts a rollout is learned from, and in which order."""
-        order = torch.Generator().manual_seed(self.generator(1).initial_seed())
-        return self.num_epochs, self.num_minibatches, order
+        return self.num_epochs, self.num_minibatches, self.generator(1)
 
     def steer(self, batch: TrainingBatch, means: Mapping[str, float]) -> dict[str, float]:
         """Adapt the coefficients of KL and entropy; a policy that took no step steers nothing."""

@@ -22,6 +22,7 @@ from umed.models.policy import Policy
 from umed.models.weights import check_tensors, shapes_of
 from umed.rollout import Answers, to_floats
 
+FUSED = ("cpu", "cuda")  # devices with one kernel for the whole step
 SCHEDULES = tuple(s.value for s in SchedulerType)
 HEAD_LR = 1e-3  # of a value head, which starts from nothing
 
@@ -127,17 +128,22 @@ class Method(L.LightningModule):
         ]
         if body := self.policy.critic.body():
             groups.append({"params": body, "lr": body_lr, "weight_decay": 0.0})
-        optimizer = torch.optim.AdamW(groups, betas=self.betas)
+        fused = self.policy.device.type in FUSED
+        optimizer = torch.optim.AdamW(groups, betas=self.betas, fused=fused)
         updates = max(1, self.total_batches * self.updates_per_batch)
         scheduler = get_scheduler(self.schedule, optimizer, math.ceil(self.warmup * updates), updates)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
+    def longest_answer(self, gold: int) -> int:
+        """The most tokens of an answer that it computes gradients of, where gold answers have `gold` at most."""
+        return gold
+
     def generator(self, *key: int) -> torch.Generator:
-        """The randomness of one purpose of the current batch; never the global state."""
+        """The randomness of one purpose of the current batch, on the CPU; never the global state."""
         mixed = self.seed
         for part in (self.iteration, *key):
             mixed = (mixed * 1_000_003 + part + 1) % (2**63)
-        return torch.Generator(self.policy.device).manual_seed(mixed)
+        return torch.Generator().manual_seed(mixed)
 
     @property
     def dropout_seed(self) -> int:

@@ -168,8 +168,7 @@ def quantization_options(kind: str, family: Backbone, dtype: str, device: str, a
         bnb_4bit_compute_dtype=getattr(torch, dtype),
         llm_int8_skip_modules=["lm_head", *(f"model.{name}" for name in family.tower)],
     )
-    where = "cuda" if torch.cuda.is_available() else device
-    return {"quantization_config": config, "device_map": {"": where}}
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def freeze(model: Any, names: Sequence[str]) -> None:

@@ -33,28 +33,29 @@ def bench(cfg: DictConfig) -> None:
     check_device(shapes)
     require_trl()
     run = Path(cfg.paths.run_dir)
-    rows: list[dict[str, Any]] = []
-    parity = {}
+    result: dict[str, Any] = {"rows": [], "ratios": {}, "parity": 0.0, "parity_by_shape": {}}
+    console = Console(width=190)
     for name, shape in shapes.items():
         job = make_job(cfg, run / name, shape)
-        parity[name] = check_parity(job)
+        result["parity_by_shape"][name] = check_parity(job)
         for contender, turns in take_turns(job, contenders, cfg.task.turns).items():
-            rows.append(make_row(name, shape, contender, turns))
-    ratios = make_ratios(rows)
-    console = Console(width=180)
-    console.print(tabulate(rows, ratios))
-    result = {"rows": rows, "ratios": ratios, "parity": max(max(p.values()) for p in parity.values())}
-    result["parity_by_shape"] = parity
+            result["rows"].append(make_row(name, shape, contender, turns))
+        result["ratios"] = make_ratios(result["rows"])
+        result["parity"] = max(max(p.values()) for p in result["parity_by_shape"].values())
+        write(run, result)
+    console.print(tabulate(result["rows"], result["ratios"]))
     if cfg.task.scaling:
-        scaled = []
-        for v in variants():
-            job = make_job(cfg, run / v.name, v.shape)
-            scaled.append((v, take_turns(job, ["ours"], cfg.task.turns)["ours"]))
-        result["scaling"] = make_scaling(scaled)
+        jobs = [(v, make_job(cfg, run / v.name, v.shape)) for v in variants()]
+        result["scaling"] = make_scaling([(v, take_turns(job, ["ours"], cfg.task.turns)["ours"]) for v, job in jobs])
+        write(run, result)
         console.print(tabulate_scaling(result["scaling"]))
+
+
+def write(run: Path, result: dict[str, Any]) -> None:
+    """What is known so far; a long benchmark that is stopped keeps the shapes it has finished."""
     write_whole(run / "bench.json", json.dumps(result, indent=1) + "\n")
     (run / "figures").mkdir(exist_ok=True)
-    draw_bars(rows, ratios).savefig(run / "figures" / "bench.png", dpi=120)
+    draw_bars(result["rows"], result["ratios"]).savefig(run / "figures" / "bench.png", dpi=120)
 
 
 def choose(option: str, asked: Any, known: list[str]) -> list[str]:
@@ -93,6 +94,6 @@ def check_parity(job: Job) -> dict[str, float]:
     if over := {name: value for name, value in differences.items() if not value <= LIMIT}:
         found = ", ".join(f"{name} by {value:.1e}" for name, value in over.items())
         raise InputError(
-            f"{job.folder.name}: ours and TRL differ in {found}, more than {LIMIT:g}: nothing is timed; see {job.folder}"
+            f"{job.folder.name}: ours and TRL differ in {found}, above {LIMIT:g}: nothing is timed; see {job.folder}"
         )
     return differences
