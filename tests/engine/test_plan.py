@@ -7,7 +7,7 @@ from composed import CONF, composed
 from omegaconf import DictConfig
 
 from umed.engine.plan import GB, Line, Phase, Plan
-from umed.engine.planner import Planner, fitting_tokens
+from umed.engine.planner import Planner
 from umed.models.load import load_policy
 from umed.synthetic.tiny_models import backbone_of, family_names, write_tiny_of
 
@@ -99,16 +99,6 @@ def test_every_family_is_planned(tmp_path: Path, family: str) -> None:
     policy = load_policy(str(tmp_path), backbone_of(family).processor_class(str(tmp_path)), cfg.model.backbone)
     weights = sum(t.nbytes for t in (*policy.model.parameters(), *policy.model.buffers()))
     assert plan.phases["evaluate"].weights > weights  # the adapter and the value head
-
-
-@pytest.mark.slow
-def test_the_tokens_that_fit_take_the_size(cfg: DictConfig) -> None:
-    tokens = fitting_tokens(cfg, cfg.method, GB)
-    assert tokens is not None
-    phase = Planner(cfg).tuning(cfg.method)
-    assert phase.peak(tokens) <= 0.9 * GB < phase.peak(tokens + 1)
-    assert fitting_tokens(cfg, cfg.task.aar, GB) != tokens
-    assert fitting_tokens(cfg, cfg.method, 1000) is None
 
 
 @pytest.mark.slow

@@ -9,10 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from umed.models import logprobs
+from umed.models import logprobs, packed
 
 _aten: Any = torch.ops.aten
 _LOW = {F.linear, F.conv2d, F.conv3d, torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm}
+
+
+_ON_CPU: list[tuple[Any, str, Any]] = [  # where code asks for the device
+    (logprobs, "_blocks", lambda logits: _blocks_on_cpu(logits)),
+    (packed, "is_on_cpu", lambda core: True),
+]
 
 
 @contextmanager
@@ -28,10 +34,13 @@ def kernels_of(gpu: bool, mixed: torch.dtype | None = None) -> Iterator[None]:
             query, key, value = (t.to(mixed) for t in (query, key, value))
         return (_attention_on_gpu if gpu else _attention_on_cpu)(query, key, value, *args, **kwargs)
 
+    enabled, dtype_of = torch.is_autocast_enabled, torch.get_autocast_dtype
     places: list[tuple[Any, str, Any]] = [
         (F, "scaled_dot_product_attention", attention),
         (torch, "autocast", _Autocast),
-        (F, "dropout", _dropout_on_gpu) if gpu else (logprobs, "_blocks", _blocks_on_cpu),
+        (torch, "is_autocast_enabled", lambda *of: mixed is not None if of == ("meta",) else enabled(*of)),
+        (torch, "get_autocast_dtype", lambda of: mixed if of == "meta" else dtype_of(of)),
+        *([(F, "dropout", _dropout_on_gpu)] if gpu else _ON_CPU),
     ]
     before = [getattr(owner, name) for owner, name, _ in places]
     try:

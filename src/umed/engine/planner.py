@@ -21,7 +21,7 @@ from umed.config import find_target
 from umed.engine.budget import CACHED
 from umed.engine.kernels import kernels_of
 from umed.engine.live_bytes import LiveBytes
-from umed.engine.plan import RESERVED, Line, Phase, Plan
+from umed.engine.plan import Line, Phase, Plan
 from umed.engine.weightless import build_processor, build_weightless, encode_prompts, quantized_bytes
 from umed.models.batch import picture_inputs
 from umed.models.contexts import generating, uses_checkpointing
@@ -237,13 +237,3 @@ class Planner:
 
     def _names(self, rows: int) -> Tensor:
         return torch.arange(NAMES).expand(rows, -1)
-
-
-def fitting_tokens(cfg: DictConfig, method: DictConfig, size: float, gpu: bool = True) -> int | None:
-    """The largest `engine.tokens` with which training by a method, its weights included, takes `size` bytes.
-
-    `RESERVED` of them is left free. None = not even one prompt with its answer fits.
-    """
-    planner = Planner(cfg, gpu=gpu)
-    phase = planner.rewarding(method) if "rewards" in method else planner.tuning(method)
-    return phase.largest_budget(size * (1 - RESERVED))

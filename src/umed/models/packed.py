@@ -27,7 +27,7 @@ def fits(core: Any, mask_BT: Tensor, prompt_length: int) -> bool:
     own = whole_cache(config).layers
     windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
     return (
-        next(core.parameters()).device.type == mask_BT.device.type == "cpu"
+        is_on_cpu(core)
         and config._attn_implementation == IMPLEMENTATION
         and len(own) == len(layers)
         and all(type(layer) is DynamicLayer for layer in own)
@@ -37,6 +37,10 @@ def fits(core: Any, mask_BT: Tensor, prompt_length: int) -> bool:
         and all(window is None or window > width for window in windows)
         and not bool((mask_BT[:, 1:] & ~mask_BT[:, :-1]).any())
     )
+
+
+def is_on_cpu(core: Any) -> bool:
+    return next(core.parameters()).device.type == "cpu"
 
 
 @dataclass
