@@ -71,7 +71,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def _uses_pretend(item: pytest.Item) -> bool:
     params = getattr(item, "callspec", None)
     return "pretend" in getattr(item, "fixturenames", ()) or (
-        params is not None and "pretend" in params.params.values()
+        params is not None and any(isinstance(value, str) and value == "pretend" for value in params.params.values())
     )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from umed.chat import Prompt
+from umed.engine.device import create_trainer
 from umed.methods.base import Method
 
 CPU = torch.device("cpu")
@@ -51,9 +52,8 @@ def trainer_of(device: torch.device, **options: Any) -> L.Trainer:
     if device.type == pretend_gpu.NAME:
         where = {"strategy": SingleDeviceStrategy(device, PretendAccelerator())}
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    return L.Trainer(
-        **{"max_epochs": 1, "enable_model_summary": False, "log_every_n_steps": 1} | quiet | where | options
-    )
+    quiet |= {"enable_model_summary": False}
+    return create_trainer(L.Trainer, **{"max_epochs": 1, "log_every_n_steps": 1} | quiet | where | options)
 
 
 def fit(

@@ -16,7 +16,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
-from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -39,24 +38,6 @@ _META = torch._C.DispatchKeySet(torch._C.DispatchKey.Meta)
 _counters: list[Waits] = []
 # storage -> the numbers in it; the reference keeps its address from being reused
 _numbers: dict[int, tuple[StorageWeakRef, Tensor]] = {}
-
-
-class Generator(torch.Generator):
-    """A generator of the CPU that knows which device it was made for."""
-
-    def __new__(cls, device: Any = "cpu") -> "Generator":
-        generator = super().__new__(cls, "cpu")
-        generator.made_for = torch.device(device)
-        if generator.made_for.type == NAME:
-            _generators[generator._cdata] = generator
-        return generator
-
-    @property
-    def device(self) -> torch.device:  # type: ignore[override]
-        return self.made_for
-
-
-_generators: WeakValueDictionary[int, Generator] = WeakValueDictionary()  # of the device
 
 
 def _here(value: Any) -> bool:
@@ -117,7 +98,7 @@ def _compute(op: Any, *args: Any, **kwargs: Any) -> Any:
                 raise RuntimeError(f"{name}: {tuple(value.shape)} on {value.device}, others on {NAME}:0")
             tensors.append((value, _read(value)))
             return tensors[-1][1]
-        if type(value) is torch._C.Generator and value._cdata not in _generators:
+        if type(value) is torch._C.Generator:  # there are none of the device
             raise RuntimeError(f"{name}: a generator of {value.device}, tensors on {NAME}:0")
         return torch.device("cpu") if isinstance(value, torch.device) else value
 
@@ -185,6 +166,7 @@ def register() -> tuple[_Hooks, list[Any]]:
     _setup_privateuseone_for_python_backend(NAME, backend_module=module, hook=hooks)
     anything, aten = torch.library.Library("_", "IMPL"), torch.library.Library("aten", "IMPL")
     anything.fallback(_compute, "PrivateUse1")
+    anything.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")  # autocast changes nothing
     aten.impl("as_strided", _strided, "PrivateUse1")
     aten.impl("_copy_from", _copy_from, "PrivateUse1")
     for full in torch._C._dispatch_get_all_op_names():
@@ -202,7 +184,8 @@ def active() -> Iterator[torch.device]:
     hooks, has_storage = register()[0], torch._C._has_storage
     with (
         mock.patch.object(hooks, "active", True),
-        mock.patch.object(torch, "Generator", Generator),
+        # so that a moved parameter stays the same object, as on a GPU: layers that share one go on sharing it
+        mock.patch.object(torch.__future__, "_swap_module_params_on_conversion", True),
         # so that tensors are copied and saved as numbers of the CPU
         mock.patch.object(torch._C, "_has_storage", lambda tensor: not _here(tensor) and has_storage(tensor)),
     ):

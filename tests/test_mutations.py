@@ -63,10 +63,14 @@ def dropout_on(patch: Patch, tiny: TinyModel) -> None:
 
 
 def repeat_for_interleave(patch: Patch, tiny: TinyModel) -> None:
-    def mutated(cache, queries, num_candidates, device):
-        cache.reorder_cache(torch.arange(queries).repeat(num_candidates))
+    make_room = reader.make_room
 
-    patch.setattr(reader, "expand", mutated)
+    def mutated(cache, queries, num_candidates, *rest, **options):
+        wide = make_room(cache, queries, num_candidates, *rest, **options)
+        wide.reorder_cache(torch.arange(queries * num_candidates).view(queries, -1).mT.flatten())
+        return wide
+
+    patch.setattr(reader, "make_room", mutated)
 
 
 def attention_a_row_late(patch: Patch, tiny: TinyModel) -> None:

@@ -98,6 +98,8 @@ class Rollout:
         rows = torch.tensor([q * g + c for q in queries for c in candidates or range(g)])
         there = rows.to(self.ids_BT.device, non_blocking=True)
         picked = {f.name: _rows(getattr(self, f.name), rows, there) for f in fields(self) if f.name != "prompts"}
+        if width is not None:  # rows of answers that have left the mask may lie behind it
+            picked["name_BN"] = picked["name_BN"].where(picked["name_BN"] <= width, -1)
         trimmed = {name: value[:, :width] if name.endswith("_BT") else value for name, value in picked.items()}
         return type(self)(prompts=[self.prompts[q] for q in queries], **trimmed)
 

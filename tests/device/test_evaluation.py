@@ -34,7 +34,7 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> PhantomBenchmarks:
 
 @pytest.mark.parametrize(
     ("tokens", "samples"),
-    [(None, 0), pytest.param(None, 2, marks=pytest.mark.slow), pytest.param(10, 2, marks=pytest.mark.slow)],
+    [(None, 0), pytest.param(None, 2, marks=pytest.mark.slow), pytest.param(20, 2, marks=pytest.mark.slow)],
 )
 def test_questions(
     tokens: int | None, samples: int, pretend: torch.device, policy: Make, questions: PhantomBenchmarks
@@ -46,7 +46,10 @@ def test_questions(
         pi = policy(device=str(device))
         data = BenchmarkDataModule({"phantom": questions}, pi.processor, protocol, at_most=1)
         engine, options = Engine(pi, Budget(tokens)), {"max_new_tokens": 4, "samples": samples}
-        return [ask_questions(engine, data, "phantom", "test", shown=shown, **options) for shown in ("own", "black")]
+        return [
+            ask_questions(engine, data, "phantom", "test", shown=shown, **options)
+            for shown in ("own", "black")[: 1 + samples]
+        ]
 
     for answers, expected in zip(*same_on(pretend, run), strict=True):
         for found, others in zip(answers, expected, strict=True):

@@ -50,7 +50,7 @@ CASES: dict[str, dict[str, Any]] = {
 MORE: dict[str, dict[str, Any]] = {
     "span": {"credit": GroupCredit(scope="span")},
     "differentiable": {"objective": {"reward_term": "differentiable", "entropy_target": 1.0}},
-    "score function": {"objective": {"reward_term": "score_function", "mask_truncated": True}},
+    "score function": {"objective": {"reward_term": "score_function"}},
     "literal": {"literal": True, "num_epochs": 2},
     "predictor": {"row": "predictor", "looking": "name"},
     "micro-batches": {"budget": 200, "num_epochs": 2},

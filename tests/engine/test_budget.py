@@ -138,3 +138,16 @@ def test_a_file_that_is_none_is_told_in_one_line(text: str, tmp_path: Path) -> N
     file.write_text(text)
     with pytest.raises(InputError, match="engine.json"):
         Budget(5, file)
+
+
+def test_memory_short_in_sampling_leaves_passes_with_gradients_as_they_are() -> None:
+    budget, seen = Budget(16384), []
+
+    def sample() -> None:
+        seen.append(len(budget.cut([660] * 4, [256] * 16, cached=True)))
+        if len(seen) == 1:
+            raise OOM
+
+    budget.run(sample)
+    assert seen[1] > seen[0] == 1
+    assert budget.tokens == 16384 and len(budget.cut([660] * 4, [256] * 16, cached=False)) == 1

@@ -24,7 +24,7 @@ class Counted:
 
     def __getattr__(self, name: str) -> object:
         line = Line(((0, 1e9), (1000, 1e9 + 1000 * SLOPES[name])))
-        return lambda method: Phase(100, (line,), 0, 0, 0)
+        return lambda method: Phase(100, {"a pass": line}, 0, 0, 0)
 
 
 def test_a_small_model_on_a_cpu_is_not_counted(tmp_path: Path) -> None:

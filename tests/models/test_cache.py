@@ -88,7 +88,9 @@ class ByIndex(TorchDispatchMode):
 
     def check(self, name: str, counts: Tensor, index: Tensor, dim: int, into: Tensor) -> None:
         marks = torch.zeros(into.shape)
-        index = index if "scatter" in name else index.view(-1, *[1] * (counts.ndim - 1)).expand_as(counts)
+        shape = [1] * counts.ndim
+        shape[dim] = -1
+        index = index if "scatter" in name else index.view(shape).expand_as(counts)
         assert marks.scatter_add(dim, index, counts.float()).max() <= 1, name
 
 

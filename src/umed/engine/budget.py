@@ -40,6 +40,7 @@ class Halving:
     iteration: int
     attempt: int
     tokens: int
+    cached: bool = False  # of passes that keep a cache alone; the others have their own
 
     def holds_at(self, stage: str, iteration: int, attempt: int) -> bool:
         """Whether a pass comes after it; stages that were run before are over."""
@@ -63,6 +64,7 @@ class Budget:
         self.halvings: list[Halving] = []
         self.stage, self.iteration, self.attempt = "", 0, 0
         self.largest, self.least = 0, 0  # part of the current attempt, and what a part cannot be smaller than
+        self.cached = False  # the kind of pass that was cut last
         if file is not None and file.is_file():
             self._load(file)
 
@@ -85,7 +87,7 @@ class Budget:
         Raises:
             InputError: saying how many tokens are needed.
         """
-        if self.tokens is not None and prompt + answer > self.tokens:
+        if self.asked is not None and prompt + answer > self.asked:
             raise InputError(f"{record}: {self._too_small(prompt + answer, False)}")
 
     def begin(self, stage: str, iteration: int) -> None:
@@ -95,7 +97,11 @@ class Budget:
     @property
     def tokens(self) -> int | None:
         """The limit here and now."""
-        here = [h.tokens for h in self.halvings if h.holds_at(self.stage, self.iteration, self.attempt)]
+        return self._limit(False)
+
+    def _limit(self, cached: bool) -> int | None:
+        now = (self.stage, self.iteration, self.attempt)
+        here = [h.tokens for h in self.halvings if h.cached == cached and h.holds_at(*now)]
         return here[-1] if here else self.asked
 
     def cut(
@@ -119,7 +125,9 @@ class Budget:
         """
         g = len(answers) // len(prompts)
         longest = [max(answers[q * g : (q + 1) * g]) for q in range(len(prompts))]
-        limit = None if self.tokens is None else self.tokens * (CACHED if cached else 1)
+        tokens = self._limit(cached)
+        limit = None if tokens is None else tokens * (CACHED if cached else 1)
+        self.cached = cached
 
         def count(queries: Sequence[int], candidates: int) -> int:
             prompt, answer = (max(each[q] for q in queries) for each in (prompts, longest))
@@ -154,8 +162,8 @@ class Budget:
     def _too_small(self, tokens: int, cached: bool) -> str:
         least = -(-tokens // CACHED) if cached else tokens
         return (
-            f"engine.tokens={self.tokens}: one prompt with its answer takes {tokens} tokens, so at least {least} are "
-            "needed: raise it, or lower model.processor's picture size or method.max_new_tokens"
+            f"engine.tokens={self._limit(cached)}: one prompt with its answer takes {tokens} tokens, so at least "
+            f"{least} are needed: raise it, or lower model.processor's picture size or method.max_new_tokens"
         )
 
     def run(self, step: Callable[[], T]) -> T:
@@ -174,7 +182,8 @@ class Budget:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        before = min(self.tokens or self.largest, self.largest or self.tokens or 1)
+        tokens = self._limit(self.cached)
+        before = min(tokens or self.largest, self.largest or tokens or 1)
         if before <= self.least:
             raise InputError(self._not_enough())
         self._halve(before)
@@ -187,7 +196,8 @@ class Budget:
 
     def _not_enough(self) -> str:
         return (
-            f"{self._where}: out of memory, also with engine.tokens={self.tokens}: set engine.tokens lower, or take a "
+            f"{self._where}: out of memory, also with engine.tokens={self._limit(self.cached)}: set "
+            "engine.tokens lower, or take a "
             "smaller model or picture size (task=plan says what fits); resume=RUN_DIR continues"
         )
 
@@ -197,9 +207,9 @@ class Budget:
 
     def _halve(self, before: int) -> None:
         tokens = max(before // 2, self.least)
-        self.halvings.append(Halving(self.stage, self.iteration, self.attempt, tokens))
+        self.halvings.append(Halving(self.stage, self.iteration, self.attempt, tokens, self.cached))
         release_memory()
-        print(f"{self._where}: out of memory: engine.tokens {before} -> {self.tokens}, the step is repeated")
+        print(f"{self._where}: out of memory: engine.tokens {before} -> {tokens}, the step is repeated")
         self.save()
 
     def save(self) -> None:

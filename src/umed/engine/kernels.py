@@ -1,4 +1,4 @@
-"""What a device's kernels keep for the backward pass, for tensors on the meta device, which chooses others by itself."""
+"""What a device's kernels keep for the backward pass, on the meta device, which would choose others by itself."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from umed.models import logprobs
 
 _aten: Any = torch.ops.aten
 _LOW = {F.linear, F.conv2d, F.conv3d, torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm}
@@ -29,7 +31,7 @@ def kernels_of(gpu: bool, mixed: torch.dtype | None = None) -> Iterator[None]:
     places: list[tuple[Any, str, Any]] = [
         (F, "scaled_dot_product_attention", attention),
         (torch, "autocast", _Autocast),
-        *([(F, "dropout", _dropout_on_gpu)] if gpu else []),
+        (F, "dropout", _dropout_on_gpu) if gpu else (logprobs, "_blocks", _blocks_on_cpu),
     ]
     before = [getattr(owner, name) for owner, name, _ in places]
     try:
@@ -82,6 +84,12 @@ class MixedPrecision(TorchFunctionMode):
 def _dropout_on_gpu(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """With a mask of one byte a number; the CPU's is of the input's dtype."""
     return torch.native_dropout(input, p, True)[0] if training and p else input
+
+
+def _blocks_on_cpu(logits: Tensor) -> list[slice]:
+    """The rows of logits that a CPU takes at a time; a GPU takes all."""
+    rows = max(1, logprobs.CPU_BLOCK // logits.shape[1])
+    return [slice(first, first + rows) for first in range(0, len(logits), rows)]
 
 
 def _attention_on_gpu(

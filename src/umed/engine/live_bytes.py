@@ -20,8 +20,8 @@ _INDEXED = {_aten.index.Tensor, _aten.index_put.default, _aten.index_put_.defaul
 class LiveBytes(TorchDispatchMode):
     """Counts the bytes of all storages that are alive: those held from the start, and those that operations make.
 
-    Inside, an operation on meta tensors takes real ones too; one that is only given real tensors, or none, has a real
-    result, whatever device it is asked for.
+    Inside, an operation on meta tensors takes real ones too. One on real tensors alone has a real result, whatever
+    device it is asked for. New floating-point numbers have no data, new whole numbers have.
 
     Args:
         held: tensors that are there from the start.
@@ -49,6 +49,11 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if not tensors and "device" in kwargs:
+            new = func(*args, **{**kwargs, "device": torch.device("meta")})
+            if new.is_floating_point():
+                self._see(new)
+                return new
         if not any(t.is_meta for t in tensors):
             if kwargs.get("device") is not None:
                 kwargs = {**kwargs, "device": torch.device("cpu")}

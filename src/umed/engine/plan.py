@@ -37,24 +37,25 @@ class Phase:
 
     Args:
         least: tokens of one prompt and one answer, less than which no budget can be.
-        lines: of its passes; the largest counts.
+        lines: of its passes by name, the largest counts: `pictures` (encoded), `sampling` (and other passes that keep a
+            cache only), `gradients`, `optimizer`.
         weights: bytes of all weights.
         activations, cache: bytes a token that a pass with gradients saves, and that a key/value cache holds.
     """
 
     least: int
-    lines: tuple[Line, ...]
+    lines: dict[str, Line]
     weights: float
     activations: float
     cache: float
 
     def peak(self, tokens: float) -> float:
         """Bytes at the peak."""
-        return max(line.peak(tokens) for line in self.lines)
+        return max(line.peak(tokens) for line in self.lines.values())
 
     def largest_budget(self, size: float) -> int | None:
         """The largest `engine.tokens` with which `size` bytes are enough, None = no budget is small enough."""
-        tokens = int(min(line.tokens(size) for line in self.lines))
+        tokens = int(min(line.tokens(size) for line in self.lines.values()))
         return tokens if tokens >= self.least else None
 
 

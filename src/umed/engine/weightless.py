@@ -142,8 +142,8 @@ def build_weightless(
             model = add_adapter(model, {"target_modules": family.lora_targets, **settings}, dropout)
         else:
             freeze(model, options.frozen)
-        heads = options.attention.layers, options.attention.heads, options.attention.pool
-        policy = Policy(model, processor, family, options.temperature, *heads, critic)
+        read = options.attention.layers, options.attention.heads, options.attention.pool
+        policy = Policy(model, processor, family, options.temperature, *read, critic, merge=cfg.engine.merge)
     return policy.train()
 
 

@@ -141,8 +141,7 @@ class AbnormalAwareRewarding(Method):
 
     def passes(self) -> tuple[int, int, torch.Generator]:
         """How often and in how many parts a rollout is learned from, and in which order."""
-        order = torch.Generator().manual_seed(self.generator(1).initial_seed())
-        return self.num_epochs, self.num_minibatches, order
+        return self.num_epochs, self.num_minibatches, self.generator(1)
 
     def steer(self, batch: TrainingBatch, means: Mapping[str, float]) -> dict[str, float]:
         """Adapt the coefficients of KL and entropy; a policy that took no step steers nothing."""

@@ -139,11 +139,11 @@ class Method(L.LightningModule):
         return gold
 
     def generator(self, *key: int) -> torch.Generator:
-        """The randomness of one purpose of the current batch; never the global state."""
+        """The randomness of one purpose of the current batch, on the CPU; never the global state."""
         mixed = self.seed
         for part in (self.iteration, *key):
             mixed = (mixed * 1_000_003 + part + 1) % (2**63)
-        return torch.Generator(self.policy.device).manual_seed(mixed)
+        return torch.Generator().manual_seed(mixed)
 
     @property
     def dropout_seed(self) -> int:

@@ -66,11 +66,18 @@ class AttentionRecorder:
             raise RuntimeError(f"attention came from {len(self.maps)} of {len(self.modules)} layers")
         return self.reduce(torch.stack(self.maps), 0)
 
+    def on_image(self, share_BHNK: Tensor, rows_BN: Tensor, columns_BP: Tensor) -> Tensor:
+        """One map over heads of what rows of attention give to these columns, (B, N, P); -1 = none (0)."""
+        share = share_BHNK if self.heads is None else share_BHNK[:, list(self.heads)]
+        columns = columns_BP.clamp(min=0)[:, None, :].expand(-1, rows_BN.shape[1], -1)
+        return self.reduce(share, 1).gather(2, columns) * (rows_BN >= 0)[..., None] * (columns_BP >= 0)[:, None, :]
+
     def reduce(self, maps: Tensor, dim: int) -> Tensor:
         return maps.mean(dim) if self.pool == "mean" else maps.amax(dim)
 
 
 _active: ContextVar[AttentionRecorder | None] = ContextVar("attention_recorder", default=None)
+packed_pass: ContextVar[Any] = ContextVar("packed_pass", default=None)  # a `PackedPass`, while one runs
 
 
 def sdpa_with_evidence(
@@ -83,6 +90,8 @@ def sdpa_with_evidence(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """SDPA; the active recorder also keeps the softmax rows of equation (6), in fp32 and differentiable."""
+    if (packed := packed_pass.get()) is not None:
+        return packed.attend(module, query, key, value, scaling), None
     recorder, softcap = _active.get(), kwargs.get("softcap")
     if recorder is not None and any(module is m for m in recorder.modules):
         recorder.maps.append(_attention_rows(recorder, query, key, attention_mask, scaling, softcap))
@@ -128,11 +137,7 @@ def _attention_rows(
         mask = mask.expand(batch, -1, -1, -1)
         kept = mask.gather(2, index[:, None, :, None].expand(-1, mask.shape[1], -1, mask.shape[3]))
         scores = scores.masked_fill(~kept, float("-inf")) if kept.dtype == torch.bool else scores + kept
-    share = scores.softmax(-1)
-    if recorder.heads is not None:
-        share = share[:, list(recorder.heads)]
-    share = recorder.reduce(share, 1).gather(2, columns.clamp(min=0)[:, None, :].expand(-1, rows.shape[1], -1))
-    return share * (rows >= 0)[..., None] * (columns >= 0)[:, None, :]
+    return recorder.on_image(scores.softmax(-1), rows, columns)
 
 
 def mask_without_wait(*, q_length: int, device: torch.device, allow_is_causal_skip: bool = True, **kwargs: Any) -> Any:
