@@ -69,7 +69,7 @@ def test_the_figure_has_a_panel_for_each_kind_of_work() -> None:
     assert [axis.get_title() for axis in figure.axes] == [
         f"mid_cpu: {work}, seconds a step" for work in ("rewarding", "tuning")
     ]
-    assert any("8.00 s, 4.00 of ours" in text.get_text() for text in figure.axes[0].texts)
+    assert any("8.00 s, 4.00x ours" in text.get_text() for text in figure.axes[0].texts)
 
 
 def test_growth_is_relative_to_the_first_of_an_axis() -> None:
