@@ -13,7 +13,7 @@ import sys
 os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELISM="false")
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
@@ -56,6 +56,35 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Register the pretend accelerator where a test asks for it, before autograd starts the threads of all devices."""
+    if any(_uses_pretend(item) for item in session.items):
+        import torch
+        from pretend_gpu import register
+
+        if not torch.cuda.is_available():  # torch knows one accelerator a process
+            register()
+
+
+def _uses_pretend(item: pytest.Item) -> bool:
+    params = getattr(item, "callspec", None)
+    return "pretend" in getattr(item, "fixturenames", ()) or (
+        params is not None and any(isinstance(value, str) and value == "pretend" for value in params.params.values())
+    )
+
+
+@pytest.fixture
+def pretend() -> Iterator[torch.device]:
+    """The pretend accelerator of `pretend_gpu.py`."""
+    import torch
+    from pretend_gpu import active
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a real GPU")
+    with active() as device:
+        yield device
 
 
 @pytest.fixture(scope="session")
@@ -178,6 +207,7 @@ def make_rollout(make_prompts: Callable[..., list[Prompt]]) -> Callable[..., Tra
             texts=[""] * count,
             boxes=[None] * count,
             logp_BT=-random[0].abs(),
+            sampled_logp_BT=random[0] + 0.25,
             values_BT=random[1],
             name_BN=torch.tensor([[1, 2]] * count),
             attention_BNP=torch.rand(count, 2, patches, generator=rng) / patches,
@@ -197,10 +227,13 @@ def make_rollout(make_prompts: Callable[..., list[Prompt]]) -> Callable[..., Tra
 
 @pytest.fixture
 def train() -> Callable[..., list[dict[str, float]]]:
-    """`train(method, batches, outputs)`: one epoch of these batches; what is logged and returned after each."""
+    """`train(method, batches, outputs, **trainer)`: one epoch of these batches; what each logs and returns."""
 
     def fit(
-        method: L.LightningModule, batches: list[list[Prompt]], outputs: list[dict[str, Any]] | None = None
+        method: L.LightningModule,
+        batches: list[list[Prompt]],
+        outputs: list[dict[str, Any]] | None = None,
+        **options: Any,
     ) -> list[dict[str, float]]:
         import lightning as L
         import torch
@@ -220,7 +253,7 @@ def train() -> Callable[..., list[dict[str, float]]]:
             return returned
 
         method.log_dict, method.training_step = keep, keep_output
-        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, **options}
         trainer = L.Trainer(max_epochs=1, accelerator="cpu", enable_model_summary=False, **quiet)
         with warnings.catch_warnings():  # Lightning's advice about workers and a missing validation loader
             warnings.simplefilter("ignore", PossibleUserWarning)

@@ -1,19 +1,23 @@
 """A run folder read back: tables, histories, the same pictures after each stage, and where a model looks."""
 
 import json
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from answers import SCORERS
 from composed import composed
 from omegaconf import OmegaConf
 from PIL import Image
 
 from tests.conftest import make_record
-from umed.analysis import Run, newest_run, open_run, write_figures
+from umed import config
+from umed.analysis import Run, newest_run, open_run, policy_of, write_figures
 from umed.errors import InputError
 from umed.evaluation.benchmarks.mau import question_of
 from umed.evaluation.prediction import Prediction
@@ -22,6 +26,7 @@ from umed.evaluation.score import flat_metrics
 from umed.evaluation.scorer import judge_all
 from umed.figures import heat_overlay, shorten_boxes
 from umed.models.load import load_policy, save_adapter
+from umed.models.policy import Policy
 from umed.records import Record
 from umed.run_files import write_jsonl
 
@@ -152,6 +157,48 @@ def test_attention_figure_opens_the_stage(run):
     assert run.adapter("aar") == run.folder / "adapter" and run.adapter("base") is None
     with pytest.raises(InputError, match="ppo"):
         run.adapter("ppo")
+
+
+@pytest.mark.parametrize("critic", ["shared", "separate", "adapter", "mine"])
+def test_a_stage_is_loaded_as_it_was_trained(made, tiny_folder, processor, backbone, tmp_path, monkeypatch, critic):
+    """With its critic, also one in a file beside the run's run.py, in its dtype, and on the device of its trainer."""
+    folder, start = tmp_path / "run", tmp_path / "start"
+    shutil.copytree(made, folder)
+    start.mkdir()
+    (start / "my_analysis_critics.py").write_text(
+        "from umed.models.critics.shared import SharedCritic\nclass Mine(SharedCritic): ...\n"
+    )
+    (folder / ".hydra" / "hydra.yaml").write_text(json.dumps({"hydra": {"runtime": {"cwd": str(start)}}}))
+    monkeypatch.setattr("sys.path", [*sys.path])
+    mine = {"_target_": "my_analysis_critics.Mine", "_partial_": True}
+    node = mine if critic == "mine" else composed(f"critic={critic}").critic
+    cfg = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    cfg.critic, cfg.model.dtype = node, "bfloat16"
+    cfg.trainer = composed("trainer.accelerator=cpu", "trainer.precision=bf16-mixed").trainer
+    cfg.model.attention = {"layers": [0], "heads": [1], "pool": "max"}
+    OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(str(start))
+        make = config.create(OmegaConf.create(node))
+        trained = load_policy(str(tiny_folder), processor, backbone, adapter={"r": 2}, critic=make, dtype="bfloat16")
+    with torch.no_grad():
+        trained.value_head.layers[-1].bias.fill_(3)
+    save_adapter(trained, folder / "adapter", {"stage": "aar"})
+    sys.modules.pop("my_analysis_critics", None)
+    run = open_run(folder)
+    policy = policy_of(run, "aar")
+    assert type(policy.critic).__name__ == type(trained.critic).__name__ and not policy.training
+    assert policy.value_head.layers[-1].bias.item() == 3 and next(policy.core.parameters()).dtype == torch.bfloat16
+    assert (len(policy._attention_modules), policy._attention_heads, policy._attention_pool) == (1, [1], "max")
+    seen, sample = [], Policy.sample
+
+    def watch(*args, **kwargs):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return sample(*args, **kwargs)
+
+    monkeypatch.setattr(Policy, "sample", watch)
+    run.attentions(run.some(1), ["aar"])
+    assert seen == [True] and type(policy_of(run, "base").critic).__name__ == "SharedCritic"
 
 
 def test_heat_is_most_colored_where_it_is_most():

@@ -145,7 +145,7 @@ def test_one_candidate(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_
         "objective.aggregation=token", "reward.parts.vision_relevance.denominator=keys",
         "reward.parts.vision_relevance.over_name=avg", "reward.parts.vision_relevance.region=areas",
         "reward.parts.localization.match=hungarian", "method.num_epochs=0", "method.num_minibatches=0",
-        "method.batch_size=0", "method.lr=fast", "method.head_lr=-1", "reward.parts.localization.weight=much",
+        "method.batch_size=0", "method.lr=fast", "method.critic_lr=-1", "reward.parts.localization.weight=much",
     ],
 )  # fmt: skip
 def test_a_reading_that_does_not_exist(

@@ -129,7 +129,8 @@ def test_a_released_model_writes_every_coordinate(name: str) -> None:
     """The embedded model's coarse steps and its settings of the method are its own."""
     cfg = composed(f"model={name}")
     assert "step" not in cfg.model.processor and cfg.objective.c3 == 0.01 and cfg.method.num_epochs == 2
-    assert cfg.method.head_lr == 1e-3 and (cfg.task.sft.epochs, cfg.task.sft.steps, cfg.task.sft.lr) == (4, None, 2e-5)
+    assert cfg.method.critic_lr is None
+    assert (cfg.task.sft.epochs, cfg.task.sft.steps, cfg.task.sft.lr) == (4, None, 2e-5)
 
 
 def test_a_models_own_settings_reach_every_stage_and_the_command_line_wins() -> None:

@@ -12,12 +12,13 @@ LAYERS = (
     {"records", "chat"},
     {"rollout", "pictures", "figures"},
     {"llm", "data", "models", "evaluation.rules"},
-    {"annotate", "judges", "rewards"},
+    {"annotate", "judges", "rewards", "engine"},
     {"methods"},
     {"evaluation", "metrics"},
     {"callbacks", "analysis", "training"},
     {"evaluating"},
     {"synthetic"},
+    {"bench"},
     {"tasks"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

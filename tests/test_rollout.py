@@ -23,7 +23,7 @@ def marked(make_rollout: Callable[..., Rollout], queries: int, candidates: int) 
 
 def test_taking_queries_takes_their_answers(make_rollout: Callable[..., Rollout]) -> None:
     rollout = marked(make_rollout, 4, 3)
-    part = rollout.take(torch.tensor([2, 0]))
+    part = rollout.take([2, 0])
     assert [p.record.id for p in part.prompts] == ["synthetic/2", "synthetic/0"]
     assert part.texts == ["2"] * 3 + ["0"] * 3
     assert part.reward_B.tolist() == [2, 2, 2, 0, 0, 0] and part.ids_BT[:, 0].tolist() == [2, 2, 2, 0, 0, 0]
@@ -44,6 +44,18 @@ def test_each_pass_sees_each_query_once_in_a_new_order(make_rollout: Callable[..
     assert all(sorted(ids) == sorted(p.record.id for p in rollout.prompts) for ids in passes)
     assert passes[0] != passes[1]
     assert order(0) == found and order(1) != found
+
+
+@pytest.mark.parametrize(
+    ("queries", "count", "sizes"), [(6, 4, [1, 1, 2, 2]), (6, 3, [2, 2, 2]), (5, 2, [2, 3]), (2, 4, [1, 1])]
+)
+def test_there_are_as_many_minibatches_as_asked_for(
+    make_rollout: Callable[..., Rollout], queries: int, count: int, sizes: list[int]
+) -> None:
+    """Even where the queries cannot be divided by their number."""
+    parts = list(make_rollout(queries, 2).minibatches(1, count, torch.Generator().manual_seed(0)))
+    assert sorted(len(p.prompts) for p in parts) == sizes
+    assert sorted(p.record.id for part in parts for p in part.prompts) == [f"synthetic/{q}" for q in range(queries)]
 
 
 def test_a_training_batch_is_its_rollout_and_more(make_rollout: Callable[..., Rollout]) -> None:

@@ -77,6 +77,11 @@ def test_stock_callbacks_and_loggers_stand_in_yaml_beside_ours(tmp_path: Path) -
         (["+critic.foo=1"], "critic.*'foo'"),
         (["+reward.parts.localization.foo=1"], "reward.parts.localization=.*'foo'"),
         (["logger=csv", "trainer.precision=9"], "trainer: Precision 9 is invalid"),
+        (["logger=csv", "trainer.precision=bf16-true"], "trainer.precision=.*bf16-mixed"),
+        (["logger=csv", "trainer.precision=16-mixed"], "trainer.precision=16-mixed: .*bf16-mixed"),
+        (["logger=csv", "model.dtype=bfloat16", "model.adapter=null"], "model.dtype=bfloat16 where the model"),
+        (["model.dtype=bfloat16", "+model.adapter.modules_to_save=[lm_head]"], "model.dtype=bfloat16 .*modules_to_s"),
+        (["logger=csv", "model.dtype=float16"], "model.dtype=float16: .*bfloat16"),
         (["logger=csv", "+trainer.no_such=1"], "Trainer: .*no_such"),
         (["logger=csv", "data.checkpoint_every=0"], "data.checkpoint_every=0: at least 1"),
         (
@@ -85,11 +90,25 @@ def test_stock_callbacks_and_loggers_stand_in_yaml_beside_ours(tmp_path: Path) -
         ),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*AMP with fp16 is not supported on CPU")  # Lightning would train in bf16
 def test_what_cannot_be_is_told_in_one_line(tmp_path: Path, overrides: list[str], told: str) -> None:
     cfg = composed(f"paths.run_dir={tmp_path / 'run'}", *overrides)
     with pytest.raises(InputError, match=told) as error:
         check_stage(cfg, cfg.method)
     assert "\n" not in str(error.value)
+
+
+def test_an_adapter_or_a_whole_model_to_start_from_decides_what_types_can_be(tmp_path: Path) -> None:
+    """Whatever `model.adapter` says: it describes a fresh one."""
+    for name in ("whole/umed.json", "whole/config.json", "lora/adapter_config.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    start = ["task=train", f"paths.run_dir={tmp_path / 'run'}", "logger=csv", "model.dtype=bfloat16"]
+    cfg = composed(*start, f"init_from={tmp_path / 'whole'}")
+    with pytest.raises(InputError, match="model.dtype=bfloat16 where the model itself is trained"):
+        check_stage(cfg, cfg.method)
+    cfg = composed(*start, f"init_from={tmp_path / 'lora'}", "model.adapter=null")
+    assert check_stage(cfg, cfg.method) == "aar"
 
 
 @pytest.mark.usefixtures("my_file")

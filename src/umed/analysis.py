@@ -2,19 +2,20 @@
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from umed import config
 from umed.chat import REGION
+from umed.engine.device import Placement, build_to_answer, find_critic
 from umed.errors import InputError
 from umed.evaluation.attention import answer_with_attention
 from umed.evaluation.benchmarks.mau import BoxScorer
@@ -25,7 +26,6 @@ from umed.evaluation.report import STAGES
 from umed.evaluation.score import read_scores
 from umed.evaluation.scorer import Verdict
 from umed.figures import draw_answer, draw_grid, draw_reward_curves, heat_overlay, mark_synthetic, shorten_boxes
-from umed.models.load import build_policy
 from umed.models.policy import Policy
 from umed.pictures import picture_of
 from umed.records import Record, read_records
@@ -180,11 +180,12 @@ class Run:
         return draw_grid(rows, list(stages), names, f"{self.synthetic}attention of the abnormality's name")
 
     def _attended(self, stage: str, record: Record) -> tuple[Image.Image, str]:
-        policy = policy_of(self, stage)
+        policy, placement = _load(self, stage)
         picture = self.picture(record)
         others = tuple(sorted({r.category for r in self.records if r.source == record.source} - {record.category}))
         prompt = policy.processor.prompt(picture, record, others)
-        prediction, heat = answer_with_attention(policy, prompt, self.config.method.max_new_tokens)
+        with placement.autocast():
+            prediction, heat = answer_with_attention(policy, prompt, self.config.method.max_new_tokens)
         names_none = "" if heat is not None else " [names no abnormality of its source]"
         text = shorten_boxes(prediction.final_answer) + names_none
         overlay = picture if heat is None else heat_overlay(picture, heat)
@@ -192,18 +193,21 @@ class Run:
 
 
 @lru_cache(maxsize=1)
-def _policy(folder: Path, stage: str) -> Policy:
-    run = Run(folder)
+def _load(run: Run, stage: str) -> tuple[Policy, Placement]:
     model, adapter = run.config.model, run.adapter(stage)
     if (run.started_in / model.path).exists():
         model.path = str(run.started_in / model.path)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return build_policy(run.config, str(adapter) if adapter else None, 0.0, device).eval()
+    if str(run.started_in) not in sys.path:  # a critic in a user's file
+        sys.path.append(str(run.started_in))
+    return build_to_answer(run.config, str(adapter) if adapter else None, find_critic(run.config, adapter))
 
 
 def policy_of(run: Run, stage: str) -> Policy:
-    """The model of a run after a stage, ready to answer; the last one is kept."""
-    return _policy(run.folder, stage)
+    """The model of a run after a stage as it was trained, ready to answer; the last one is kept.
+
+    It lies where the run was trained; on another machine, set `run.config.trainer.accelerator` first.
+    """
+    return _load(run, stage)[0]
 
 
 def open_run(folder: str | Path | None = None) -> Run:

@@ -129,7 +129,7 @@ class Prompt:
         answer: tokens of the gold answer with its end; empty = none.
         gold: the gold answer as plain text.
         others: the other categories of the record's source, for judges.
-        features: of the picture, with the owner of the model that computed them, see models/features.py.
+        features: of the picture, with the key of the tower that computed them, see models/picture_encoder.py.
     """
 
     record: Record

@@ -202,6 +202,8 @@ def resume_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
         if differs:
             differs = [f"{k} ({there.get(k)} there, {here.get(k)} here)" for k in differs]
             raise InputError(f"resume={cfg.resume}: this config differs from the run's own in {'; '.join(differs)}")
+    if any(o.lstrip("+~").startswith("engine") for o in overrides):
+        stored.engine = cfg.engine  # how much goes through the device at once changes no result
     stored.resume = cfg.resume
     return stored
 
@@ -218,4 +220,8 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
             leaves[name] = node
 
     walk(OmegaConf.to_container(cfg, resolve=False), "")
-    return {k: v for k, v in leaves.items() if k != "resume" and k.split(".")[0] not in ("hydra", "paths", "logger")}
+    return {
+        k: v
+        for k, v in leaves.items()
+        if k != "resume" and k.split(".")[0] not in ("hydra", "paths", "logger", "engine")
+    }

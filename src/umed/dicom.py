@@ -50,6 +50,17 @@ def read_stored(file: BinaryIO) -> Image.Image:
     return picture
 
 
+def read_size(file: BinaryIO) -> tuple[int, int]:
+    """Width and height by the header. Raises ValueError: no DICOM picture."""
+    import pydicom
+
+    try:
+        data = pydicom.dcmread(file, force=True, stop_before_pixels=True)
+        return int(data.Columns), int(data.Rows)
+    except Exception as error:  # pydicom raises any type for what is none
+        raise ValueError(f"neither whole DICOM nor another picture ({error})") from None
+
+
 def hash_patient(number: str) -> str:
     """A digest of a PatientID, "" for an empty one; can be found by trying all: no protection."""
     number = number.strip()

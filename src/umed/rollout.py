@@ -4,7 +4,7 @@ Shape suffixes: Q queries, G answers a query, B = Q * G answers (answers to one 
 (right-padded), N tokens of the abnormality's name in an answer (right-padded), P image tokens (right-padded).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -39,6 +39,7 @@ class Rollout:
     texts: list[str]  # answers as plain language
     boxes: list[list[Box] | None]  # None = no box could be read
     logp_BT: Tensor
+    sampled_logp_BT: Tensor  # as the sampler computed them: another rounding, or another program
     values_BT: Tensor
     name_BN: Tensor  # answer positions of the name's tokens, -1 = none
     attention_BNP: Tensor  # attention of those tokens on the image tokens; (B, 0, 0) if no reward needs it
@@ -69,20 +70,36 @@ class Rollout:
         return [p.others for p in self.prompts]
 
     def means(self) -> dict[str, float]:
-        """`rollout/*`: shares of answers without a readable box, with a thought, truncated; mean length in tokens."""
+        """`rollout/*`: shares of answers without a readable box, with a thought, truncated; mean length in tokens.
+
+        `logp_gap` is the mean of |sampled - scored| log-probabilities over valid tokens, `logp_gap_max` the largest.
+        """
+        gap = (self.sampled_logp_BT - self.logp_BT).abs() * self.mask_BT
+        computed = {
+            "rollout/logp_gap": gap.sum() / self.mask_BT.sum(),
+            "rollout/logp_gap_max": gap.max(),
+            "rollout/length": self.mask_BT.sum(1).float().mean(),
+            "rollout/truncated": self.truncated_B.float().mean(),
+        }
         return {
+            **to_floats(computed),
             "rollout/unparsed": sum(b is None for b in self.boxes) / len(self.boxes),
             "rollout/thought_removed": sum(bool(find_thoughts(text)) for text in self.raw) / len(self.raw),
-            "rollout/length": self.mask_BT.sum(1).float().mean().item(),
-            "rollout/truncated": self.truncated_B.float().mean().item(),
         }
 
-    def take(self, queries: Tensor) -> Self:
-        """The part that belongs to these queries; the answers to one query stay together."""
+    def take(self, queries: Sequence[int], candidates: range | None = None, width: int | None = None) -> Self:
+        """The part that belongs to these queries; the answers to one query stand together.
+
+        Args:
+            candidates: those of each query, None = all.
+            width: of what has an entry a token, None = as it is; wider than all valid tokens of the part.
+        """
         g = self.num_candidates
-        rows = (queries[:, None] * g + torch.arange(g)).flatten()
-        picked = {f.name: _rows(getattr(self, f.name), rows) for f in fields(self) if f.name != "prompts"}
-        return type(self)(prompts=[self.prompts[q] for q in queries.tolist()], **picked)
+        rows = torch.tensor([q * g + c for q in queries for c in candidates or range(g)])
+        there = rows.to(self.ids_BT.device, non_blocking=True)
+        picked = {f.name: _rows(getattr(self, f.name), rows, there) for f in fields(self) if f.name != "prompts"}
+        trimmed = {name: value[:, :width] if name.endswith("_BT") else value for name, value in picked.items()}
+        return type(self)(prompts=[self.prompts[q] for q in queries], **trimmed)
 
     def updated(self, **values: Any) -> Self:
         """A copy with other values in these fields."""
@@ -105,16 +122,30 @@ class TrainingBatch(Rollout):
         return cls(**{**{f.name: getattr(rollout, f.name) for f in fields(Rollout)}, **added})
 
     def minibatches(self, epochs: int, count: int, generator: torch.Generator) -> Iterator[Self]:
-        """`count` parts of the queries in each of `epochs` passes, reshuffled by `generator`."""
+        """`count` parts of the queries, of nearly equal size, in each of `epochs` passes, reshuffled by `generator`.
+
+        Sizes differ by one at most; of fewer queries than `count`, each is a part.
+        """
+        if epochs == count == 1:
+            yield self
+            return
         for _ in range(epochs):
             order = torch.randperm(len(self.prompts), generator=generator)
-            for part in order.chunk(count):
-                yield self.take(part)
+            for part in order.tensor_split(min(count, len(order))):
+                yield self.take(part.tolist())
 
 
-def _rows(value: Any, rows: Tensor) -> Any:
+def _rows(value: Any, rows: Tensor, there: Tensor) -> Any:
+    """These rows of a list or tensor, or of each in a mapping; `there` are the same numbers on the device."""
     if isinstance(value, Mapping):
-        return {name: _rows(each, rows) for name, each in value.items()}
+        return {name: _rows(each, rows, there) for name, each in value.items()}
     if isinstance(value, list):
         return [value[b] for b in rows.tolist()]
-    return value[rows.to(value.device)]
+    return value[there if value.device == there.device else rows]
+
+
+def to_floats(computed: Mapping[str, Tensor]) -> dict[str, float]:
+    """Single numbers, read from the device at once: the host waits for it one time."""
+    device = next((value.device for value in computed.values() if value.device.type != "cpu"), torch.device("cpu"))
+    numbers = torch.stack([value.detach().to(device, torch.float32, non_blocking=True) for value in computed.values()])
+    return dict(zip(computed, numbers.tolist(), strict=True))

@@ -16,11 +16,17 @@ from omegaconf import DictConfig
 
 from umed import config
 from umed.callbacks.checkpoints import AtomicCheckpointIO, newest_checkpoint
+from umed.data.check_records import Widest, check_records
 from umed.data.mau import MauDataModule
 from umed.data.sample import keep_train_share
+from umed.engine.budget import Budget
+from umed.engine.choose import budget_of
+from umed.engine.device import create_trainer
 from umed.errors import InputError, check_positive
 from umed.methods.base import BuildPolicy, Method, planned_batches
-from umed.models.load import build_policy, save_adapter
+from umed.methods.precision import check_precision
+from umed.models.lengths import Lengths
+from umed.models.load import build_policy, save_adapter, trains_whole
 from umed.records import RecordSet
 
 
@@ -51,6 +57,19 @@ def keep_fraction(cfg: DictConfig, data: RecordSet) -> RecordSet:
     return replace(data, records=kept)
 
 
+def check_data(cfg: DictConfig, data: RecordSet) -> Widest:
+    """Check every record that training or validation would read, in seconds.
+
+    Returns:
+        The most tokens that one of them takes.
+
+    Raises:
+        InputError: see `check_records`.
+    """
+    used = [r for r in data.records if r.split in ("train", "val")]
+    return check_records(used, data.roots, Lengths(instantiate(cfg.model.processor)))
+
+
 def build_method(
     cfg: DictConfig,
     method_cfg: DictConfig,
@@ -58,18 +77,20 @@ def build_method(
     stage: str | None = None,
     policy: BuildPolicy | None = None,
     total_batches: int = 1,
+    budget: Budget | None = None,
 ) -> Method:
     """The complete method; its policy is built when training starts.
 
     Args:
         stage: None = the method's own name.
         policy: builds the policy, None = from the base weights of `cfg.model`.
+        budget: of tokens a pass, None = no limit.
 
     Raises:
         InputError: a setting that cannot be, or a reward that needs what the model's family cannot show.
     """
     method: Method = config.create(method_cfg)(
-        policy or partial(build_policy, cfg, None), stage=stage, total_batches=total_batches
+        policy or partial(build_policy, cfg, None), stage=stage, total_batches=total_batches, budget=budget
     )
     missing = import_module(cfg.model.backbone).BACKBONE.no_attention
     if missing and "attention" in method.needs:
@@ -86,6 +107,7 @@ def check_stage(cfg: DictConfig, method_cfg: DictConfig, stage: str | None = Non
     check_positive("data.checkpoint_every", cfg.data.checkpoint_every)
     stage = build_method(cfg, method_cfg, stage=stage).stage
     build_trainer(cfg, stage, max_epochs=1)
+    check_precision(str(cfg.trainer.get("precision") or "32-true"), cfg.model.dtype, trains_whole(cfg))
     return stage
 
 
@@ -97,16 +119,14 @@ def build_trainer(cfg: DictConfig, stage: str, max_epochs: int) -> L.Trainer:
     """
     stage_cfg = stage_config(cfg, stage)
     loggers, callbacks = stage_loggers(cfg, stage), _create_each(stage_cfg, "callbacks", L.Callback)
-    try:
-        return config.create(stage_cfg.trainer)(
-            default_root_dir=cfg.paths.run_dir,
-            max_epochs=max_epochs,
-            logger=loggers,
-            callbacks=callbacks,
-            plugins=[AtomicCheckpointIO(TorchCheckpointIO())],
-        )
-    except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
-        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+    return create_trainer(
+        config.create(stage_cfg.trainer),
+        default_root_dir=cfg.paths.run_dir,
+        max_epochs=max_epochs,
+        logger=loggers,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO(TorchCheckpointIO())],
+    )
 
 
 def stage_config(cfg: DictConfig, stage: str) -> DictConfig:
@@ -147,15 +167,18 @@ def train_stage(
         InputError: no room on the disk for a checkpoint (the one before is kept); a metric to monitor that is none.
     """
     data = keep_fraction(cfg, data)
+    widest = check_data(cfg, data)
     count = sum(r.split == "train" for r in data.records)
     planned = planned_batches(count, method_cfg.batch_size, method_cfg.epochs, method_cfg.steps)
     batches = min(planned, cfg.limits.batches or math.inf)
     intervals = math.ceil(batches / cfg.data.checkpoint_every)
     every = math.ceil(batches / intervals)
-    policy = partial(build_policy, cfg, init_from)
-    method = build_method(cfg, method_cfg, stage=stage, policy=policy, total_batches=every * intervals)
-    datamodule = datamodule_of(cfg, data, method.batch_size, every, method.val_samples)
     trainer = build_trainer(cfg, stage, max_epochs=intervals)
+    policy = partial(build_policy, cfg, init_from, device=str(trainer.strategy.root_device))
+    budget = budget_of(cfg, run, trainer.strategy.root_device)
+    method = build_method(cfg, method_cfg, stage=stage, policy=policy, total_batches=every * intervals, budget=budget)
+    budget.check(widest.prompt, method.longest_answer(widest.answer), widest.record)
+    datamodule = datamodule_of(cfg, data, method.batch_size, every, method.val_samples)
     try:
         trainer.fit(method, datamodule, ckpt_path=newest_checkpoint(run / "checkpoints" / stage), weights_only=True)
     except MisconfigurationException as error:  # a checkpoint callback that monitors what nothing logs

@@ -19,9 +19,11 @@ from PIL import Image
 from umed.boxes import Box
 from umed.callbacks.loggers import StageWandb
 from umed.callbacks.wandb_tables import RolloutTables, attention_of, log_evaluation, spread
+from umed.engine.engine import Engine
 from umed.evaluation.evaluate import Evaluation
 from umed.evaluation.score import Score
 from umed.methods.sampler import Sampler
+from umed.models.noise import Noise
 from umed.rewards.total import Scored
 from umed.rollout import Rollout, TrainingBatch
 
@@ -29,7 +31,7 @@ from umed.rollout import Rollout, TrainingBatch
 @pytest.fixture
 def rollout(policy, make_prompts) -> TrainingBatch:
     """Two queries with two answers each; one answer names the abnormality and has a box."""
-    made = Sampler(2, 4)(policy(), make_prompts(2, (140, 112)), frozenset(), torch.Generator().manual_seed(0))
+    made = Sampler(2, 4)(Engine(policy()), make_prompts(2, (140, 112)), frozenset(), Noise(0))
     view = made.prompts[0].view
     heat = torch.zeros(4, 1, view.tokens)
     heat[1, 0, 7] = 0.5

@@ -15,6 +15,8 @@ from omegaconf import OmegaConf
 
 from umed.boxes import Box
 from umed.chat import Prompt
+from umed.engine.budget import Budget
+from umed.engine.engine import Engine
 from umed.evaluation.ask import ask_questions, records_to_predictions
 from umed.evaluation.benchmarks.mau import BoxScorer
 from umed.evaluation.datamodule import BenchmarkDataModule
@@ -37,7 +39,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, processor: FamilyProcessor) 
 def test_batches_answer_as_one_question_at_a_time(
     shown: str, policy: Callable[..., Policy], small: Callable[..., BenchmarkDataModule]
 ) -> None:
-    model, data = policy(), [small(batch_size=size, at_most=2) for size in (1, 64)]
+    model, data = Engine(policy()), [small(batch_size=size, at_most=2) for size in (1, 64)]
     alone, together = (
         ask_questions(model, module, "phantom", "test", max_new_tokens=6, shown=shown)[0] for module in data
     )
@@ -54,19 +56,22 @@ def test_batches_answer_as_one_question_at_a_time(
     assert count == 2 * 3 + 1 and len({p.output for p in alone}) > 1
 
 
-def test_sampling_is_a_function_of_seed_and_batch(
+def test_sampling_is_a_function_of_seed_and_question(
     policy: Callable[..., Policy], small: Callable[..., BenchmarkDataModule]
 ) -> None:
-    model, data = policy(), small(batch_size=8, at_most=1)
+    """Not of the batches, nor of how a budget cuts them."""
+    model = policy()
+    model.temperature = 0.01  # of training alone
 
-    def sample(seed: int) -> tuple[list[Prediction], list[Prediction]]:
+    def sample(seed: int, batch_size: int = 8, tokens: int | None = None) -> tuple[list[Prediction], list[Prediction]]:
         torch.manual_seed(seed + 99)  # of no importance
-        return ask_questions(model, data, "phantom", "test", max_new_tokens=4, samples=2, seed=seed)
+        engine, data = Engine(model, Budget(tokens)), small(batch_size=batch_size, at_most=1)
+        found = ask_questions(engine, data, "phantom", "test", max_new_tokens=4, samples=2, seed=seed)
+        return tuple([p.model_copy(update={"scores": None}) for p in of] for of in found)  # type: ignore[return-value]
 
     greedy, sampled = sample(0)
     assert [p.question.id for p in sampled] == [p.question.id for p in greedy for _ in range(2)]
-    assert all(p.scores is None for p in sampled)
-    assert sample(0) == (greedy, sampled) and sample(1)[0] == greedy
+    assert sample(0) == sample(0, batch_size=1) == sample(0, tokens=16) == (greedy, sampled) and sample(1)[0] == greedy
     assert [p.output for p in sample(1)[1]] != [p.output for p in sampled]
 
 

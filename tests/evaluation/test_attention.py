@@ -3,8 +3,10 @@
 import numpy as np
 import torch
 
+from umed.engine.engine import Engine
 from umed.evaluation.attention import answer_with_attention
 from umed.methods.sampler import Sampler
+from umed.models.noise import Noise
 from umed.rollout import Answers
 
 
@@ -20,7 +22,7 @@ def test_attention_is_what_the_reward_sees(policy, make_prompts, monkeypatch):
     model, (prompt,) = policy(), make_prompts(1, (140, 112))
     monkeypatch.setattr(type(model), "sample", saying(model, "A stone is"))
     prediction, heat = answer_with_attention(model, prompt, 4)
-    rollout = Sampler(1, 4)(model, [prompt], frozenset({"attention"}), torch.Generator())
+    rollout = Sampler(1, 4)(Engine(model), [prompt], frozenset({"attention"}), Noise(0))
     assert prediction.output == "A stone is" and rollout.name_BN.tolist() == [[2]]
     assert heat is not None and heat.shape == (prompt.view.grids[0].rows, prompt.view.grids[0].columns)
     np.testing.assert_allclose(heat.flatten(), rollout.attention_BNP[0, 0].numpy(), rtol=1e-5)

@@ -4,11 +4,16 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from answers import AT_MOST, SCORERS, EvaluatedRun, diagnose, parse, predict
 from composed import composed
 
+from umed.engine import device
+from umed.evaluation import evaluate
 from umed.evaluation.benchmarks.find import build_options, find_scorers
 from umed.evaluation.evaluate import Evaluation, _write_answers
 from umed.evaluation.leaks import hash_pixels
@@ -232,3 +237,20 @@ def test_an_earlier_evaluation_leaves_no_file(tmp_path: Path) -> None:
 def test_an_evaluation_has_flat_names_without_the_stage() -> None:
     evaluation = Evaluation("base", scores=[Score("mau", "iou", 0.5, n=2)], throughput={"speed/ratio": 3.0})
     assert evaluation.metrics == {"mau/iou": 0.5, "mau/iou/n": 2, "speed/ratio": 3.0}
+
+
+def test_questions_are_asked_in_the_precision_of_the_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    cfg = composed("trainer.accelerator=cpu", "trainer.precision=bf16-mixed", "data.evaluate.alone=1")
+    monkeypatch.setattr(device, "build_policy", lambda *_: torch.nn.Dropout())
+
+    def watch(*_: Any, **__: Any) -> dict[str, float]:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return {}
+
+    monkeypatch.setattr(evaluate, "_ask_benchmark", watch)
+    monkeypatch.setattr(evaluate, "measure_throughput", watch)
+    data = SimpleNamespace(benchmarks={"mau": None, "slake": None}, splits={}, scorers={})
+    asked: Any = SimpleNamespace(cfg=cfg, data=data, leaked={}, run=tmp_path)
+    evaluate.evaluate_stage(asked, "base", None)
+    assert seen == [True, True, True]

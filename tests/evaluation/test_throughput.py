@@ -9,6 +9,7 @@ import torch
 from answers import predict
 
 from umed.chat import Prompt
+from umed.engine.engine import Engine
 from umed.evaluation.datamodule import EvaluationItem
 from umed.evaluation.throughput import measure_throughput
 from umed.models.policy import Policy
@@ -32,7 +33,7 @@ class Batches:
 
 def measure(policy: Policy, prompts: list[Prompt]) -> dict[str, float]:
     data: Any = Batches(prompts, 4)
-    return measure_throughput(policy, data, "mau", questions=len(prompts), max_new_tokens=6)
+    return measure_throughput(Engine(policy), data, "mau", questions=len(prompts), max_new_tokens=6)
 
 
 def test_both_say_the_same(policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]) -> None:

@@ -59,7 +59,7 @@ def test_the_reward_goes_up_and_the_entropy_stays(
         num_minibatches=2,
         max_new_tokens=3,
         lr=1e-3,
-        head_lr=3e-3,
+        critic_lr=3e-3,
         batch_size=4,
         steps=UPDATES,
         schedule="constant",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from umed.chat import Prompt
+from umed.engine.budget import Budget
 from umed.errors import InputError
 from umed.methods.aar import AbnormalAwareRewarding
 from umed.methods.credit.gae import GaeCredit
@@ -121,7 +122,8 @@ def test_what_a_batch_logs(
         "reward/total", "reward/relevance", "reward/localization", "reward/vision_relevance",
         "reward/localization_normalized", "rollout/unparsed", "rollout/length", "rollout/truncated",
         "rollout/judge_failed", "policy/clip", "policy/value_loss", "policy/entropy", "policy/kl", "policy/clipfrac",
-        "policy/grad_norm", "policy/explained_variance", "policy/lr", "time/sample", "time/score", "time/update",
+        "policy/grad_norm", "policy/critic_grad_norm", "policy/explained_variance", "policy/lr",
+        "time/sample", "time/score", "time/update",
     } <= set(logged[0])  # fmt: skip
     assert logged[0]["policy/clipfrac"] >= 0 and logged[0]["policy/kl"] > 0  # the later passes are off policy
     assert method.updates_per_batch == 4
@@ -142,17 +144,20 @@ def test_both_parts_learn(
     assert torch.equal(frozen, pi.core.model.language_model.embed_tokens.weight)
 
 
-def test_micro_batches_give_the_same_weights(
+def test_the_cut_changes_nothing(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
 ) -> None:
     outcomes = []
-    for micro_batch in (None, 1, 2):
+    prompts = make_prompts(4)
+    widest = max(len(p.inputs["input_ids"]) for p in prompts)
+    # all at once; single queries; single answers
+    for tokens in (None, widest + 3 * 5, widest + 5):
         pi = policy(adapter=LORA)
         with torch.no_grad():
             for name, p in pi.named_parameters():
                 if "lora_B" in name:
                     p.fill_(0.01)
-        (logged,) = train(aar(pi, micro_batch=micro_batch), [make_prompts(4)])
+        (logged,) = train(aar(pi, budget=Budget(tokens)), [prompts])
         outcomes.append((logged, trained(pi)))
     for logged, weights in outcomes[1:]:
         for name in ("policy/clip", "policy/value_loss", "policy/entropy", "policy/grad_norm"):
@@ -160,6 +165,22 @@ def test_micro_batches_give_the_same_weights(
         # Adam's first step is lr * sign(gradient): equal up to lr wherever the gradient is not noise
         share = [((w - outcomes[0][1][n]).abs() < 1e-4).float().mean() for n, w in weights.items()]
         assert min(share) > 0.9
+
+
+@pytest.mark.parametrize("critic", [SharedCritic, pytest.param(SeparateCritic, marks=pytest.mark.slow)])
+def test_a_large_value_loss_leaves_the_step_of_the_policy_as_it_was(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable, critic: type
+) -> None:
+    """Both gradients are clipped, and the critic's alone is larger."""
+    outcomes = []
+    for c2 in (0.5, 5e4):
+        pi = policy(adapter={"r": 2}, critic=critic)
+        (logged,) = train(aar(pi, objective={"c2": c2}, max_grad_norm=1e-8), [make_prompts(2)])
+        outcomes.append((logged, [p.detach().clone() for p in pi.body()]))
+    (small, one), (large, other) = outcomes
+    assert large["policy/critic_grad_norm"] == pytest.approx(1e5 * small["policy/critic_grad_norm"], rel=1e-3)
+    assert large["policy/grad_norm"] == small["policy/grad_norm"] > 1e-8
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_critic_warmup_trains_the_critic_alone(
@@ -346,8 +367,24 @@ def test_span_credit_needs_the_whole_reward_in_the_advantage() -> None:
         aar(None, credit=GroupCredit(scope="span"), objective={"reward_term": "score_function"})
 
 
+def test_a_batch_takes_as_many_steps_as_the_schedule_counts(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
+) -> None:
+    """Six queries in four parts, twice."""
+    method = aar(policy(adapter={"r": 2}), batch_size=6, num_epochs=2, num_minibatches=4, max_new_tokens=2)
+    (logged,) = train(method, [make_prompts(6)])
+    assert logged["policy/skipped"] == 0
+    assert method.lr_schedulers().last_epoch == method.updates_per_batch == 8
+
+
+def test_more_minibatches_than_queries_are_refused() -> None:
+    with pytest.raises(InputError, match="method.num_minibatches=3 with method.batch_size=2: .*") as error:
+        aar(None, batch_size=2, num_minibatches=3)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("critic", [SharedCritic, AdapterCritic, SeparateCritic])
-def test_a_picture_passes_the_frozen_tower_once_in_a_whole_batch(
+def test_pictures_pass_the_frozen_tower_once_and_together_in_a_whole_batch(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable, critic: type
 ) -> None:
     """Sampled, scored, referred to, valued and updated on four times."""
@@ -358,7 +395,7 @@ def test_a_picture_passes_the_frozen_tower_once_in_a_whole_batch(
     method = aar(pi, kl=Kl(0.1), num_epochs=2, num_minibatches=2, num_candidates=4)
     (logged,) = train(method, [prompts])
     assert logged["policy/kl_ref"] == 0 and len(towers) == (2 if critic is SeparateCritic else 1)
-    assert len(passes) == 3
+    assert len(passes) == 1
 
 
 def test_cut_off_answers_leave_before_the_advantages_are_whitened(
@@ -368,8 +405,8 @@ def test_cut_off_answers_leave_before_the_advantages_are_whitened(
     method = aar(pi, objective={"mask_truncated": True}, num_candidates=6)
     sample = method.sampler
 
-    def some_cut_off(*args: object) -> Rollout:
-        rollout = sample(*args)
+    def some_cut_off(*args: object, **kwargs: object) -> Rollout:
+        rollout = sample(*args, **kwargs)
         return rollout.updated(truncated_B=torch.arange(len(rollout.ids_BT)) % 3 == 0)
 
     method.sampler = some_cut_off

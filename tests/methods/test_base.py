@@ -1,5 +1,6 @@
 """One optimizer step: checked, clipped, then taken."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from umed.errors import InputError
-from umed.methods.base import Method, planned_batches
+from umed.methods.base import HEAD_LR, Method, planned_batches
 from umed.models.policy import Policy
 
 
@@ -56,7 +57,7 @@ def test_a_loss_that_is_not_finite_changes_nothing_and_is_counted() -> None:
     sum(p.sum() for p in method.policy.parameters()).backward()
     parts = {"policy/clip": torch.tensor(1.0), "policy/entropy": torch.tensor(float("nan"))}
     told = method.apply_gradients(parts, nothing)
-    assert float(told["policy/skipped"]) == 1 and told["policy/entropy"].isnan() and float(told["policy/clip"]) == 1
+    assert float(told["policy/skipped"]) == 1 and math.isnan(told["policy/entropy"]) and float(told["policy/clip"]) == 1
     assert all(torch.equal(a, b) for a, b in zip(weights(method), before, strict=True))
     assert all(p.grad is None or (p.grad == 0).all() for p in method.policy.parameters())
     assert not method.optimizers().state and method.lr_schedulers().last_epoch == schedule
@@ -68,7 +69,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(value: float) -> None:
     before = weights(method)
     next(method.policy.parameters()).grad = torch.full((1, 2), value)
     told = method.apply_gradients({"policy/clip": torch.tensor(1.0)}, nothing)
-    assert not told["policy/grad_norm"].isfinite() and float(told["policy/skipped"]) == 1
+    assert not math.isfinite(told["policy/grad_norm"]) and float(told["policy/skipped"]) == 1
     assert all(torch.equal(a, b) for a, b in zip(weights(method), before, strict=True))
 
 
@@ -94,30 +95,72 @@ def test_several_in_a_row_stop_the_run_and_keep_the_batch(tmp_path: Path) -> Non
     assert kept["records"] == ["a/1"] and kept["ids_BT"].shape == (2, 3) and kept["not_finite"] == ["policy/clip"]
 
 
-def test_the_gradient_is_clipped_before_the_step() -> None:
-    method = Plain(Toy(), lr=0.1, max_grad_norm=0.5)
+def toy_with_critic() -> Toy:
+    """Its critic has a body of its own."""
+    toy = Toy()
+    toy.own = torch.nn.Linear(2, 1)
+    toy.critic = SimpleNamespace(body=lambda: list(toy.own.parameters()))
+    return toy
+
+
+def fill_gradients(policy: Toy, of_policy: float, of_critic: float) -> None:
+    for module, value in {policy.model: of_policy, policy.value_head: of_critic, policy.own: of_critic}.items():
+        for p in module.parameters():
+            p.grad = torch.full_like(p, value)
+
+
+@pytest.mark.parametrize(("of_policy", "of_critic"), [(0.1, 1e3), (1e3, 0.1), (3.0, 3.0)])
+def test_policy_and_critic_are_clipped_by_themselves_before_the_step(of_policy: float, of_critic: float) -> None:
+    """A large gradient of one leaves that of the other as it is."""
+    toy = toy_with_critic()
+    method = Plain(toy, lr=0.1, max_grad_norm=0.5)
     seen = []
 
     def look(optimizer: torch.optim.Optimizer, *args: object) -> None:
-        seen.append(torch.stack([p.grad.norm() for g in optimizer.param_groups for p in g["params"]]).norm().item())
+        norms = [torch.stack([p.grad.norm() for p in g["params"]]).norm().item() for g in optimizer.param_groups]
+        seen.append((norms[0], (norms[1] ** 2 + norms[2] ** 2) ** 0.5))
 
     method.optimizers().register_step_pre_hook(look)
-    for p in method.policy.parameters():
-        p.grad = torch.full_like(p, 3.0)
+    fill_gradients(toy, of_policy, of_critic)
     before = weights(method)
-    told = method.apply_gradients({}, nothing)["policy/grad_norm"]
-    assert seen == [pytest.approx(0.5, rel=1e-4)]
-    assert float(told) == pytest.approx(3.0 * 6**0.5)  # what is logged is the norm before clipping
+    told = method.apply_gradients({}, nothing)
+    whole = (of_policy * 3**0.5, of_critic * 6**0.5)  # three numbers of the policy's, six of the critic's
+    assert seen == [tuple(pytest.approx(min(norm, 0.5), rel=1e-4) for norm in whole)]
+    # what is logged are the norms before clipping
+    assert (float(told["policy/grad_norm"]), float(told["policy/critic_grad_norm"])) == pytest.approx(whole)
     assert not any(torch.equal(a, b) for a, b in zip(weights(method), before, strict=True))
     assert all(p.grad is None for p in method.policy.parameters())
 
 
-def test_the_head_has_its_own_rate_and_no_decay() -> None:
-    method = Plain(Toy(), lr=0.1, head_lr=0.7, weight_decay=0.3)
-    body, head = method.optimizers().param_groups
-    assert (body["lr"], body["weight_decay"]) == (0.1, 0.3)
-    assert (head["lr"], head["weight_decay"]) == (0.7, 0.0)
-    assert {id(p) for p in head["params"]} == {id(p) for p in method.policy.value_head.parameters()}
+@pytest.mark.parametrize(("of_policy", "of_critic"), [(1.0, float("nan")), (float("inf"), 1.0)])
+def test_a_gradient_of_one_that_is_not_finite_skips_both(of_policy: float, of_critic: float) -> None:
+    toy = toy_with_critic()
+    method = Plain(toy, lr=0.1)
+    before = weights(method)
+    fill_gradients(toy, of_policy, of_critic)
+    assert float(method.apply_gradients({}, nothing)["policy/skipped"]) == 1
+    assert all(torch.equal(a, b) for a, b in zip(weights(method), before, strict=True))
+
+
+def test_nothing_is_told_of_a_critic_that_was_not_used() -> None:
+    method = Plain(Toy(), lr=0.1)
+    before = method.policy.value_head.weight.clone()
+    for p in method.policy.body():
+        p.grad = torch.ones_like(p)
+    assert method.apply_gradients({}, nothing).keys() == {"policy/grad_norm", "policy/skipped"}
+    assert torch.equal(method.policy.value_head.weight, before)
+
+
+@pytest.mark.parametrize(
+    ("critic_lr", "rates"), [(None, [0.1, HEAD_LR, 0.1]), (0.7, [0.1, 0.7, 0.7]), (0, [0.1, 0, 0])]
+)
+def test_the_critic_has_its_own_rate_and_no_decay(critic_lr: float | None, rates: list[float]) -> None:
+    toy = toy_with_critic()
+    groups = Plain(toy, lr=0.1, critic_lr=critic_lr, weight_decay=0.3).optimizers().param_groups
+    assert [g["lr"] for g in groups] == rates
+    assert [g["weight_decay"] for g in groups] == [0.3, 0.0, 0.0]
+    for group, module in zip(groups, (toy.model, toy.value_head, toy.own), strict=True):
+        assert {id(p) for p in group["params"]} == {id(p) for p in module.parameters()}
 
 
 def test_randomness_is_a_function_of_seed_batch_and_purpose() -> None:
@@ -178,12 +221,6 @@ def test_validation_answers_greedily(policy: Callable[..., Policy], make_prompts
     method = Plain(policy(), lr=0.1, max_new_tokens=4)
     one, two = (method.validation_step(make_prompts(3), 0)["answers"] for _ in range(2))
     assert torch.equal(one.ids_BT, two.ids_BT) and len(one.ids_BT) == 3
-
-
-def test_sixteen_bits_are_not_stepped_on(policy: Callable[..., Policy]) -> None:
-    with pytest.raises(InputError, match="model.adapter=null with a model.dtype of 16 bits"):
-        Plain(policy(dtype="bfloat16"), lr=0.1)
-    Plain(policy(dtype="bfloat16", adapter={"r": 2}), lr=0.1)
 
 
 def test_a_checkpoint_with_other_tensors_than_are_trained_is_refused() -> None:

@@ -107,6 +107,18 @@ def test_the_loss_is_equation_16(make_rollout: Callable[..., Rollout]) -> None:
     assert float(parts["policy/entropy"]) == pytest.approx(spread / count, rel=1e-5)
 
 
+def test_the_loss_is_in_fp32_under_autocast(make_rollout: Callable[..., Rollout]) -> None:
+    """With every term in it, bit by bit what it is outside."""
+    rollout = make_rollout(3, 2, maxima={"look": torch.full((6,), 0.5)})
+    of = objective({"look": VisionRelevanceReward()}, Kl(0.1, where="loss"), reward_term="differentiable")
+    losses = []
+    for on in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=on):
+            loss, parts = loss_of(of, scores(rollout), rollout)
+        losses.append(torch.stack([loss.detach(), *parts.values()]))
+    assert losses[0].dtype == torch.float32 and torch.equal(*losses)
+
+
 def test_one_step_lowers_the_value_error_and_raises_the_entropy(make_rollout: Callable[..., Rollout]) -> None:
     """Reading R9: equation (11) copied as a loss would do the opposite."""
     rollout = make_rollout(2, 2)
@@ -417,7 +429,7 @@ def test_the_differentiable_term_of_an_answer_does_not_depend_on_the_pictures_be
     together = term.gain(scores(rollout), rollout, rollout.logp_BT)
     torch.testing.assert_close(together[:, 0], 2.0 * reward(rollout))
     for queries in ([0], [1], [2], [2, 1]):
-        part = rollout.take(torch.tensor(queries))
+        part = rollout.take(queries)
         said = scores(part)
         said.attention_BNP = part.attention_BNP[..., : max(widths[2 * q] for q in queries)].requires_grad_()
         alone = term.gain(said, part, part.logp_BT)

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from umed.engine.budget import Budget
 from umed.methods import aar
 from umed.methods.credit.gae import GaeCredit
 from umed.methods.credit.reinforce_pp import ReinforceCredit
@@ -45,3 +47,29 @@ def test_resume_is_bit_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, se
         assert whole.kl.coef != 0.5 and whole.objective.c3 != 0.01
     if whole.kl.weights:
         assert all((whole.kl.weights[n] == v).all() for n, v in both.kl.weights.items())
+
+
+def test_a_resume_cuts_as_the_run_did_where_memory_was_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one go with memory that is short once; then in two, where it never is."""
+    made, calls, file = [], [0], tmp_path / "engine.json"
+
+    class Set(aar.AbnormalAwareRewarding):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs, budget=Budget(1000, file))
+            made.append((self, []))
+
+    class Objective(ClippedObjective):
+        def __call__(self, policy: Any, part: Any, *args: Any) -> Any:
+            calls[0] += 1
+            made[-1][1].append(len(part.ids_BT))
+            if calls[0] == 3:
+                raise torch.OutOfMemoryError("out")
+            return super().__call__(policy, part, *args)
+
+    training = import_module(resume.__module__)
+    monkeypatch.setattr(training, "AbnormalAwareRewarding", Set)
+    monkeypatch.setattr(training, "ClippedObjective", Objective)
+    assert resume(TinyModel("qwen3_vl", tmp_path / "tiny")) == 0
+    (whole, sizes), (_, first), (both, second) = made
+    assert sizes[:2] == first[:2] and len(set(sizes)) > 1 and sizes[3:] == first[2:] + second
+    assert len(whole.budget.halvings) == 1 and whole.budget.halvings == both.budget.halvings

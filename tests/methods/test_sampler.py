@@ -7,16 +7,14 @@ import torch
 
 from umed.boxes import Box
 from umed.chat import Prompt
+from umed.engine.engine import Engine
 from umed.methods.sampler import Sampler
 from umed.models.backbones.qwen2_5_vl import Qwen25VLProcessor
+from umed.models.noise import Noise
 from umed.models.policy import Policy
 from umed.rollout import Answers
 
 ALL = frozenset({"text", "boxes", "attention"})
-
-
-def rng() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
 
 
 def say(policy: Policy, answers: list[str], eos: bool = True) -> None:
@@ -41,8 +39,8 @@ def test_a_sampled_rollout_is_scored_under_the_policy_that_said_it(
 ) -> None:
     pi, prompts = policy(temperature=0.7), make_prompts(3)
     pi.train()
-    rollout = Sampler(4, 6)(pi, prompts, ALL, rng())
-    answers = pi.sample(prompts, 4, 6, generator=rng())
+    rollout = Sampler(4, 6)(Engine(pi), prompts, ALL, Noise(0))
+    answers = pi.sample(prompts, 4, 6, noise=Noise(0))
     assert torch.equal(rollout.ids_BT, answers.ids_BT) and rollout.num_candidates == 4
     mask = rollout.mask_BT
     torch.testing.assert_close(rollout.logp_BT[mask], answers.logp_BT[mask], atol=1e-5, rtol=0)
@@ -61,7 +59,7 @@ def test_texts_boxes_and_spans_belong_to_their_tokens(
     written = processor.write_boxes([Box(0.25, 0.5, 0.75, 1.0)], "stone", prompts[0].view)
     boxed = f"A stone is seen at {written}."
     say(pi, [boxed, "é A stone .", "No cyst . A lung nodule .", ""])
-    rollout = Sampler(2)(pi, prompts, ALL, rng())
+    rollout = Sampler(2)(Engine(pi), prompts, ALL, Noise(0))
     assert rollout.raw[0] == boxed
     assert rollout.texts == ["A stone is seen at.", "é A stone.", "No cyst. A lung nodule.", ""]
     assert rollout.boxes == [[Box(0.25, 0.5, 0.75, 1.0)], None, None, None]
@@ -83,7 +81,7 @@ def test_nothing_of_a_thought_counts(
     thought = f"<think>A stone or a cyst at {whole}?</think>"
     said = [f"{thought} A stone at {gold}", f"A stone at {gold}", f"A cyst.</think> A stone at {gold}", thought[:-8]]
     say(pi, said)
-    rollout = Sampler(4)(pi, prompts, ALL, rng())
+    rollout = Sampler(4)(Engine(pi), prompts, ALL, Noise(0))
     assert rollout.raw == said and rollout.texts == ["A stone at"] * 3 + [""]
     assert rollout.boxes == [[Box(0.25, 0.5, 0.75, 1)]] * 3 + [None]
     for spans in (rollout.box_span_BT, rollout.name_span_BT):
@@ -91,7 +89,7 @@ def test_nothing_of_a_thought_counts(
         assert tokens[0] == tokens[1] == tokens[2] != "" and tokens[3] == ""
     assert [len(row[row >= 0]) for row in rollout.name_BN] == [2, 2, 2, 0]  # the name and the label of the box
     assert rollout.means()["rollout/thought_removed"] == 0.75 and rollout.means()["rollout/unparsed"] == 0.25
-    looked = Sampler(4, looking="answer")(pi, prompts, ALL, rng()).name_BN
+    looked = Sampler(4, looking="answer")(Engine(pi), prompts, ALL, Noise(0)).name_BN
     answers = [rollout.ids_BT[b][looked[b][looked[b] >= 0] - 1].tolist() for b in range(4)]
     assert [processor.decode(ids).strip() for ids in answers] == [f"A stone at {gold}"] * 3 + [""]
 
@@ -103,15 +101,15 @@ def test_each_answer_is_read_in_the_view_of_its_own_picture(
     pi, prompts = policy(), make_prompts(2, (56, 56), (112, 56))
     half = Box(0, 0, 0.5, 1)
     say(pi, [processor.write_boxes([half], "stone", p.view) for p in prompts for _ in range(2)])
-    assert Sampler(2)(pi, prompts, ALL, rng()).boxes == [[half]] * 4
+    assert Sampler(2)(Engine(pi), prompts, ALL, Noise(0)).boxes == [[half]] * 4
 
 
 def test_dropout_of_a_policy_in_training_does_not_reach_the_scores(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
 ) -> None:
     pi = policy(adapter={"target_modules": "all-linear", "lora_dropout": 0.5, "init_lora_weights": False}).train()
-    rollout = Sampler(2, 6)(pi, make_prompts(2), ALL, rng())
-    expected = pi.sample(rollout.prompts, 2, 6, generator=rng())
+    rollout = Sampler(2, 6)(Engine(pi), make_prompts(2), ALL, Noise(0))
+    expected = pi.sample(rollout.prompts, 2, 6, noise=Noise(0))
     mask = rollout.mask_BT
     torch.testing.assert_close(rollout.logp_BT[mask], expected.logp_BT[mask], atol=1e-5, rtol=0)
 
@@ -127,7 +125,7 @@ def test_attention_is_read_at_the_gold_names_tokens(
     """Reading R4; prompt 0 is about a stone, prompt 1 about a cyst."""
     pi, prompts = policy(), make_prompts(2)
     say(pi, ["A stone . A stone .", "A cyst .", "A stone .", "No cyst . A cyst ."])
-    rollout = Sampler(2, row=row)(pi, prompts, ALL, rng())
+    rollout = Sampler(2, row=row)(Engine(pi), prompts, ALL, Noise(0))
     stones, cysts = (
         [t for t, i in enumerate(rollout.ids_BT[b].tolist()) if processor.decode([i]) == word]
         for b, word in ((0, " stone"), (3, " cyst"))
@@ -151,7 +149,7 @@ def test_the_attention_of_every_answer_token_can_be_read(
 ) -> None:
     pi = policy()
     say(pi, ["A stone .", "A"])
-    rollout = Sampler(2, looking="answer")(pi, make_prompts(1), ALL, rng())
+    rollout = Sampler(2, looking="answer")(Engine(pi), make_prompts(1), ALL, Noise(0))
     lengths = rollout.mask_BT.sum(1).tolist()
     assert rollout.name_BN.tolist() == [list(range(1, n + 1)) + [-1] * (max(lengths) - n) for n in lengths]
     assert (rollout.attention_BNP.sum(-1) > 0).tolist() == (rollout.name_BN >= 0).tolist()
@@ -162,7 +160,7 @@ def test_a_run_without_attention_does_not_pay_for_it(
 ) -> None:
     pi = policy()
     say(pi, ["A stone .", "A stone ."])
-    rollout = Sampler(2)(pi, make_prompts(1), frozenset({"text"}), rng())
+    rollout = Sampler(2)(Engine(pi), make_prompts(1), frozenset({"text"}), Noise(0))
     assert rollout.attention_BNP.numel() == 0
 
 
@@ -171,7 +169,7 @@ def test_an_answer_that_no_one_named_has_no_rows(
 ) -> None:
     pi = policy()
     say(pi, ["A", "A"])
-    rollout = Sampler(2)(pi, make_prompts(1), ALL, rng())
+    rollout = Sampler(2)(Engine(pi), make_prompts(1), ALL, Noise(0))
     assert rollout.attention_BNP.shape == (2, 0, 4)
 
 
@@ -183,7 +181,7 @@ def test_an_answer_whose_text_encodes_otherwise_keeps_its_ids(
     say(pi, ["A", "A"])
     said = pi.sample()
     said.ids_BT, said.mask_BT = torch.tensor([spelled] * 2), torch.ones(2, 5, dtype=torch.bool)
-    rollout = Sampler(2)(pi, make_prompts(1), ALL, rng())
+    rollout = Sampler(2)(Engine(pi), make_prompts(1), ALL, Noise(0))
     assert rollout.ids_BT[0].tolist() == spelled and rollout.raw[0] == "stone"
     assert rollout.name_BN.tolist() == [[1, 2, 3, 4, 5]] * 2  # all letters of the name
 
@@ -191,9 +189,12 @@ def test_an_answer_whose_text_encodes_otherwise_keeps_its_ids(
 def test_stats(policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]) -> None:
     pi = policy()
     say(pi, ['[{"bbox_2d":[0,0,9,9]}]', "A"], eos=False)
-    rollout = Sampler(2)(pi, make_prompts(1), ALL, rng())
+    rollout = Sampler(2)(Engine(pi), make_prompts(1), ALL, Noise(0))
     lengths = rollout.mask_BT.sum(1).float()
+    gap = (pi.sample().logp_BT - rollout.logp_BT).abs()[rollout.mask_BT]
     assert rollout.means() == {
+        "rollout/logp_gap": pytest.approx(float(gap.mean())),
+        "rollout/logp_gap_max": float(gap.max()),
         "rollout/unparsed": 0.5,
         "rollout/thought_removed": 0.0,
         "rollout/length": float(lengths.mean()),

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
 from umed.chat import Prompt
-from umed.models.attention import AttentionRecorder
+from umed.models.attention import AttentionRecorder, sdpa_with_evidence
 from umed.models.policy import Policy
 from umed.synthetic.parity.tiny_model import plain_inputs
 
@@ -120,3 +121,22 @@ def test_a_recorder_that_heard_half_of_the_layers_refuses() -> None:
     recorder.maps = [torch.zeros(6, 2, 2)]
     with pytest.raises(RuntimeError, match="1 of 2"):
         recorder.pooled()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_evidence_is_in_fp32_under_autocast(dtype: torch.dtype) -> None:
+    """That of numpy for the same queries and keys; 16 bits would be off by more than 1e-3."""
+    rng, module = torch.Generator().manual_seed(0), torch.nn.Identity()
+    query, key = (3 * torch.randn(2, 4, length, 16, generator=rng).to(dtype) for length in (3, 7))
+    key, module.num_key_value_groups = key[:, :2], 2
+    recorder = AttentionRecorder(torch.tensor([[0, 2], [1, -1]]), [module])
+    columns = torch.tensor([[0, 1, 3], [2, 4, -1]])
+    with torch.autocast("cpu", torch.bfloat16), recorder.record(columns):
+        sdpa_with_evidence(module, query, key, key, torch.ones(2, 1, 3, 7, dtype=torch.bool))
+    found = recorder.pooled()
+    q, k = query.double().numpy(), key.double().numpy().repeat(2, 1)
+    weights = np.exp(q @ k.swapaxes(-1, -2) / 4)
+    rows = (weights / weights.sum(-1, keepdims=True)).mean(1)
+    expected = [[rows[0, 0, [0, 1, 3]], rows[0, 2, [0, 1, 3]]], [[*rows[1, 1, [2, 4]], 0], [0, 0, 0]]]
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found, np.array(expected), atol=1e-6)

@@ -6,11 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from composed import composed
+from conftest import make_record
+from omegaconf import open_dict
+from PIL import Image
 
 from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
-from umed.models.load import load_policy, save_adapter
+from umed.models.feature_store import FeatureStore
+from umed.models.load import build_policy, load_policy, save_adapter
+from umed.models.noise import Noise
 from umed.models.policy import Policy
 from umed.synthetic.tiny_models.qwen3_vl import build
 
@@ -222,7 +228,7 @@ def test_an_adapter_is_trained_on_four_bits(
     assert {p.dtype for n, p in text.layers[0].mlp.named_parameters() if "base_layer" in n} == {torch.uint8}
     assert {p.dtype for p in tower.parameters()} == {torch.float32}
     prompts = make_prompts(2)
-    answers = pi.sample(prompts, 2, 6, generator=torch.Generator().manual_seed(0))
+    answers = pi.sample(prompts, 2, 6, noise=Noise(0))
     said = pi.score(prompts, answers.ids_BT, answers.mask_BT)
     torch.testing.assert_close(said.logp_BT[answers.mask_BT], answers.logp_BT[answers.mask_BT], atol=1e-5, rtol=0)
     said.logp_BT.sum().backward()
@@ -247,3 +253,32 @@ def test_a_number_that_makes_no_sense_is_refused(
     with pytest.raises(InputError, match=told) as error:
         load_policy(str(tiny_folder), processor, backbone, **option)
     assert "\n" not in str(error.value)
+
+
+def test_stages_share_features_within_bounds_that_the_config_sets(tmp_path: Path) -> None:
+    """Two policies of one configuration, as stages build them; a configuration that knows no engine keeps nothing."""
+    cfg = composed(
+        "model=tiny", f"engine.features.folder={tmp_path}", "engine.features.disk_mb=8", "engine.merge=false"
+    )
+    sft, aar = build_policy(cfg, None), build_policy(cfg, None, 0.0)
+    assert sft.reader.feature_store is aar.reader.feature_store and aar.merge == "false"
+    record = make_record(0, 64, 64)
+    passes: list[int] = []
+    for pi in (sft, aar):
+        pi.core.model.visual.register_forward_hook(lambda *_: passes.append(1))
+        scores = pi.score([pi.processor.prompt(Image.new("RGB", (64, 64)), record)], IDS, MASK)
+        assert scores.logp_BT.isfinite().all()
+    assert len(passes) == 1 and len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(InputError, match=r"engine\.features\.memory_mb=-1: at least 0 is needed"):
+        build_policy(composed("engine.features.memory_mb=-1"), None)
+    with open_dict(cfg):
+        del cfg.engine
+    assert build_policy(cfg, None).reader.feature_store is None
+
+
+def test_a_trained_tower_fills_no_store(tiny_folder: Path, processor: FamilyProcessor, backbone: str) -> None:
+    store = FeatureStore()
+    prompts = [processor.prompt(Image.new("RGB", (56, 56)), make_record(0, 56, 56))]
+    for options, kept in (({}, 0), ({"adapter": LORA}, 0), ({"frozen": ["visual"]}, 1)):
+        load_policy(str(tiny_folder), processor, backbone, feature_store=store, **options).score(prompts, IDS, MASK)
+        assert len(store._memory) == kept

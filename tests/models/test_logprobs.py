@@ -41,6 +41,8 @@ def test_half_precision_logits_are_normalized_in_fp32() -> None:
     logp = distribution(logits, 1.0, ())
     assert logp.dtype == torch.float32
     torch.testing.assert_close(logp.exp().sum(-1), torch.ones(4), atol=1e-5, rtol=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(distribution(logits, 1.0, ()), logp)
 
 
 @pytest.mark.parametrize("block", [1, 30, 10**6])  # rows a block: 1, 4, all

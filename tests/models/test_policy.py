@@ -16,14 +16,15 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel
 from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
+from umed.models.noise import Noise
 from umed.models.policy import Policy, generating
 from umed.synthetic.parity.tiny_model import plain_inputs, plain_logp
 
 T = 8
 
 
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def random_ids(rows: int, length: int) -> torch.Tensor:
+    return torch.randint(10, 200, (rows, length), generator=torch.Generator().manual_seed(0))
 
 
 def plain_model(policy: Policy) -> PreTrainedModel:
@@ -54,7 +55,7 @@ def test_sampled_log_probs_are_teacher_forced_ones(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], temperature: float, queries: int
 ) -> None:
     pi, prompts = policy(temperature=temperature), make_prompts(queries)
-    answers = pi.sample(prompts, 2, T, generator=rng())
+    answers = pi.sample(prompts, 2, T, noise=Noise(0))
     scores = pi.score(prompts, answers.ids_BT, answers.mask_BT)
     torch.testing.assert_close(scores.logp_BT[answers.mask_BT], answers.logp_BT[answers.mask_BT], atol=1e-5, rtol=0)
 
@@ -67,7 +68,7 @@ def test_temperature_and_seed_move_the_sample(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
 ) -> None:
     pi, prompts = policy(), make_prompts(2)
-    once, again, other = (pi.sample(prompts, 2, T, generator=rng(s)) for s in (0, 0, 1))
+    once, again, other = (pi.sample(prompts, 2, T, noise=Noise(s)) for s in (0, 0, 1))
     assert torch.equal(once.ids_BT, again.ids_BT)
     assert not torch.equal(once.ids_BT, other.ids_BT)
     assert not torch.equal(once.ids_BT[0], once.ids_BT[1])  # candidates of one query are drawn separately
@@ -102,8 +103,8 @@ def test_a_hostile_generation_config_changes_nothing(
         json.dumps({**config, "do_sample": True, "top_k": 3, "repetition_penalty": 5.0, "temperature": 0.1})
     )
     prompts = make_prompts(2)
-    expected = policy().sample(prompts, 2, T, generator=rng())
-    found = policy(path=hostile).sample(prompts, 2, T, generator=rng())
+    expected = policy().sample(prompts, 2, T, noise=Noise(0))
+    found = policy(path=hostile).sample(prompts, 2, T, noise=Noise(0))
     assert torch.equal(found.ids_BT, expected.ids_BT)
     torch.testing.assert_close(found.logp_BT, expected.logp_BT, atol=0, rtol=0)
 
@@ -112,12 +113,12 @@ def test_train_mode_and_gradient_checkpointing_do_not_touch_the_sample(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
 ) -> None:
     prompts = make_prompts(3)
-    expected = policy().sample(prompts, 2, T, generator=rng())
+    expected = policy().sample(prompts, 2, T, noise=Noise(0))
     pi = policy(gradient_checkpointing=True, adapter={"target_modules": "all-linear", "lora_dropout": 0.5})
     pi.train()
     frozen = getattr(pi.core.model, pi.backbone.tower[0])
     frozen.eval()  # a mixed state must come back as it was
-    found = pi.sample(prompts, 2, T, generator=rng())
+    found = pi.sample(prompts, 2, T, noise=Noise(0))
     assert torch.equal(found.ids_BT, expected.ids_BT)
     torch.testing.assert_close(found.logp_BT, expected.logp_BT, atol=1e-5, rtol=0)
     assert pi.training and pi.core.get_decoder().training and not frozen.training
@@ -138,7 +139,7 @@ def test_scores_under_gradient_checkpointing_are_the_same(
 ) -> None:
     pi, prompts = policy().train(), make_prompts(3)
     saving = policy(gradient_checkpointing=True).train()
-    answers = pi.sample(prompts, 2, T, generator=rng())
+    answers = pi.sample(prompts, 2, T, noise=Noise(0))
     grads = []
     for model in (pi, saving):
         scores = model.score(prompts, answers.ids_BT, answers.mask_BT)
@@ -156,7 +157,7 @@ def test_image_tokens_are_never_sampled(
     assert processor.image_id in processor.suppressed_ids
     bias_towards(pi, list(processor.suppressed_ids))
     for greedy in (False, True):
-        answers = pi.sample(prompts, 4, T, greedy=greedy, generator=rng())
+        answers = pi.sample(prompts, 4, T, greedy=greedy, noise=Noise(0))
         assert not torch.isin(answers.ids_BT, torch.tensor(processor.suppressed_ids)).any()
     scores = pi.score(prompts, answers.ids_BT, answers.mask_BT)
     assert all(x.isfinite().all() for x in (scores.logp_BT, scores.entropy_BT))
@@ -169,7 +170,7 @@ def test_another_picture_gives_another_answer(
     b = replace(
         a, inputs={**a.inputs, "pixel_values": b.inputs["pixel_values"]}, features=None
     )  # one text, two pictures
-    answers = pi.sample([a, b], 2, T, generator=rng())
+    answers = pi.sample([a, b], 2, T, noise=Noise(0))
     right, swapped = (pi.score(pair, answers.ids_BT, answers.mask_BT).logp_BT for pair in ([a, b], [b, a]))
     assert (right - swapped).abs().max() > 0.01
 
@@ -179,7 +180,7 @@ def test_eos_as_the_first_token(
 ) -> None:
     pi, prompts = policy(), make_prompts(2)
     bias_towards(pi, list(processor.eos_ids))
-    answers = pi.sample(prompts, 2, T, generator=rng())
+    answers = pi.sample(prompts, 2, T, noise=Noise(0))
     assert answers.ids_BT.shape == (4, 1) and set(answers.ids_BT[:, 0].tolist()) <= set(processor.eos_ids)
     assert answers.mask_BT.all() and not answers.truncated_B.any()
     scores = pi.score(prompts, answers.ids_BT, answers.mask_BT)
@@ -202,7 +203,7 @@ def test_each_of_two_eos_ids_ends_an_answer_and_counts(
     pi.processor = processor
     words = processor.tokenizer.convert_tokens_to_ids(["A", "What"])
     bias_towards(pi, [*processor.eos_ids, *words])
-    answers = pi.sample(prompts, 16, T, generator=rng())
+    answers = pi.sample(prompts, 16, T, noise=Noise(0))
     ends = set()
     for ids, mask, truncated in zip(
         answers.ids_BT.tolist(), answers.mask_BT.tolist(), answers.truncated_B.tolist(), strict=True
@@ -234,7 +235,7 @@ def test_truncated_answers_are_flagged(
 ) -> None:
     pi = policy()
     bias_towards(pi, [processor.tokenizer.convert_tokens_to_ids("A")])
-    answers = pi.sample(make_prompts(1), 3, 4, generator=rng())
+    answers = pi.sample(make_prompts(1), 3, 4, noise=Noise(0))
     assert answers.truncated_B.all() and answers.mask_BT.all() and answers.ids_BT.shape == (3, 4)
 
 
@@ -242,7 +243,7 @@ def test_scores_do_not_depend_on_what_stands_beyond_the_mask(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
 ) -> None:
     pi, prompts = policy(), make_prompts(2)
-    ids = torch.randint(10, 200, (4, 6), generator=rng())
+    ids = random_ids(4, 6)
     mask = torch.arange(6) < torch.tensor([6, 3, 1, 4])[:, None]
     one = pi.score(prompts, ids, mask)
     two = pi.score(prompts, torch.where(mask, ids, 9), mask)
@@ -255,7 +256,7 @@ def test_value_is_zero_at_first_then_sees_the_picture_and_never_pulls_the_policy
 ) -> None:
     pi, (a, b) = policy(), make_prompts(2, (56, 56))
     b = replace(a, inputs={**a.inputs, "pixel_values": b.inputs["pixel_values"]}, features=None)
-    ids, mask = torch.randint(10, 200, (1, 5), generator=rng()), torch.ones(1, 5, dtype=torch.bool)
+    ids, mask = random_ids(1, 5), torch.ones(1, 5, dtype=torch.bool)
     assert (pi.score([a], ids, mask).values_BT == 0).all()
 
     torch.manual_seed(0)
@@ -273,7 +274,7 @@ def test_value_of_a_token_is_read_before_the_token(
     pi, prompts = policy(), make_prompts(1)
     torch.manual_seed(0)
     torch.nn.init.normal_(pi.value_head.layers[-1].weight)
-    ids, mask = torch.randint(10, 200, (1, 5), generator=rng()), torch.ones(1, 5, dtype=torch.bool)
+    ids, mask = random_ids(1, 5), torch.ones(1, 5, dtype=torch.bool)
     before = pi.score(prompts, ids, mask).values_BT
     ids[0, 2] += 1
     change = (pi.score(prompts, ids, mask).values_BT - before).abs()[0]
@@ -284,7 +285,7 @@ def test_a_prompt_without_padding_scores_as_inside_a_padded_batch(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
 ) -> None:
     pi, prompts = policy(), make_prompts(3)
-    ids, mask = torch.randint(10, 200, (3, 5), generator=rng()), torch.ones(3, 5, dtype=torch.bool)
+    ids, mask = random_ids(3, 5), torch.ones(3, 5, dtype=torch.bool)
     together = pi.score(prompts, ids, mask).logp_BT
     for i, prompt in enumerate(prompts):
         torch.testing.assert_close(
@@ -296,7 +297,7 @@ def test_entropy_is_of_the_sampled_distribution(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]
 ) -> None:
     pi, prompts = policy(temperature=0.7), make_prompts(1)
-    ids = torch.randint(10, 200, (1, 1), generator=rng())
+    ids = random_ids(1, 1)
     logits = plain_model(pi)(**plain_inputs(pi.backbone, prompts[0], [])).logits[0, -1] / 0.7
     logits[list(pi.processor.suppressed_ids)] = -torch.inf
     expected = torch.distributions.Categorical(logits=logits).entropy()
@@ -316,7 +317,7 @@ def test_an_adapter_on_a_bf16_model_is_trained_in_fp32(
 ) -> None:
     pi = policy(dtype="bfloat16", adapter={"r": 4}, gradient_checkpointing=checkpointing)
     prompts = make_prompts(3)
-    answers = pi.sample(prompts, 2, T, generator=rng())
+    answers = pi.sample(prompts, 2, T, noise=Noise(0))
     said = pi.score(prompts, answers.ids_BT, answers.mask_BT)
     assert said.logp_BT.dtype == said.values_BT.dtype == torch.float32
     drift = (said.logp_BT - answers.logp_BT)[answers.mask_BT].exp().sub(1).abs()

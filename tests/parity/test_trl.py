@@ -11,6 +11,8 @@ from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor, nn
 
+from umed.bench.theirs import their_processor
+from umed.engine.engine import Engine
 from umed.methods.credit.group import GroupCredit, group_advantage
 from umed.methods.kl import Kl
 from umed.methods.objective import ClippedObjective, total_weight
@@ -18,6 +20,7 @@ from umed.methods.sampler import Sampler
 from umed.models.batch import append_answers
 from umed.models.contexts import generating
 from umed.models.load import save_adapter
+from umed.models.noise import Noise
 from umed.models.policy import Policy
 from umed.rewards.localization import LocalizationReward
 from umed.rewards.total import TotalReward
@@ -49,7 +52,7 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def rollout(tiny: TinyModel) -> TrainingBatch:
     """Two pictures of different size, three answers each of unequal length; old log-probs that make clipping bite."""
     policy = tiny.load(temperature=TEMPERATURE)
-    made = Sampler(G, T)(policy, tiny.prompts, frozenset(), torch.Generator().manual_seed(0))
+    made = Sampler(G, T)(Engine(policy), tiny.prompts, frozenset(), Noise(0))
     mask = made.mask_BT & (torch.arange(made.mask_BT.shape[1]) < torch.tensor(LENGTHS)[:, None])
     assert len(mask.sum(1).unique()) > 2
     reward = torch.tensor(REWARDS)
@@ -80,23 +83,6 @@ def ours(policy: Policy, rollout: TrainingBatch, loss: str, beta: float) -> tupl
     return found.detach(), gradients(policy.model)
 
 
-def their_processor(tiny: TinyModel) -> Any:
-    """The family's processor of transformers without the video half, which needs torchvision."""
-
-    class Pictures(getattr(transformers, PROCESSORS[tiny.family])):  # type: ignore[misc]
-        def __init__(self, image_processor: Any, tokenizer: Any, chat_template: Any = None) -> None:
-            self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
-            self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
-            self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
-            transformers.ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
-
-        @classmethod
-        def get_attributes(cls) -> list[str]:
-            return ["image_processor", "tokenizer"]
-
-    return Pictures(tiny.processor.image_processor, tiny.processor.tokenizer, tiny.processor.tokenizer.chat_template)
-
-
 def their_trainer(tiny: TinyModel, out: Path, adapter: Path | None = None, **options: Any) -> Any:
     """Their trainer on the same checkpoint, with the attention of transformers; rewards are `REWARDS`."""
     model: Any = transformers.AutoModelForImageTextToText.from_pretrained(tiny.folder, dtype=torch.float32)
@@ -114,7 +100,7 @@ def their_trainer(tiny: TinyModel, out: Path, adapter: Path | None = None, **opt
         reward_funcs=lambda completions, **_: list(rewards),
         args=trl.GRPOConfig(**settings, **options),
         train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": "x"}]}] * 2),
-        processing_class=their_processor(tiny),
+        processing_class=their_processor(tiny.processor, PROCESSORS[tiny.family]),
     )
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.train()

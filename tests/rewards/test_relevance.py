@@ -1,3 +1,4 @@
+from threading import Event
 from types import SimpleNamespace
 
 import torch
@@ -63,3 +64,43 @@ def test_the_gold_answer_scores_highest_and_the_weight_is_left_to_the_total() ->
 def test_a_judge_scores_its_text() -> None:
     reward = RelevanceReward(Fake())
     assert reward.judged and reward.needs == {"text"} and not reward.max_normalized  # R14: in (7) only the others are
+
+
+class Blocked:
+    """Waits for `go`; an answer scores its length."""
+
+    waits = True
+
+    def __init__(self) -> None:
+        self.go, self.asked = Event(), []
+
+    def __call__(self, items: list[JudgeItem]) -> list[Verdict]:
+        assert self.go.wait(20)
+        self.asked.append(list(items))
+        return [Verdict(len(item.answer) / 10) for item in items]
+
+
+def prompts() -> list[SimpleNamespace]:
+    """Those of `rollout`."""
+    of = rollout("", "")
+    parts = zip(of.records, of.golds, of.others, strict=True)
+    return [SimpleNamespace(record=record, gold=gold, others=others) for record, gold, others in parts]
+
+
+def test_what_was_begun_is_what_is_given() -> None:
+    judge, texts = Blocked(), ["s", "s2", "c10", "c200"]
+    reward = RelevanceReward(judge)
+    reward.begin(prompts(), texts)  # returns while the judge is blocked
+    judge.go.set()
+    values = reward(rollout(*texts))
+    assert len(judge.asked) == 1
+    assert torch.equal(values, RelevanceReward(judge)(rollout(*texts)))
+    assert judge.asked[0] == judge.asked[1], "each answer with its own query"
+
+
+def test_other_answers_than_begun_are_judged() -> None:
+    judge = Blocked()
+    judge.go.set()
+    reward = RelevanceReward(judge)
+    reward.begin(prompts(), ["a", "b", "c", "d"])
+    assert torch.equal(reward(rollout("aa", "b", "c", "d")), torch.tensor([0.2, 0.1, 0.1, 0.1]))

@@ -172,3 +172,26 @@ def test_spans_sum_the_rewards_that_judge_them(make_rollout: Callable[..., Rollo
     assert {span: value.tolist() for span, value in scored.by_span().items()} == {"boxes": [0, 1], "name": [6, 2]}
     assert scored.sum_of(["b"]).tolist() == [5, 1]
     assert TotalReward({"b": name}, 2)(make_rollout(1, 2)).by_span().keys() == {"name"}
+
+
+def test_judged_parts_begin_when_the_answers_are_known(make_rollout: Callable[..., Rollout]) -> None:
+    """Not the others, and not a reward of a stranger's that knows nothing of it."""
+    begun = []
+
+    class Begun(Fixed):
+        def begin(self, prompts: object, texts: object) -> None:
+            begun.append((self, prompts, texts))
+
+    class Stranger:
+        judged, needs, weight, span = True, frozenset({"text"}), 1.0, "name"
+        max_normalized = differentiable = gold_ties = False
+
+        def __call__(self, rollout: Rollout) -> Tensor:
+            return torch.zeros(4)
+
+    judged, computed = Begun(1, 2, 3, 4, judged=True), Begun(1, 2, 3, 4)
+    total, rollout = TotalReward({"a": judged, "b": computed, "c": Stranger()}, 2), make_rollout(2, 2)
+    before = total(rollout).total_B
+    total.begin(rollout.prompts, rollout.texts)
+    assert begun == [(judged, rollout.prompts, rollout.texts)]
+    assert torch.equal(total(rollout).total_B, before)

@@ -128,3 +128,20 @@ def test_no_picture_is_told(tmp_path: Path, given: str) -> None:
 def test_a_number_names_a_file_too(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no picture 5"):
         predict(composed("task=predict", "images=5", f"paths.run_dir={tmp_path}"))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_answers_are_said_in_the_precision_of_the_trainer(asked, picture, monkeypatch, precision):
+    import torch
+
+    from umed.models.policy import Policy
+
+    seen, sample = [], Policy.sample
+
+    def watch(*args: Any, **kwargs: Any) -> Any:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return sample(*args, **kwargs)
+
+    monkeypatch.setattr(Policy, "sample", watch)
+    predict(asked(picture, more=("trainer.accelerator=cpu", f"trainer.precision={precision}")))
+    assert seen == [precision == "bf16-mixed"]

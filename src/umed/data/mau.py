@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import lightning as L
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from umed.chat import Processor, Prompt
 from umed.data.augment import Flips
+from umed.data.loading import check_workers, choose_workers, make_loader
 from umed.data.sampler import BatchPlan, PlacedBatches, group_positions
 from umed.errors import InputError, check_positive
 from umed.pictures import picture_of
@@ -78,7 +80,7 @@ class MauDataModule(L.LightningDataModule):
         val_samples: at most this many validation records, evenly spread.
         sampler: `natural`, or the sources or categories take turns: `by_source`, `by_category`.
         augment: probabilities `horizontal_flip` and `vertical_flip`, of training records only.
-        prefetch: batches that each worker has ready.
+        num_workers: of the loaders, None = see `choose_workers`; prefetch: batches that each has ready.
     """
 
     def __init__(
@@ -93,18 +95,19 @@ class MauDataModule(L.LightningDataModule):
         val_samples: int,
         sampler: str = "natural",
         augment: Mapping[str, float] = NO_FLIPS,
-        num_workers: int = 0,
+        num_workers: int | None = 0,
         prefetch: int = 2,
     ) -> None:
         super().__init__()
-        if num_workers < 0:
-            raise InputError(f"data.num_workers={num_workers}: 0 or more is expected")
+        check_workers(num_workers)
         check_positive("data.prefetch", prefetch)
         group_positions((), sampler)  # an unknown name is refused before training
         self.records, self.roots, self.processor = list(records), roots, processor
         self.batch_size, self.seed, self.every = batch_size, seed, every
         self.val_samples, self.sampler, self.flips = val_samples, sampler, Flips.from_config(augment, seed)
-        self.workers: dict[str, Any] = {"num_workers": num_workers}
+        if num_workers is None:
+            num_workers = choose_workers(int(median(r.width * r.height for r in self.records))) if records else 0
+        self.workers: dict[str, int] = {"num_workers": num_workers}
         if num_workers:
             self.workers["prefetch_factor"] = prefetch
 
@@ -121,15 +124,14 @@ class MauDataModule(L.LightningDataModule):
         prompts = self.split("train")
         classes = group_positions(prompts.records, self.sampler)
         plan = BatchPlan(len(prompts), self.batch_size, self.seed, self.every, classes)
-        persistent = self.workers["num_workers"] > 0
-        dataset: dict[str, Any] = {"dataset": prompts, "batch_sampler": plan}
+        options: dict[str, Any] = {**self.workers, "persistent_workers": self.workers["num_workers"] > 0}
         if self.flips:
-            dataset = {"dataset": FlippedPrompts(prompts, self.flips), "batch_sampler": PlacedBatches(plan)}
-        return DataLoader(**dataset, collate_fn=list, persistent_workers=persistent, **self.workers)
+            return make_loader(FlippedPrompts(prompts, self.flips), batch_sampler=PlacedBatches(plan), **options)
+        return make_loader(prompts, batch_sampler=plan, **options)
 
     def val_dataloader(self) -> DataLoader:
         return self.loader(self.split("val", self.val_samples))
 
     def loader(self, prompts: Prompts, batch_size: int = 64) -> DataLoader:
         """In order, for evaluation."""
-        return DataLoader(prompts, batch_size, collate_fn=list, **self.workers)
+        return make_loader(prompts, batch_size=batch_size, **self.workers)

@@ -1,26 +1,28 @@
 """Put the questions of a benchmark to a model: its answers as predictions."""
 
+import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 
-import torch
 from tqdm import tqdm
 
 from umed.chat import Processor, Prompt
+from umed.engine.engine import Engine
+from umed.engine.likelihood import class_probabilities
 from umed.evaluation.benchmarks.mau import question_of
 from umed.evaluation.datamodule import BenchmarkDataModule, EvaluationItem
 from umed.evaluation.prediction import Prediction
 from umed.evaluation.question import BoxQuestion, Question
 from umed.evaluation.substitutes import Shown
-from umed.models.likelihood import class_probabilities
-from umed.models.policy import Policy
+from umed.models.noise import Noise
+from umed.models.reader import Prefix
 from umed.rollout import Answers
 
-SEED_STEP = 1_000_003  # between the batches' seeds of two run seeds
+EVALUATION = 1  # the noise is another one than in training
 
 
 def ask_questions(
-    policy: Policy,
+    engine: Engine,
     data: BenchmarkDataModule,
     name: str,
     title: str,
@@ -37,8 +39,8 @@ def ask_questions(
         name: of the benchmark in the data module.
         title: of the progress bar.
         shown, questions: see `BenchmarkDataModule.loader`.
-        samples: so many more answers a question, sampled at temperature 1; a batch's randomness is a function of the
-            seed and its number.
+        samples: so many more answers a question, sampled at temperature 1; the noise is a function of the seed, the
+            benchmark and the question's place.
 
     Returns:
         Greedy and sampled predictions.
@@ -46,15 +48,20 @@ def ask_questions(
     greedy: list[Prediction] = []
     sampled: list[Prediction] = []
     count = len(data.questions_of[name] if questions is None else questions)
+    noise, first = Noise(seed, zlib.crc32(name.encode()), EVALUATION), 0
     with tqdm(total=count, desc=title, unit="question", leave=False, disable=None) as bar:
-        for number, batch in enumerate(data.loader(name, shown, questions)):
+        for batch in data.loader(name, shown, questions):
             prompts = [item.prompt for item in batch]
-            answers = policy.sample(prompts, 1, max_new_tokens, greedy=True)
-            greedy += to_predictions(policy.processor, batch, answers, _class_scores(policy, batch))
+            prefix = engine.read_prompts(prompts, max(1, samples), max_new_tokens)
+            answers = engine.sample(prompts, 1, max_new_tokens, greedy=True, prefix=prefix)
+            greedy += to_predictions(engine.processor, batch, answers, _class_scores(engine, batch, prefix))
             if samples:
-                generator = torch.Generator(policy.device).manual_seed(seed * SEED_STEP + number)
-                answers = policy.sample(prompts, samples, max_new_tokens, generator=generator)
-                sampled += to_predictions(policy.processor, batch, answers)
+                places = range(first, first + len(batch))
+                answers = engine.sample(
+                    prompts, samples, max_new_tokens, noise=noise, places=places, temperature=1.0, prefix=prefix
+                )
+                sampled += to_predictions(engine.processor, batch, answers)
+            first += len(batch)
             bar.update(len(batch))
     return greedy, sampled
 
@@ -96,7 +103,9 @@ def _read_boxes(
     return None if boxes is None else tuple(box.to_xyxy(question.width, question.height) for box in boxes)  # type: ignore[attr-defined]
 
 
-def _class_scores(policy: Policy, batch: Sequence[EvaluationItem]) -> list[dict[str, float] | None]:
+def _class_scores(
+    engine: Engine, batch: Sequence[EvaluationItem], prefix: Prefix | None
+) -> list[dict[str, float] | None]:
     """Class probabilities of each question that has candidates; questions with as many go together."""
     scores: list[dict[str, float] | None] = [None] * len(batch)
     places_of: dict[int, list[int]] = defaultdict(list)
@@ -105,6 +114,7 @@ def _class_scores(policy: Policy, batch: Sequence[EvaluationItem]) -> list[dict[
             places_of[len(item.candidates)].append(place)
     for places in places_of.values():
         prompts, candidates = [batch[k].prompt for k in places], [batch[k].candidates for k in places]
-        for k, probabilities in zip(places, class_probabilities(policy, prompts, candidates), strict=True):
+        read = prefix if len(places) == len(batch) else None
+        for k, probabilities in zip(places, class_probabilities(engine, prompts, candidates, read), strict=True):
             scores[k] = probabilities
     return scores

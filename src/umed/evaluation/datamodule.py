@@ -3,11 +3,13 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import lightning as L
 from torch.utils.data import DataLoader, Dataset
 
 from umed.chat import Processor, Prompt
+from umed.data.loading import choose_workers, make_loader
 from umed.errors import InputError
 from umed.evaluation.benchmarks.base import Benchmark, Split
 from umed.evaluation.protocol import Protocol
@@ -62,7 +64,7 @@ class BenchmarkDataModule(L.LightningDataModule):
         protocol: the texts of queries and candidate answers.
         batch_size: prompts a batch.
         at_most: so many questions of each data set, evenly spread; None = all.
-        num_workers: of the data loaders.
+        num_workers: of the data loaders, None = see `choose_workers`.
 
     Raises:
         InputError: a data set that two benchmarks give.
@@ -76,7 +78,7 @@ class BenchmarkDataModule(L.LightningDataModule):
         *,
         batch_size: int = 64,
         at_most: int | None = None,
-        num_workers: int = 0,
+        num_workers: int | None = 0,
     ) -> None:
         super().__init__()
         self.benchmarks, self.processor, self.protocol = dict(benchmarks), processor, protocol
@@ -130,7 +132,10 @@ class BenchmarkDataModule(L.LightningDataModule):
         """
         asked = self.questions_of[name] if questions is None else questions
         dataset = Questions(asked, self.benchmarks[name], self.processor, self.protocol, shown)
-        return DataLoader(dataset, self.batch_size, collate_fn=list, num_workers=self.num_workers)
+        workers = self.num_workers
+        if workers is None:  # pictures of a benchmark are much alike
+            workers = choose_workers(prod(self.benchmarks[name].picture(asked[0]).size)) if asked else 0
+        return make_loader(dataset, num_workers=workers, batch_size=self.batch_size)
 
 
 def spread_questions(questions: Sequence[Question], at_most: int | None) -> list[Question]:

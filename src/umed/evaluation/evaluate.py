@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import torch
-
+from umed.engine.choose import budget_of
+from umed.engine.device import build_to_answer
+from umed.engine.engine import Engine
 from umed.evaluation.ask import ask_questions
 from umed.evaluation.baselines import answer_by_question, answer_majority
 from umed.evaluation.benchmarks.find import build_options
@@ -17,8 +18,6 @@ from umed.evaluation.results import score_predictions
 from umed.evaluation.score import Score, flat_metrics
 from umed.evaluation.scorer import Options, Scorer, Verdict, judge_all, to_score_line
 from umed.evaluation.throughput import measure_throughput
-from umed.models.load import build_policy
-from umed.models.policy import Policy
 from umed.run_files import METRICS, update_metrics, write_jsonl, write_whole
 
 
@@ -57,10 +56,13 @@ def evaluate_stage(evaluation_set: EvaluationSet, stage: str, adapter: str | Pat
     cfg, data = evaluation_set.cfg, evaluation_set.data
     leaked = evaluation_set.leaked  # opens every test picture: one that is lost is reported before the model answers
     options, folder = build_options(cfg, judges=True), evaluation_set.run / "predictions" / stage
-    policy = build_policy(cfg, str(adapter) if adapter else None, 0.0, "cuda" if torch.cuda.is_available() else "cpu")
+    policy, placement = build_to_answer(cfg, str(adapter) if adapter else None)
+    engine = Engine(policy, budget_of(cfg, evaluation_set.run, placement.device))
+    engine.budget.begin(f"evaluate/{stage}", 0)
     evaluation = Evaluation(stage)
-    for name in data.benchmarks:
-        _ask_benchmark(evaluation_set, policy, name, evaluation)
+    with placement.autocast():
+        for name in data.benchmarks:
+            _ask_benchmark(evaluation_set, engine, name, evaluation)
     _write_answers(folder, evaluation)
     splits = {name: {**asdict(s), "protocol": cfg.data.protocol.name} for name, s in data.splits.items()}
     if splits:
@@ -71,26 +73,27 @@ def evaluate_stage(evaluation_set: EvaluationSet, stage: str, adapter: str | Pat
         write_jsonl(folder / "scores" / f"{dataset}.jsonl", (to_score_line(p, v, options) for p, v in judged))
     evaluation.scores = _score(evaluation, data.scorers, leaked, options)
     if cfg.data.evaluate.alone:
-        evaluation.throughput = measure_throughput(
-            policy, data, "mau", questions=cfg.data.evaluate.alone, max_new_tokens=cfg.method.max_new_tokens
-        )
+        with placement.autocast():
+            evaluation.throughput = measure_throughput(
+                engine, data, "mau", questions=cfg.data.evaluate.alone, max_new_tokens=cfg.method.max_new_tokens
+            )
     metrics = {f"{stage}/{name}": value for name, value in evaluation.metrics.items()}
     update_metrics(evaluation_set.run / METRICS, metrics, instead_of=f"{stage}/")
     return evaluation
 
 
-def _ask_benchmark(evaluation_set: EvaluationSet, policy: Policy, name: str, evaluation: Evaluation) -> None:
+def _ask_benchmark(evaluation_set: EvaluationSet, engine: Engine, name: str, evaluation: Evaluation) -> None:
     """Ask the questions of one benchmark, its normal pictures and its baselines."""
     cfg, data = evaluation_set.cfg, evaluation_set.data
     benchmark, rows, length = data.benchmarks[name], cfg.data.evaluate.sanity, cfg.method.max_new_tokens
     title = f"{evaluation.stage}: {name}"
     samples = cfg.data.evaluate.samples if any(s.scores_samples for s in benchmark.scorers.values()) else 0
-    greedy, sampled = ask_questions(policy, data, name, title, max_new_tokens=length, samples=samples, seed=cfg.seed)
+    greedy, sampled = ask_questions(engine, data, name, title, max_new_tokens=length, samples=samples, seed=cfg.seed)
     evaluation.predictions |= _by_dataset(greedy)
     evaluation.sampled |= _by_dataset(sampled)
     for row in ("black", "shuffled"):
         if row in rows:
-            answers, _ = ask_questions(policy, data, name, f"{title}, {row}", max_new_tokens=length, shown=row)
+            answers, _ = ask_questions(engine, data, name, f"{title}, {row}", max_new_tokens=length, shown=row)
             evaluation.baselines.setdefault(row, {}).update(_by_dataset(answers))
     for dataset, predictions in _by_dataset(greedy).items():
         if "majority" in rows:
@@ -101,7 +104,7 @@ def _ask_benchmark(evaluation_set: EvaluationSet, policy: Policy, name: str, eva
             evaluation.baselines.setdefault("question_prior", {})[dataset] = prior
     if questions := benchmark.controls()[: evaluation_set.at_most]:
         answers, _ = ask_questions(
-            policy, data, name, f"{title}, normal pictures", max_new_tokens=length, questions=questions
+            engine, data, name, f"{title}, normal pictures", max_new_tokens=length, questions=questions
         )
         evaluation.controls |= {d.removesuffix(CONTROLS): of for d, of in _by_dataset(answers).items()}
 

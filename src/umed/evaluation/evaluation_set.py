@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig
 
 from umed import config
+from umed.data.loading import check_workers
 from umed.errors import InputError, check_choice, check_number, check_positive
 from umed.evaluation.benchmarks.base import Benchmark
 from umed.evaluation.benchmarks.find import build_benchmarks, build_options, scorers_of
@@ -91,10 +92,10 @@ def check_evaluation(cfg: DictConfig) -> None:
             raise InputError(f"data.evaluate.{name}={options[name]}: choose true or false")
     check_positive("data.evaluate.at_most", options.at_most)
     check_positive("data.evaluate.batch_size", options.batch_size)
-    for option, count in (("evaluate.alone", options.alone), ("num_workers", cfg.data.num_workers)):
-        check_number(f"data.{option}", count, at_least=0)
-        if count != int(count):
-            raise InputError(f"data.{option}={count}: a whole number is needed")
+    check_number("data.evaluate.alone", options.alone, at_least=0)
+    if options.alone != int(options.alone):
+        raise InputError(f"data.evaluate.alone={options.alone}: a whole number is needed")
+    check_workers(cfg.data.num_workers)
     if not options.mau and not cfg.data.get("benchmark"):
         raise InputError(
             "nothing to evaluate: set data.evaluate.mau=true or choose benchmarks, 'data/benchmark=[slake]'"

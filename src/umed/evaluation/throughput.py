@@ -6,13 +6,14 @@ import torch
 from tqdm import tqdm
 
 from umed.chat import Prompt
+from umed.engine.engine import Engine
 from umed.evaluation.datamodule import BenchmarkDataModule, spread_questions
 from umed.models.contexts import generating
 from umed.models.policy import Policy
 
 
 def measure_throughput(
-    policy: Policy, data: BenchmarkDataModule, name: str, *, questions: int, max_new_tokens: int
+    engine: Engine, data: BenchmarkDataModule, name: str, *, questions: int, max_new_tokens: int
 ) -> dict[str, float]:
     """Greedy answers to so many questions of a benchmark, in batches and then by a plain `generate` loop; prints both.
 
@@ -24,12 +25,12 @@ def measure_throughput(
     start = time.perf_counter()
     batched: list[list[int]] = []
     for batch in data.loader(name, questions=asked):
-        answers = policy.sample([item.prompt for item in batch], 1, max_new_tokens, greedy=True)
+        answers = engine.sample([item.prompt for item in batch], 1, max_new_tokens, greedy=True)
         batched += [ids[mask].tolist() for ids, mask in zip(answers.ids_BT.cpu(), answers.mask_BT.cpu(), strict=True)]
     middle = time.perf_counter()
     single = data.loader(name, questions=asked).dataset
     bar = tqdm(range(len(asked)), desc="one question at a time", unit="question", leave=False, disable=None)
-    alone = [_generate(policy, single[k].prompt, max_new_tokens) for k in bar]
+    alone = [_generate(engine.policy, single[k].prompt, max_new_tokens) for k in bar]
     end = time.perf_counter()
     batched_s, alone_s = (middle - start) / len(asked), (end - middle) / len(asked)
     same = sum(a == b for a, b in zip(alone, batched, strict=True)) / len(asked)

@@ -28,7 +28,11 @@ class Verdict:
 
 
 class Judge(Protocol):
-    """Scores answers; one verdict for each item, in the items' order."""
+    """Scores answers; one verdict for each item, in the items' order.
+
+    A judge that spends its time waiting, for a server for one, may say so by an attribute `waits = True`: it is then
+    asked in a thread of its own while other passes run.
+    """
 
     def __call__(self, items: Sequence[JudgeItem], /) -> list[Verdict]: ...
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any, TypeVar
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
@@ -73,6 +74,7 @@ class OpenAIJudge:
     """
 
     owner = "judge"  # the config group that holds the settings, for messages
+    waits = True
     title = ""  # of a progress bar; empty = none
     schema: Mapping[str, Any] = _SCHEMA  # of a reply
 
@@ -211,7 +213,13 @@ def read_score(text: str, answer: str = "") -> Verdict:
 
 
 def _run_in_thread(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end in a thread and an event loop of its own: the caller may be inside another loop."""
+    """Run to the end in an event loop of its own, and in a thread where the caller may be inside another loop.
+
+    A thread of another kind than the main one has none: it is not given a second one, which the process would wait for
+    at its end.
+    """
+    if current_thread() is not main_thread():
+        return asyncio.run(work)
     loop = asyncio.new_event_loop()
     task = loop.create_task(work)
     try:

@@ -13,14 +13,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from umed.chat import Prompt
+from umed.engine.budget import Part
 from umed.errors import InputError, check_positive
 from umed.methods.base import BuildPolicy, Method
 from umed.methods.credit.base import Credit, check_credit
 from umed.methods.kl import Kl
-from umed.methods.objective import ClippedObjective, total_weight
+from umed.methods.objective import ClippedObjective, Parts, total_weight
 from umed.methods.sampler import Sampler
 from umed.models.critics.base import Critic, check_critic
 from umed.models.critics.shared import SharedCritic
+from umed.models.noise import Noise
 from umed.rewards.total import Scored, TotalReward
 from umed.rollout import Rollout, TrainingBatch
 
@@ -35,7 +37,6 @@ class AbnormalAwareRewarding(Method):
         critic: makes V, where the credit uses one.
         num_candidates: G, answers a query; row: reading R4.
         num_epochs, num_minibatches: passes over a rollout and updates a pass.
-        micro_batch: queries a backward pass, None = the whole minibatch; the result does not depend on it.
         critic_warmup: batches in which only the critic learns.
         looking: which tokens' attention the rewards read, see `Sampler`.
         kl: the penalty on leaving the policy of the start (reading R15), None = none.
@@ -55,7 +56,6 @@ class AbnormalAwareRewarding(Method):
         num_candidates: int = 4,
         num_epochs: int = 2,
         num_minibatches: int = 2,
-        micro_batch: int | None = None,
         critic_warmup: int = 0,
         row: Literal["token", "predictor"] = "token",
         looking: Literal["name", "answer"] = "name",
@@ -63,9 +63,13 @@ class AbnormalAwareRewarding(Method):
         **kwargs: Any,
     ) -> None:
         super().__init__(policy, **kwargs)
-        counts = {"num_epochs": num_epochs, "num_minibatches": num_minibatches, "micro_batch": micro_batch}
-        for name, value in counts.items():
+        for name, value in {"num_epochs": num_epochs, "num_minibatches": num_minibatches}.items():
             check_positive(f"method.{name}", value)
+        if num_minibatches > self.batch_size:
+            raise InputError(
+                f"method.num_minibatches={num_minibatches} with method.batch_size={self.batch_size}: a part has at "
+                "least one query; set num_minibatches to batch_size or less"
+            )
         check_credit(credit)
         if num_candidates < 2 and credit.compares:
             raise InputError(
@@ -88,7 +92,7 @@ class AbnormalAwareRewarding(Method):
             self.make_critic = check_critic(critic)
         self.sampler = Sampler(num_candidates, self.max_new_tokens, row, looking)
         self.num_epochs, self.num_minibatches = num_epochs, num_minibatches
-        self.micro_batch, self.critic_warmup = micro_batch, critic_warmup
+        self.critic_warmup = critic_warmup
         self.updates_per_batch = num_epochs * num_minibatches
         self.warned = False
 
@@ -97,11 +101,17 @@ class AbnormalAwareRewarding(Method):
         super().configure_model()
         self.kl.remember(self.policy)
 
+    def longest_answer(self, gold: int) -> int:
+        return self.max_new_tokens
+
     def training_step(self, batch: list[Prompt], batch_idx: int) -> dict[str, Any]:
         """One iteration; returns the training batch and its rewards, for callbacks."""
-        clock = Clock()
-        rollout = self.sampler(self.policy, batch, self.needs, self.generator(0))  # a ~ pi_old(. | x, q)
-        reference = self.kl.reference(self.policy, rollout)  # log pi_ref(a | x, q)
+        clock, noise = Clock(), Noise(self.seed, self.iteration)
+        once = self.updates_per_batch == 1
+        rollout = self.sampler(  # a ~ pi_old(. | x, q)
+            self.engine, batch, self.needs, noise, keep=once, begin=self.rewards.begin
+        )
+        reference = self.kl.reference(self.engine, rollout)  # log pi_ref(a | x, q)
         clock.lap("sample")
         scored = self.rewards(rollout)  # R = r_LLM + n(r_loc) + n(r_att)
         training = self.credited(rollout, scored, reference)  # A, returns
@@ -131,8 +141,7 @@ class AbnormalAwareRewarding(Method):
 
     def passes(self) -> tuple[int, int, torch.Generator]:
         """How often and in how many parts a rollout is learned from, and in which order."""
-        order = torch.Generator().manual_seed(self.generator(1).initial_seed())
-        return self.num_epochs, self.num_minibatches, order
+        return self.num_epochs, self.num_minibatches, self.generator(1)
 
     def steer(self, batch: TrainingBatch, means: Mapping[str, float]) -> dict[str, float]:
         """Adapt the coefficients of KL and entropy; a policy that took no step steers nothing."""
@@ -150,23 +159,24 @@ class AbnormalAwareRewarding(Method):
                 file=sys.stderr,
             )
 
-    def update(self, part: TrainingBatch) -> dict[str, Tensor]:
-        """One optimizer step on a minibatch, in micro-batches of whole queries; none where no token counts."""
-        if not part.mask_BT.any():
+    def update(self, part: TrainingBatch) -> dict[str, float]:
+        """One optimizer step on a minibatch; none where no token counts."""
+        mask_BT = part.mask_BT.cpu()
+        if not mask_BT.any():
             return {}
-        weight = total_weight(part.mask_BT, self.objective.aggregation)
-        tokens = total_weight(part.mask_BT, "token_mean")
-        queries = torch.arange(len(part.prompts))
-        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
-        for few in queries.split(self.micro_batch or len(queries)):
-            loss, parts = self.objective(self.policy, part.take(few), weight, tokens)
-            self.manual_backward(loss)
-            for name, value in parts.items():
-                sums[name] = sums[name] + value
+        weight = total_weight(mask_BT, self.objective.aggregation)
+        tokens = total_weight(mask_BT, "token_mean")
+
+        def loss_of(few: Part) -> tuple[Tensor, Parts]:
+            if live := self.engine.take_live():  # the only update: the rollout was scored with its graph
+                return self.objective.loss(live, part, weight, tokens)
+            return self.objective(self.policy, part.take(few.queries, few.candidates, few.width), weight, tokens)
+
+        numbers = self.engine.backward(part.prompts, mask_BT, loss_of, self.manual_backward)
         if self.iteration < self.critic_warmup:
             for p in self.policy.body():
                 p.grad = None
-        return self.apply_gradients(dict(sums), partial(inspected, part))
+        return self.apply_gradients(numbers, partial(inspected, part))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
@@ -190,12 +200,12 @@ class Clock:
         self.seconds[f"time/{name}"], self.last = now - self.last, now
 
 
-def finite_means(updates: Iterable[Mapping[str, Tensor]]) -> dict[str, float]:
+def finite_means(updates: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """The mean of each number over the updates where it is finite; NaN where it never is."""
     values: dict[str, list[float]] = defaultdict(list)
     for update in updates:
         for name, value in update.items():
-            values[name].append(float(value))
+            values[name].append(value)
     finite = {name: [v for v in each if math.isfinite(v)] for name, each in values.items()}
     return {name: sum(each) / len(each) if each else math.nan for name, each in finite.items()}
 

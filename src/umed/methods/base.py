@@ -8,17 +8,23 @@ from typing import Any, ClassVar, Protocol
 import lightning as L
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 from transformers import SchedulerType, get_scheduler
 
 from umed.chat import Prompt
+from umed.engine.budget import Budget
+from umed.engine.engine import Engine
 from umed.errors import InputError, check_number, check_positive
+from umed.methods.precision import check_trained
 from umed.models.critics.base import Critic
 from umed.models.critics.shared import SharedCritic
 from umed.models.policy import Policy
 from umed.models.weights import check_tensors, shapes_of
-from umed.rollout import Answers
+from umed.rollout import Answers, to_floats
 
+FUSED = ("cpu", "cuda")  # devices with one kernel for the whole step
 SCHEDULES = tuple(s.value for s in SchedulerType)
+HEAD_LR = 1e-3  # of a value head, which starts from nothing
 
 
 class BuildPolicy(Protocol):
@@ -39,13 +45,16 @@ class Method(L.LightningModule):
         policy: builds the policy, called in `configure_model`.
         stage: names the run, its checkpoints and the axis of its numbers; None = the method's own name.
         total_batches: of the whole training, for the schedule.
-        lr, head_lr: of the policy's trained weights and of the value head.
+        lr: of the policy's trained weights.
+        critic_lr: of the critic's, head and body; None = `HEAD_LR` for its head and `lr` for a body of its own.
         schedule, warmup: transformers scheduler name; warm-up as a share of all updates.
-        betas, weight_decay, max_grad_norm: of AdamW and of the clipping.
+        betas, weight_decay: of AdamW; a critic has no decay.
+        max_grad_norm: to which the gradients of policy and critic are clipped, each by themselves.
         epochs or steps: passes over the queries, or a number of batches, see `planned_batches`.
         batch_size: records a batch.
         max_skipped: steps in a row that are not finite before the run stops.
         val_samples: records of the validation split that are answered after each checkpoint interval.
+        budget: of tokens a pass, None = no limit.
 
     Raises:
         InputError: a setting that cannot be.
@@ -66,7 +75,7 @@ class Method(L.LightningModule):
         total_batches: int = 1,
         epochs: float | None = None,
         steps: int | None = None,
-        head_lr: float = 1e-3,
+        critic_lr: float | None = None,
         schedule: str = "cosine",
         warmup: float = 0.03,
         betas: Sequence[float] = (0.9, 0.999),
@@ -75,12 +84,14 @@ class Method(L.LightningModule):
         max_skipped: int = 3,
         max_new_tokens: int = 256,
         val_samples: int = 64,
+        budget: Budget | None = None,
     ) -> None:
         super().__init__()
         counts = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "max_skipped": max_skipped}
         for name, value in {**counts, "val_samples": val_samples}.items():
             check_positive(f"method.{name}", value)
-        for name, number in {"lr": lr, "head_lr": head_lr, "weight_decay": weight_decay, "warmup": warmup}.items():
+        rates = {"lr": lr, "critic_lr": critic_lr, "weight_decay": weight_decay, "warmup": warmup}
+        for name, number in rates.items():
             check_number(f"method.{name}", number, at_least=0)
         if max_skipped is None:
             raise InputError("method.max_skipped=null: give a number of steps")
@@ -92,8 +103,10 @@ class Method(L.LightningModule):
         self.build_policy = policy
         self.make_critic: Callable[..., Critic] = SharedCritic
         self.policy: Policy = None  # type: ignore[assignment]  # built in configure_model
+        self.engine: Engine  # too
+        self.budget = budget or Budget()
         self.stage, self.total_batches = stage or self.name, total_batches
-        self.seed, self.lr, self.head_lr, self.batch_size = seed, lr, head_lr, batch_size
+        self.seed, self.lr, self.critic_lr, self.batch_size = seed, lr, critic_lr, batch_size
         self.schedule, self.warmup, self.betas = schedule, warmup, (float(betas[0]), float(betas[1]))
         self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
         self.max_new_tokens, self.val_samples = max_new_tokens, val_samples
@@ -104,37 +117,45 @@ class Method(L.LightningModule):
     def configure_model(self) -> None:
         if self.policy is None:
             self.policy = self.build_policy(dropout=self.adapter_dropout, critic=self.make_critic)
+            self.engine = Engine(self.policy, self.budget)
 
     def configure_optimizers(self) -> Any:
-        head = list(self.policy.value_head.parameters())
-        if any(p.dtype != torch.float32 for p in (*self.policy.body(), *self.policy.critic.body())):
-            raise InputError(
-                "model.adapter=null with a model.dtype of 16 bits: steps this small round to nothing there; set "
-                "model.dtype=float32 trainer.precision=bf16-mixed"
-            )
-        groups: list[dict[str, Any]] = [
+        check_trained(self.policy.named_parameters())
+        head_lr, body_lr = (HEAD_LR, self.lr) if self.critic_lr is None else (self.critic_lr, self.critic_lr)
+        groups: list[dict[str, Any]] = [  # the policy's first: see `apply_gradients`
             {"params": self.policy.body(), "lr": self.lr, "weight_decay": self.weight_decay},
-            {"params": head, "lr": self.head_lr, "weight_decay": 0.0},
+            {"params": list(self.policy.value_head.parameters()), "lr": head_lr, "weight_decay": 0.0},
         ]
         if body := self.policy.critic.body():
-            groups.append({"params": body, "lr": self.lr, "weight_decay": 0.0})
-        optimizer = torch.optim.AdamW(groups, betas=self.betas)
+            groups.append({"params": body, "lr": body_lr, "weight_decay": 0.0})
+        fused = self.policy.device.type in FUSED
+        optimizer = torch.optim.AdamW(groups, betas=self.betas, fused=fused)
         updates = max(1, self.total_batches * self.updates_per_batch)
         scheduler = get_scheduler(self.schedule, optimizer, math.ceil(self.warmup * updates), updates)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
+    def longest_answer(self, gold: int) -> int:
+        """The most tokens of an answer that it computes gradients of, where gold answers have `gold` at most."""
+        return gold
+
     def generator(self, *key: int) -> torch.Generator:
-        """The randomness of one purpose of the current batch; never the global state."""
+        """The randomness of one purpose of the current batch, on the CPU; never the global state."""
         mixed = self.seed
         for part in (self.iteration, *key):
             mixed = (mixed * 1_000_003 + part + 1) % (2**63)
-        return torch.Generator(self.policy.device).manual_seed(mixed)
+        return torch.Generator().manual_seed(mixed)
+
+    @property
+    def dropout_seed(self) -> int:
+        """Of the current batch."""
+        return self.generator(7).initial_seed() % 2**31
 
     def on_train_batch_start(self, batch: list[Prompt], batch_idx: int) -> None:
-        torch.manual_seed(self.generator(7).initial_seed() % 2**31)  # dropout
+        self.budget.begin(self.stage, self.iteration)
+        torch.manual_seed(self.dropout_seed)
 
-    def apply_gradients(self, parts: dict[str, Tensor], evidence: Callable[[], dict[str, Any]]) -> dict[str, Tensor]:
-        """Clip, check and step; a step whose loss or gradient is not finite is skipped and counted.
+    def apply_gradients(self, parts: dict[str, Tensor], evidence: Callable[[], dict[str, Any]]) -> dict[str, float]:
+        """Clip policy and critic apart, check and step; a step with a number that is not finite is skipped and counted.
 
         Args:
             evidence: what is written to `bad_batch.pt` when the run stops.
@@ -144,10 +165,12 @@ class Method(L.LightningModule):
         """
         optimizer: Any = self.optimizers()
         scheduler: Any = self.lr_schedulers()
-        trained = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(trained, self.max_grad_norm)
-        stats = {**parts, "policy/grad_norm": norm}
-        bad = [name for name, value in stats.items() if not torch.isfinite(value)]
+        policy, *critic = ([p for p in group["params"] if p.grad is not None] for group in optimizer.param_groups)
+        numbers = {**parts, "policy/grad_norm": clip_grad_norm_(policy, self.max_grad_norm)}
+        if valued := [p for weights in critic for p in weights]:
+            numbers["policy/critic_grad_norm"] = clip_grad_norm_(valued, self.max_grad_norm)
+        stats = to_floats(numbers)
+        bad = [name for name, value in stats.items() if not math.isfinite(value)]
         if bad:
             optimizer.zero_grad()
             self.skipped += 1
@@ -158,7 +181,7 @@ class Method(L.LightningModule):
             scheduler.step()
             optimizer.zero_grad()
             self.skipped = 0
-        return {**stats, "policy/skipped": torch.tensor(float(bool(bad)))}
+        return {**stats, "policy/skipped": float(bool(bad))}
 
     def stop(self, bad: Sequence[str], evidence: dict[str, Any]) -> None:
         """End the run, the batch at hand in a file for inspection."""
@@ -170,18 +193,19 @@ class Method(L.LightningModule):
             f"no step taken; the batch is in {file}. Lower method.lr, or look at what the batch holds"
         )
 
-    def log_batch(self, stats: Mapping[str, float | Tensor]) -> None:
+    def log_batch(self, stats: Mapping[str, float]) -> None:
         """Log everything at this batch; the axis is `<stage>/iteration`."""
         optimizer: Any = self.optimizers()
         lr = optimizer.param_groups[0]["lr"]
-        self.log_dict(
-            {**stats, "policy/lr": lr, f"{self.stage}/iteration": float(self.iteration)}, batch_size=self.batch_size
-        )
+        numbers = {**stats, "policy/lr": lr, f"{self.stage}/iteration": float(self.iteration)}
+        # as they are, Lightning would copy each one to the device and back
+        on_cpu = {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
+        self.log_dict(on_cpu, batch_size=self.batch_size)
         self.iteration += 1
 
     def validation_step(self, batch: list[Prompt], batch_idx: int) -> dict[str, Answers]:  # type: ignore[override]
         """Greedy answers to the batch; `callbacks/validation.py` measures them."""
-        return {"answers": self.policy.sample(batch, 1, self.max_new_tokens, greedy=True)}
+        return {"answers": self.engine.sample(batch, 1, self.max_new_tokens, greedy=True)}
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Trained weights only: a checkpoint does not repeat the base model."""

@@ -7,8 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from umed.engine.engine import Engine
 from umed.errors import InputError, check_choice, check_number, check_positive
-from umed.models.contexts import generating, trained_weights, with_weights
+from umed.models.contexts import trained_weights, with_weights
 from umed.models.policy import Policy
 from umed.rollout import Rollout, TrainingBatch
 
@@ -71,13 +72,12 @@ class Kl:
             names = {n for n, p in policy.named_parameters() if id(p) in body}
             self.weights = {n: w for n, w in trained_weights(policy).items() if n in names}
 
-    @torch.no_grad()
-    def reference(self, policy: Policy, rollout: Rollout) -> Tensor:
+    def reference(self, engine: Engine, rollout: Rollout) -> Tensor:
         """log pi_ref of the sampled answers, (B, T); without a penalty those of the policy itself."""
         if not self.on:
             return rollout.logp_BT
-        with generating(policy), with_weights(policy, self.weights):
-            return policy.score(rollout.prompts, rollout.ids_BT, rollout.mask_BT, values=False).logp_BT
+        with with_weights(engine.policy, self.weights):
+            return engine.score(rollout.prompts, rollout.ids_BT, rollout.mask_BT, values=False).logp_BT
 
     def penalty(self, rollout: Rollout, ref_logp_BT: Tensor) -> Tensor:
         """What is subtracted from each token's reward, (B, T)."""
@@ -101,7 +101,8 @@ class Kl:
         """Move the coefficient towards the target after a batch that took a step; the KL and the coefficient before."""
         if not self.on:
             return {}
-        measured = float(k3(batch.logp_BT, batch.ref_logp_BT)[batch.mask_BT].mean())
+        each, mask = torch.stack([k3(batch.logp_BT, batch.ref_logp_BT), batch.mask_BT.float()]).cpu()
+        measured = float(each[mask > 0].mean())
         metrics = {"policy/kl_ref": measured, "policy/kl_coef": self.coef}
         if self.target is not None and stepped and math.isfinite(measured):
             error = min(max(measured / self.target - 1, -0.2), 0.2)

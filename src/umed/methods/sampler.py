@@ -1,6 +1,6 @@
 """a ~ pi_old(. | x, q): sampled answers with all that the rewards and the objective need."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from typing import Literal
 
@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from umed.chat import Prompt
+from umed.engine.engine import Engine
 from umed.errors import check_choice
 from umed.evaluation.rules.mentions import find_mentions
-from umed.models.policy import Policy, generating
+from umed.models.noise import Noise
 from umed.rollout import Rollout
 from umed.thoughts import find_thoughts, hide_thoughts
 
@@ -40,13 +41,29 @@ class Sampler:
 
     @torch.no_grad()
     def __call__(
-        self, policy: Policy, prompts: Sequence[Prompt], needs: frozenset[str], generator: torch.Generator
+        self,
+        engine: Engine,
+        prompts: Sequence[Prompt],
+        needs: frozenset[str],
+        noise: Noise,
+        *,
+        keep: bool = False,
+        begin: Callable[[Sequence[Prompt], Sequence[str]], None] | None = None,
     ) -> Rollout:
-        """One rollout; attention is read only if a reward `needs` it."""
-        processor, g = policy.processor, self.num_candidates
-        answers = policy.sample(prompts, g, self.max_new_tokens, generator=generator)
+        """One rollout; attention is read only if a reward `needs` it.
+
+        Args:
+            keep: see `Engine.score`.
+            begin: is given the answers' texts before they are scored.
+        """
+        processor, g = engine.processor, self.num_candidates
+        prefix = engine.read_prompts(prompts, g, self.max_new_tokens)
+        answers = engine.sample(prompts, g, self.max_new_tokens, noise=noise, prefix=prefix)
         ids = [row[valid].tolist() for row, valid in zip(answers.ids_BT.cpu(), answers.mask_BT.cpu(), strict=False)]
         raw = [processor.decode(i) for i in ids]
+        texts = [processor.plain(text) for text in raw]
+        if begin is not None:
+            begin(prompts, texts)
         asked = [p for p in prompts for _ in range(g)]  # of each answer
         offsets = [_offsets(processor.pieces(i)) for i in ids]
         visible = [hide_thoughts(text) for text in raw]
@@ -61,24 +78,25 @@ class Sampler:
             looking_BT = name_BT
         else:
             looking_BT = answers.mask_BT.cpu() & ~_inside(offsets, [find_thoughts(text) for text in raw], length)
-        name_BN = _positions(looking_BT, first=1 if self.row == "token" else 0).to(policy.device)
-        with generating(policy):
-            scores = policy.score(prompts, answers.ids_BT, answers.mask_BT, name_BN if "attention" in needs else None)
+        name_BN = _positions(looking_BT, first=1 if self.row == "token" else 0).to(engine.device)
+        asked_BN = name_BN if "attention" in needs else None
+        scores = engine.score(prompts, answers.ids_BT, answers.mask_BT, asked_BN, prefix=prefix, keep=keep)
         return Rollout(
             prompts=list(prompts),
             ids_BT=answers.ids_BT,
             mask_BT=answers.mask_BT,
             truncated_B=answers.truncated_B,
             raw=raw,
-            texts=[processor.plain(text) for text in raw],
+            texts=texts,
             boxes=[processor.read_boxes(text, p.view) for text, p in zip(raw, asked, strict=True)],
             logp_BT=scores.logp_BT,
+            sampled_logp_BT=answers.logp_BT,
             values_BT=scores.values_BT,
             name_BN=name_BN.cpu(),
             attention_BNP=scores.attention_BNP.cpu(),
             region_BP=pad_sequence([p.region for p in asked], True, torch.nan),
-            box_span_BT=_inside(offsets, [processor.box_spans(text) for text in raw], length).to(policy.device),
-            name_span_BT=_inside(offsets, name_spans, length).to(policy.device),
+            box_span_BT=_inside(offsets, [processor.box_spans(text) for text in raw], length).to(engine.device),
+            name_span_BT=_inside(offsets, name_spans, length).to(engine.device),
         )
 
 

@@ -124,7 +124,9 @@ def _attention_rows(
     index = torch.where(rows < 0, length - 1, rows)  # the last row instead: it is no padding, so its softmax is finite
     picked = query.gather(2, index[:, None, :, None].expand(-1, heads, -1, size))
     keys = repeat_kv(key, heads // key.shape[1])
-    scores = (picked.float() @ keys.float().transpose(-1, -2)) * (scaling if scaling is not None else size**-0.5)
+    with torch.autocast(query.device.type, enabled=False):  # which would round the product to 16 bits
+        scores = picked.float() @ keys.float().transpose(-1, -2)
+    scores = scores * (scaling if scaling is not None else size**-0.5)
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     if mask is None:  # causal, aligned to the last key
@@ -138,5 +140,15 @@ def _attention_rows(
     return recorder.on_image(scores.softmax(-1), rows, columns)
 
 
+def mask_without_wait(*, q_length: int, device: torch.device, allow_is_causal_skip: bool = True, **kwargs: Any) -> Any:
+    """The mask of SDPA; for a token that is decoded on a GPU it is always made.
+
+    To leave it out where nothing is hidden, the host would read the padding: it would wait for each token.
+    """
+    decodes = q_length == 1 and torch.device(device).type != "cpu"
+    skip = allow_is_causal_skip and not decodes
+    return sdpa_mask(q_length=q_length, device=device, allow_is_causal_skip=skip, **kwargs)
+
+
 AttentionInterface.register(IMPLEMENTATION, sdpa_with_evidence)
-AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
+AttentionMaskInterface.register(IMPLEMENTATION, mask_without_wait)

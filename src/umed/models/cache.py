@@ -1,5 +1,6 @@
-"""A key/value cache with room for the answer: decoding writes into it instead of copying it for each token."""
+"""Key/value caches: all positions kept, prompts' rows repeated for their answers, room for what is decoded."""
 
+from copy import copy, deepcopy
 from typing import Any
 
 import torch
@@ -9,15 +10,21 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 
 class RoomyLayer(DynamicLayer):
-    """A filled `DynamicLayer` with `room` free positions behind; without gradients only."""
+    """A layer with free positions behind: decoding writes into it instead of copying it; without gradients only.
 
-    def __init__(self, filled: DynamicLayer, room: int) -> None:
+    Args:
+        filled: the layer of Q prompts; it keeps its own tensors.
+        num_candidates: G, rows for each prompt's row.
+        room: free positions.
+    """
+
+    def __init__(self, filled: DynamicLayer, num_candidates: int, room: int) -> None:
         super().__init__()
         keys, values = filled.keys, filled.values
         assert keys is not None and values is not None
         self.device, self.is_initialized = keys.device, True
         self.length = keys.shape[-2]
-        self.whole = _widen(keys, room), _widen(values, room)
+        self.whole = _widen(keys, num_candidates, room), _widen(values, num_candidates, room)
         self._update_views()
 
     def _update_views(self) -> tuple[Tensor, Tensor]:
@@ -37,8 +44,11 @@ class RoomyLayer(DynamicLayer):
         self._update_views()
 
 
-def _widen(filled: Tensor, room: int) -> Tensor:
-    return torch.cat([filled, filled.new_empty(*filled.shape[:2], room, filled.shape[3])], 2)
+def _widen(filled: Tensor, num_candidates: int, room: int) -> Tensor:
+    queries, heads, length, size = filled.shape
+    whole = filled.new_empty(queries, num_candidates, heads, length + room, size)
+    whole[..., :length, :] = filled[:, None]
+    return whole.flatten(0, 1)
 
 
 def whole_cache(config: Any) -> DynamicCache:
@@ -53,15 +63,35 @@ def whole_cache(config: Any) -> DynamicCache:
 
 
 def expand(cache: DynamicCache, queries: int, num_candidates: int, device: torch.device) -> None:
-    """Repeat each query's row `num_candidates` times, its copies adjacent; differentiable in attention layers."""
-    if num_candidates > 1:
-        rows: Any = torch.arange(queries, device=device).repeat_interleave(num_candidates)
-        cache.reorder_cache(rows)
+    """Repeat each query's row `num_candidates` times, its copies adjacent; differentiable in attention layers.
+
+    There the gradient is a sum over the copies. That of an index would be added up in any order on a GPU.
+    """
+    if num_candidates == 1:
+        return
+    rows: Any = torch.arange(queries, device=device).repeat_interleave(num_candidates)
+    for layer in cache.layers:
+        if type(layer) is DynamicLayer:
+            layer.batch_repeat_interleave(num_candidates)
+        else:  # the states of linear attention are written in place, so without gradients anyway
+            layer.reorder_cache(rows)
 
 
-def make_room(cache: DynamicCache, room: int) -> None:
-    """Give every layer that keeps all positions room for `room` more."""
-    cache.layers = [
-        RoomyLayer(layer, room) if type(layer) is DynamicLayer and layer.is_initialized else layer
-        for layer in cache.layers
-    ]
+def make_room(
+    cache: DynamicCache, queries: int, num_candidates: int, room: int, device: torch.device, keep: bool = False
+) -> DynamicCache:
+    """Rows for every answer and room for `room` more positions, layer by layer: one layer exists twice at a time.
+
+    Args:
+        keep: `cache` stays as it is; the result is another one.
+    """
+    rows: Any = torch.arange(queries, device=device).repeat_interleave(num_candidates)
+    wide = copy(cache)
+    wide.layers = list(cache.layers) if keep else cache.layers
+    for place, layer in enumerate(wide.layers):
+        if type(layer) is DynamicLayer and layer.is_initialized:
+            wide.layers[place] = RoomyLayer(layer, num_candidates, room)
+        else:
+            wide.layers[place] = deepcopy(layer) if keep else layer
+            wide.layers[place].reorder_cache(rows)
+    return wide

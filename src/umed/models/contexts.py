@@ -34,6 +34,12 @@ def generating(module: nn.Module) -> Iterator[None]:
             m.gradient_checkpointing = on
 
 
+def check_unmerged(module: nn.Module) -> None:
+    """Raises RuntimeError: an adapter is merged, see `umed.models.merging`: which adapter is active has no effect."""
+    if any(getattr(m, "merged_adapters", None) for m in module.modules()):
+        raise RuntimeError("an adapter is merged into its layers: leave `merged` first")
+
+
 def trained_weights(module: nn.Module) -> dict[str, Tensor]:
     """A copy of every trained weight: with an adapter, of the adapter alone."""
     return {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
@@ -41,12 +47,17 @@ def trained_weights(module: nn.Module) -> dict[str, Tensor]:
 
 @contextmanager
 def with_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """Inside, the module has earlier `trained_weights`: a reference policy without a second base model."""
+    """Inside, the module has earlier `trained_weights`: a reference policy without a second base model.
+
+    Raises:
+        RuntimeError: an adapter is merged at the moment: its weights would be replaced without effect.
+    """
+    check_unmerged(module)
     current = {n: p.data for n, p in module.named_parameters() if n in weights}
     try:
         for n, p in module.named_parameters():
             if n in weights:
-                p.data = weights[n].to(p.data)
+                p.data = weights[n].to(p.data, non_blocking=True)
         yield
     finally:
         for n, p in module.named_parameters():

@@ -17,6 +17,7 @@ from umed.chat import ImageView, Prompt, say_region, tidy, without_region
 from umed.errors import InputError
 from umed.models.batch import collate
 from umed.models.codec import BoxCodec
+from umed.models.lengths import check_prompt
 from umed.models.tokenizer import answer_ends, split_text
 from umed.records import Record
 from umed.thoughts import end_thought, is_tag
@@ -149,37 +150,38 @@ class FamilyProcessor(ABC):
             image: RGB, the stored size.
             others: the other categories of the record's source, for judges.
         """
-        try:
-            picture = self.encode_picture(image)
-        except ValueError as error:
-            raise InputError(
-                f"{record.id}: {record.image} has {image.width} x {image.height} pixels, which the model cannot take "
-                f"({error}): crop or remove it"
-            ) from None
-        text = self.text(record.query).replace(self.marker, picture.text, 1)
-        begin = self.tokenizer.bos_token  # where the template leaves it to the tokenizer, as LLaVA's does
-        ids = torch.tensor(
-            self.tokenizer(text, add_special_tokens=begin is not None and begin not in text)["input_ids"]
-        )
-        if int((ids == self.image_id).sum()) != max(picture.view.tokens, 1):
-            raise InputError(
-                f"{record.id}: its query has {self.image_token} in it, which stands for a picture: remove it"
-            )
-        if len(ids) > self.max_prompt_tokens:
-            raise InputError(self._too_long(record, len(ids), picture.view.tokens))
+        picture = self.see(image, record)
+        ids = torch.tensor(self.prompt_ids(record.query, picture.text))
+        check_prompt(self, record, len(ids), int((ids == self.image_id).sum()), picture.view.tokens)
         inputs = {
             "input_ids": ids,
             "attention_mask": torch.ones_like(ids),
             **self.token_types(ids, picture),
             **picture.inputs,
         }
-        answer = self._answer(record, picture.view)
+        answer = torch.tensor(self.answer_ids(record, picture.view), dtype=torch.long)
         return Prompt(record, picture.view, inputs, answer, without_region(record.diagnosis), others)
 
-    def _answer(self, record: Record, view: ImageView) -> Tensor:
+    def see(self, image: Image.Image, record: Record) -> EncodedPicture:
+        """`encode_picture`. Raises InputError: the model cannot take it."""
+        try:
+            return self.encode_picture(image)
+        except ValueError as error:
+            raise InputError(
+                f"{record.id}: {record.image} has {image.width} x {image.height} pixels, which the model cannot take "
+                f"({error}): crop or remove it"
+            ) from None
+
+    def prompt_ids(self, query: str, picture: str) -> list[int]:
+        """Tokens of a prompt with this text in the place of its picture."""
+        text = self.text(query).replace(self.marker, picture, 1)
+        begin = self.tokenizer.bos_token  # where the template leaves it to the tokenizer, as LLaVA's does
+        return self.tokenizer(text, add_special_tokens=begin is not None and begin not in text)["input_ids"]
+
+    def answer_ids(self, record: Record, view: ImageView) -> list[int]:
         """Tokens of the gold answer with its end; none without a diagnosis."""
         if not record.diagnosis:
-            return torch.zeros(0, dtype=torch.long)
+            return []
         try:
             region = self.write_boxes(record.boxes, record.category, view)
         except BoxError:
@@ -187,16 +189,7 @@ class FamilyProcessor(ABC):
                 f"{record.id}: a box lies where the model does not see {record.image}: use a setting that shows "
                 "the whole picture, as model.processor.fit=pad"
             ) from None
-        return torch.tensor([*self.encode(say_region(record.diagnosis, region)), self.eos_ids[0]])
-
-    def _too_long(self, record: Record, length: int, image_tokens: int) -> str:
-        room = self.max_prompt_tokens - (length - image_tokens)
-        advice = self.advise(room) if room > 0 else ""
-        return (
-            f"{record.id}: the prompt has {length} tokens, {image_tokens} of them the picture's; allowed are "
-            f"{self.max_prompt_tokens} (model.processor.max_prompt_tokens and the model's own context): "
-            f"{advice or 'shorten the query or use a model with a longer context'}"
-        )
+        return [*self.encode(say_region(record.diagnosis, region)), self.eos_ids[0]]
 
     def collate(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
         return collate(prompts, self.pad_id, self.tiled)

@@ -30,6 +30,7 @@ from umed.models.attention import IMPLEMENTATION
 from umed.models.backbone import Backbone
 from umed.models.critics.base import Critic
 from umed.models.critics.shared import SharedCritic
+from umed.models.feature_store import FeatureStore, shared_store
 from umed.models.policy import Policy
 from umed.models.reader import Reader
 from umed.models.weights import check_tensors, load_whole, read_tensors, shapes_of
@@ -54,6 +55,8 @@ def load_policy(
     quantization: Literal["4bit"] | None = None,
     frozen: Sequence[str] = (),
     seed: int = 0,
+    feature_store: FeatureStore | None = None,
+    merge: str | bool = "auto",
 ) -> Policy:
     """The model at `path`, its LoRA adapter, and a value head.
 
@@ -66,6 +69,8 @@ def load_policy(
         quantization: `4bit` keeps the language model's frozen weights in NF4 under the adapter (QLoRA).
         frozen: names of modules that are not trained where all others are, e.g. `visual.blocks`.
         dropout: of the adapter, instead of the stored value (paper: none in rewarding).
+        feature_store: keeps the features of pictures while the tower is not trained.
+        merge: whether the adapter is merged while answers are decoded, `auto`, `true` or `false`.
 
     Raises:
         InputError: no checkpoint, one with other tensors than its model expects, or an adapter for another model.
@@ -90,7 +95,8 @@ def load_policy(
         model = add_adapter(model, {"target_modules": family.lora_targets, **adapter}, dropout)
     else:
         freeze(model, frozen)
-    policy = Policy(model, processor, family, temperature, attention_layers, attention_heads, attention_pool, critic)
+    attention = attention_layers, attention_heads, attention_pool
+    policy = Policy(model, processor, family, temperature, *attention, critic, feature_store, merge)
     if folder is not None and (folder / HEAD).is_file():
         critic_name = read_note(folder).get("critic")
         if critic_name in (None, type(policy.critic).__name__):  # the head of another critic takes other inputs
@@ -110,6 +116,9 @@ def build_policy(
 ) -> Policy:
     """The policy of `cfg.model`, from its base weights or from an adapter."""
     model = cfg.model
+    kept: dict[str, Any] = {}
+    if "engine" in cfg:  # not in configs of old runs
+        kept = {"feature_store": shared_store(**cfg.engine.features), "merge": cfg.engine.merge}
     return load_policy(
         model.path,
         instantiate(model.processor),
@@ -128,7 +137,15 @@ def build_policy(
         quantization=model.quantization,
         frozen=model.frozen,
         seed=cfg.seed,
+        **kept,
     )
+
+
+def trains_whole(cfg: DictConfig) -> bool:
+    """Whether weights of the model itself are trained: without an adapter all, beside a fresh one `modules_to_save`."""
+    if cfg.init_from:
+        return not (adapter_folder(cfg.init_from) / ADAPTER).is_file()
+    return not cfg.model.adapter or bool(cfg.model.adapter.get("modules_to_save"))
 
 
 def quantization_options(kind: str, family: Backbone, dtype: str, device: str, adapter: Any) -> dict[str, Any]:
@@ -151,8 +168,7 @@ def quantization_options(kind: str, family: Backbone, dtype: str, device: str, a
         bnb_4bit_compute_dtype=getattr(torch, dtype),
         llm_int8_skip_modules=["lm_head", *(f"model.{name}" for name in family.tower)],
     )
-    where = "cuda" if torch.cuda.is_available() else device
-    return {"quantization_config": config, "device_map": {"": where}}
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def freeze(model: Any, names: Sequence[str]) -> None:

@@ -24,7 +24,8 @@ def distribution(logits: Tensor, temperature: float, suppressed: Sequence[int]) 
 
 def _columns(suppressed: Sequence[int], logits: Tensor) -> Tensor:
     """The suppressed ids that have a row in the head at all."""
-    return torch.tensor([i for i in suppressed if i < logits.shape[-1]], dtype=torch.long, device=logits.device)
+    columns = torch.tensor([i for i in suppressed if i < logits.shape[-1]], dtype=torch.long)
+    return columns.to(logits.device, non_blocking=True)  # the host does not wait for the copy
 
 
 class TokenScores(torch.autograd.Function):
@@ -92,7 +93,8 @@ def answer_scores(
         logits = head(state_NH)
         return TokenScores.apply(logits, ids_N, temperature, _columns(suppressed, logits))
 
-    state, ids = state_BTH[mask_BT], ids_BT[mask_BT]
+    valid = mask_BT.nonzero(as_tuple=True)  # the mask itself as an index would be searched again each time
+    state, ids = state_BTH[valid], ids_BT[valid]
     with torch.no_grad():
         vocabulary = head(state_BTH[:1, :1]).shape[-1]
     rows = max(1, tile // vocabulary)
@@ -103,5 +105,5 @@ def answer_scores(
     ]
     out = [state.new_zeros(ids_BT.shape, dtype=torch.float32) for _ in range(2)]
     for whole, parts in zip(out, zip(*scores, strict=True), strict=True):
-        whole[mask_BT] = torch.cat(parts)
+        whole[valid] = torch.cat(parts)
     return out[0], out[1]

@@ -11,13 +11,18 @@ from umed.chat import Processor, Prompt
 from umed.errors import InputError, check_choice
 from umed.models.attention import AttentionRecorder
 from umed.models.backbone import Backbone
-from umed.models.cache import make_room
 from umed.models.contexts import base_model, generating, uses_checkpointing
 from umed.models.critics.base import Critic, ValueHead
 from umed.models.critics.shared import SharedCritic
-from umed.models.logprobs import answer_scores, distribution
-from umed.models.reader import Reader
+from umed.models.decoding import decode
+from umed.models.feature_store import FeatureStore
+from umed.models.logprobs import answer_scores
+from umed.models.merging import check_merge, merged
+from umed.models.noise import Noise
+from umed.models.reader import Prefix, Reader
 from umed.rollout import Answers
+
+NO_NOISE = Noise(0)
 
 
 @dataclass
@@ -40,6 +45,8 @@ class Policy(nn.Module):
         temperature: of sampling, and so of every log-probability.
         attention_layers, attention_heads: reading R5, None = all; attention_pool: how they become one map.
         critic: makes V from the model and its reader.
+        feature_store: keeps the features of pictures, None = they are computed for each batch.
+        merge: whether an adapter is merged while answers are decoded, see `merged`.
     """
 
     def __init__(
@@ -52,6 +59,8 @@ class Policy(nn.Module):
         attention_heads: Sequence[int] | None = None,
         attention_pool: Literal["mean", "max"] = "mean",
         critic: Callable[[Any, Reader], Critic] = SharedCritic,
+        feature_store: FeatureStore | None = None,
+        merge: str | bool = "auto",
     ) -> None:
         super().__init__()
         if temperature <= 0:
@@ -60,7 +69,8 @@ class Policy(nn.Module):
         self.processor = processor
         self.backbone = backbone
         self.temperature = temperature
-        self.reader = Reader(base_model(model), processor, backbone)
+        self.merge = check_merge(merge)
+        self.reader = Reader(base_model(model), processor, backbone, feature_store)
         self._attention_modules = _attention_modules(self.core, attention_layers)
         self._attention_heads = _check_heads(self.core, attention_heads)
         self._attention_pool: Any = check_choice("model.attention.pool", attention_pool, "mean", "max")
@@ -91,6 +101,12 @@ class Policy(nn.Module):
         return logits if cap is None or not self.backbone.caps_logits else cap * torch.tanh(logits / cap)
 
     @torch.no_grad()
+    def read_prompts(self, prompts: Sequence[Prompt]) -> Prefix:
+        """The prompts as `sample` and `score` can take them, to be read once for several calls; without gradients."""
+        with generating(self):
+            return self.reader.read_prompts(prompts)
+
+    @torch.no_grad()
     def sample(
         self,
         prompts: Sequence[Prompt],
@@ -98,47 +114,35 @@ class Policy(nn.Module):
         max_new_tokens: int = 256,
         *,
         greedy: bool = False,
-        generator: torch.Generator | None = None,
+        noise: Noise = NO_NOISE,
+        places: Sequence[int] | None = None,
+        first_candidate: int = 0,
+        temperature: float | None = None,
+        prefix: Prefix | None = None,
     ) -> Answers:
         """a ~ pi(. | x, q), token by token, from the full distribution: no top-k, no top-p, no penalty.
 
+        Args:
+            greedy: the most probable token instead.
+            places: of the prompts in the batch, which key the noise with the candidate's number; None = as they stand.
+            temperature: None = the policy's.
+            prefix: of `read_prompts`, None = the prompts are read now.
+
         Returns:
-            Answers of B = Q * G rows; `greedy` takes the most probable token instead.
+            Answers of B = Q * G rows.
 
         Raises:
             InputError: the model's scores are not finite.
         """
-        processor, eos = self.processor, torch.tensor(self.processor.eos_ids, device=self.device)
+        uniform = None
+        if not greedy:
+            places = range(len(prompts)) if places is None else places
+            uniform = noise.uniform(places, num_candidates, max_new_tokens, first_candidate)
         with generating(self):
-            prefix = self.reader.read_prompts(prompts, num_candidates)
-            make_room(prefix.cache, max_new_tokens)
-            token = prefix.last_B
-            size = (len(token), max_new_tokens)
-            ids = token.new_full(size, processor.pad_id)
-            valid, logps = torch.zeros_like(ids, dtype=torch.bool), torch.zeros(size, device=self.device)
-            rows = torch.arange(len(token), device=self.device)  # answers that are not complete
-            for t in range(max_new_tokens):
-                mask = prefix.mask_BP.new_ones(len(rows), t)
-                hidden = self.reader.step(prefix, token[:, None], mask, t - 1)
-                logp = distribution(self.head(hidden[:, -1]), self.temperature, processor.suppressed_ids)
-                if logp.isnan().any():
-                    raise InputError(
-                        "the model's scores are not finite: its weights have overflowed; go back to an earlier "
-                        "checkpoint and lower method.lr"
-                    )
-                drawn = logp.argmax(-1, True) if greedy else torch.multinomial(logp.exp(), 1, generator=generator)
-                token = drawn[:, 0]
-                ids[rows, t], valid[rows, t] = token, True
-                logps[rows, t] = logp.gather(1, drawn)[:, 0]
-                going_on = (~torch.isin(token, eos)).nonzero()[:, 0]
-                if len(going_on) < len(rows):
-                    rows = rows[going_on]
-                    if not len(rows):
-                        break
-                    prefix, token = prefix.take(going_on), token[going_on]
-        width = t + 1
-        truncated = torch.zeros(len(ids), dtype=torch.bool, device=self.device).index_fill(0, rows, True)
-        return Answers(ids[:, :width], valid[:, :width], truncated, logps[:, :width])
+            read = self.reader.read_prompts(prompts) if prefix is None else prefix
+            rows = read.spread(num_candidates, max_new_tokens, keep=prefix is not None)
+            with merged(self.model, self.merge):
+                return decode(self, rows, max_new_tokens, uniform, temperature or self.temperature)
 
     def score(
         self,
@@ -149,6 +153,7 @@ class Policy(nn.Module):
         *,
         values: bool = True,
         plain: bool = False,
+        prefix: Prefix | None = None,
     ) -> Scores:
         """Log-probability, entropy and value of given answer tokens, teacher-forced; differentiable.
 
@@ -158,12 +163,13 @@ class Policy(nn.Module):
             name_BN: rows of the answer pass whose attention is returned (token t stands in row t + 1), -1 = none.
             values: whether the critic is run; without it V is 0.
             plain: of the model's own distribution, at temperature 1 and with no token suppressed.
+            prefix: of `read_prompts`; without gradients only.
 
         Raises:
             InputError: attention that the family or gradient checkpointing cannot give.
         """
         recorder = None if name_BN is None else self._recorder(name_BN)
-        state = self.reader.read(prompts, ids_BT, mask_BT, recorder)[:, :-1]
+        state = self.reader.read(prompts, ids_BT, mask_BT, recorder, prefix)[:, :-1]
         temperature, suppressed = (1.0, ()) if plain else (self.temperature, self.processor.suppressed_ids)
         logp, entropy = answer_scores(state, ids_BT, mask_BT, self.head, temperature, suppressed)
         attention = recorder.pooled() if recorder else state.new_zeros(len(ids_BT), 0, 0)

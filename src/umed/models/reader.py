@@ -4,7 +4,7 @@ Row t of the answer pass takes token a_{t-1} in (row 0: the prompt's last token)
 predicts a_t and gives V(s_t).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from inspect import signature
@@ -18,10 +18,12 @@ from umed.chat import Processor, Prompt
 from umed.models.attention import AttentionRecorder
 from umed.models.backbone import Backbone
 from umed.models.batch import append_answers, picture_inputs
-from umed.models.cache import expand, whole_cache
-from umed.models.contexts import generating, uses_checkpointing
-from umed.models.features import compute_features, concatenate_features, given_features, is_frozen
+from umed.models.cache import expand, make_room, whole_cache
+from umed.models.contexts import uses_checkpointing
+from umed.models.feature_store import FeatureStore
+from umed.models.features import concatenate_features, given_features, is_frozen
 from umed.models.packed import PackedPass, fits
+from umed.models.picture_encoder import PictureEncoder
 
 
 @dataclass
@@ -39,9 +41,20 @@ class Prefix:
     def take(self, rows: Tensor) -> "Prefix":
         """These rows only; the cache is cut in place."""
         self.cache.reorder_cache(rows)  # type: ignore[arg-type]
-        inputs = {k: v[rows] for k, v in self.inputs.items()}
-        mask, last, first, columns = (t[rows] for t in (self.mask_BP, self.last_B, self.next_B, self.columns_BI))
-        return Prefix(self.cache, mask, last, first, columns, self.axes, inputs)
+        return self._with_rows(self.cache, lambda t: t[rows])
+
+    def spread(self, num_candidates: int, room: int, *, keep: bool = False) -> "Prefix":
+        """The same for each prompt's G answers, with room for `room` more tokens in the cache; without gradients only.
+
+        Args:
+            keep: this prefix can be used again; otherwise its cache is taken over.
+        """
+        cache = make_room(self.cache, len(self.last_B), num_candidates, room, self.last_B.device, keep)
+        return self._with_rows(cache, lambda t: t.repeat_interleave(num_candidates, 0))
+
+    def _with_rows(self, cache: DynamicCache, pick: Callable[[Tensor], Tensor]) -> "Prefix":
+        mask, last, first, columns = (pick(t) for t in (self.mask_BP, self.last_B, self.next_B, self.columns_BI))
+        return Prefix(cache, mask, last, first, columns, self.axes, {k: pick(v) for k, v in self.inputs.items()})
 
 
 class Reader:
@@ -49,25 +62,25 @@ class Reader:
 
     Args:
         core: the model, its adapters in place.
-        features_owner: the owner of the features of a reader with the same frozen tower, to use those too.
+        feature_store: keeps the features of pictures, None = they are computed for each batch.
     """
 
     def __init__(
-        self, core: Any, processor: Processor, backbone: Backbone, features_owner: object | None = None
+        self, core: Any, processor: Processor, backbone: Backbone, feature_store: FeatureStore | None = None
     ) -> None:
         self.core, self.processor, self.backbone = core, processor, backbone
         # transformers renamed the argument within 5.x
         self._cache_name = "cache" if "cache" in signature(core.model.forward).parameters else "past_key_values"
-        self.features_owner = features_owner or object()
+        self.feature_store = feature_store
+        self._encode_pictures = PictureEncoder(core, backbone.tower, self._batch, feature_store)
 
     @property
     def device(self) -> torch.device:
         return next(self.core.parameters()).device
 
-    def read_prompts(self, prompts: Sequence[Prompt], num_candidates: int) -> Prefix:
+    def read_prompts(self, prompts: Sequence[Prompt], num_candidates: int = 1) -> Prefix:
         """Read each prompt once, without its last token, and expand to G rows; differentiable."""
-        batch = self._batch(prompts)
-        position = self.backbone.positions(self.core.model, batch)
+        batch, position, next_Q, columns_QI = self._batch_with_places(prompts)
         cache = whole_cache(self.core.config.get_text_config())
         # where prompt tokens attend to later ones, the last one must be there, although it is read again
         end = batch["input_ids"].shape[1] - (not self.backbone.prompt_sees_itself)
@@ -90,18 +103,22 @@ class Reader:
             cache,
             repeat(batch["attention_mask"]),
             repeat(batch["input_ids"][:, -1]),
-            repeat(_next(position)),
-            repeat(self._image_columns(batch)),
+            repeat(next_Q),
+            repeat(columns_QI),
             _axes(position),
             {k: repeat(batch[k][:, -1:]) for k in self.backbone.extra_inputs if batch[k].ndim > 2},
         )
 
-    def step(self, prefix: Prefix, ids: Tensor, mask: Tensor, first: int) -> Tensor:
-        """Read ids (B, S) in, the first of them at answer position `first`; hidden states (B, S, H)."""
+    def step(self, prefix: Prefix, ids: Tensor, mask_BK: Tensor, first: int) -> Tensor:
+        """Read ids (B, S) in, the first of them at answer position `first`; hidden states (B, S, H).
+
+        Args:
+            mask_BK: which of the K positions up to the last of `ids` are there.
+        """
         steps = torch.arange(first, first + ids.shape[1], device=ids.device)
         out = self.core.model(
             input_ids=ids,
-            attention_mask=torch.cat([prefix.mask_BP, mask], 1),
+            attention_mask=mask_BK,
             position_ids=_answer_positions(prefix.next_B, steps, prefix.axes),
             **{self._cache_name: prefix.cache},
             **{k: v.expand(-1, ids.shape[1], *v.shape[2:]) for k, v in prefix.inputs.items()},
@@ -110,22 +127,41 @@ class Reader:
         return out.last_hidden_state
 
     def read(
-        self, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor, recorder: AttentionRecorder | None = None
+        self,
+        prompts: Sequence[Prompt],
+        ids_BT: Tensor,
+        mask_BT: Tensor,
+        recorder: AttentionRecorder | None = None,
+        prefix: Prefix | None = None,
     ) -> Tensor:
-        """Hidden states (B, T + 1, H) of the answer pass, whose attention goes to `recorder`."""
-        whole = not self.backbone.shares_prefix or uses_checkpointing(self.core)
-        return (self._read_in_full if whole else self._read_shared)(prompts, ids_BT, mask_BT, recorder)
+        """Hidden states (B, T + 1, H) of the answer pass, whose attention goes to `recorder`.
+
+        Args:
+            prefix: of these prompts, if they have been read; it stays as it is. Without gradients only.
+        """
+        if prefix is None and (not self.backbone.shares_prefix or uses_checkpointing(self.core)):
+            return self._read_in_full(prompts, ids_BT, mask_BT, recorder)
+        return self._read_shared(prompts, ids_BT, mask_BT, recorder, prefix)
 
     def _read_shared(
-        self, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor, recorder: AttentionRecorder | None
+        self,
+        prompts: Sequence[Prompt],
+        ids_BT: Tensor,
+        mask_BT: Tensor,
+        recorder: AttentionRecorder | None,
+        read: Prefix | None,
     ) -> Tensor:
         """Each prompt read once."""
         if fits(self.core, mask_BT, max(len(p.inputs["input_ids"]) for p in prompts)):
-            return self._read_packed(self.read_prompts(prompts, 1), ids_BT, mask_BT, recorder)
-        prefix = self.read_prompts(prompts, len(ids_BT) // len(prompts))
+            return self._read_packed(read or self.read_prompts(prompts), ids_BT, mask_BT, recorder)
+        num_candidates = len(ids_BT) // len(prompts)
+        if read is None:
+            prefix = self.read_prompts(prompts, num_candidates)
+        else:
+            prefix = read.spread(num_candidates, ids_BT.shape[1] + 1, keep=True)
         ids = torch.cat([prefix.last_B[:, None], ids_BT], 1)
         with recorder.record(prefix.columns_BI) if recorder else nullcontext():
-            return self.step(prefix, ids, mask_BT.to(prefix.mask_BP.dtype), -1)
+            return self.step(prefix, ids, torch.cat([prefix.mask_BP, mask_BT.to(prefix.mask_BP.dtype)], 1), -1)
 
     def _read_packed(
         self, prefix: Prefix, ids_BT: Tensor, mask_BT: Tensor, recorder: AttentionRecorder | None
@@ -152,13 +188,12 @@ class Reader:
     ) -> Tensor:
         """The same with prompt and answer in one row: gradient checkpointing drops the key/value cache."""
         each = [p for p in prompts for _ in range(len(ids_BT) // len(prompts))]
-        batch = self._batch(each)
-        position = self.backbone.positions(self.core.model, batch)
+        batch, position, next_B, columns_BI = self._batch_with_places(each)
         steps = torch.arange(ids_BT.shape[1], device=self.device)
-        answer_position = _answer_positions(_next(position), steps, _axes(position))
+        answer_position = _answer_positions(next_B, steps, _axes(position))
         first = batch["input_ids"].shape[1] - 1
         tokens = {name: batch[name] for name in self._token_names}
-        recording = recorder.record(self._image_columns(batch), first) if recorder else nullcontext()
+        recording = recorder.record(columns_BI, first) if recorder else nullcontext()
         with self._features_of(each), recording:
             out = self.core.model(
                 **append_answers(tokens, ids_BT, mask_BT, self.backbone.answer_type),
@@ -173,20 +208,28 @@ class Reader:
         return ("input_ids", "attention_mask", *self.backbone.extra_inputs)
 
     def _batch(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
-        return {k: v.to(self.device) for k, v in self.processor.collate(prompts).items()}
+        return {k: self._move(v) for k, v in self.processor.collate(prompts).items()}
+
+    def _batch_with_places(self, prompts: Sequence[Prompt]) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
+        """`_batch` with rotary positions, the position of the first answer token, and image columns.
+
+        They are computed on the CPU: on a GPU the host would wait for each picture's size and place.
+        """
+        batch = self.processor.collate(prompts)
+        position = self.backbone.positions(self.core.model, batch)
+        places = position, _next(position), self._image_columns(batch)
+        moved, next_Q, columns_QI = map(self._move, places)
+        return {k: self._move(v) for k, v in batch.items()}, moved, next_Q, columns_QI
+
+    def _move(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, non_blocking=True)
 
     def _features_of(self, prompts: Sequence[Prompt]) -> AbstractContextManager[None]:
         """With a frozen tower each picture is encoded once, for all passes over its prompt; otherwise each time."""
         model = self.core.model
         if not hasattr(model, "get_image_features") or not is_frozen(model, self.backbone.tower):
             return nullcontext()
-        owner = self.features_owner
-        missing = {id(p): p for p in prompts if p.features is None or p.features[0] is not owner}
-        with generating(self.core) if missing else nullcontext():
-            for p in missing.values():
-                inputs = {k: v.to(self.device) for k, v in picture_inputs(p.inputs).items()}
-                p.features = (owner, compute_features(model, inputs))
-        return given_features(model, concatenate_features([p.features[1] for p in prompts]))
+        return given_features(model, concatenate_features(self._encode_pictures(prompts)))
 
     def _image_columns(self, batch: dict[str, Tensor]) -> Tensor:
         """Column numbers of the image tokens of each row, right-padded with -1."""

@@ -1,10 +1,12 @@
 """What a reward is: one number for each answer of a rollout, from the evidence it asks for."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from torch import Tensor
 
+from umed.chat import Prompt
 from umed.errors import InputError, check_number
 from umed.rollout import Rollout
 
@@ -31,6 +33,15 @@ class Reward(ABC):
     """Which tokens of the answer it judges, for a credit that gives each token its own rewards."""
     gold_ties: bool = False
     """Whether a wrong answer may score as high as the gold answer; the contract test asks."""
+
+    def begin(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> None:  # noqa: B027
+        """Begin what takes its time, while log-probs of these answers are computed; `__call__` follows, as a rule.
+
+        Only called where `judged`.
+
+        Args:
+            texts: the answers as plain language, as many to each prompt, standing together.
+        """
 
     @abstractmethod
     def __call__(self, rollout: Rollout, /) -> Tensor:

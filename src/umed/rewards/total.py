@@ -7,9 +7,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from umed.chat import Prompt
 from umed.errors import InputError, check_choice, check_positive
 from umed.rewards.base import Reward, check_reward
-from umed.rollout import Rollout
+from umed.rollout import Rollout, to_floats
 
 ADVANTAGE = "advantage"  # the summand of reading R7 `literal`
 EXAMPLES = {"judged": "relevance", "differentiable": "vision_relevance"}  # in messages
@@ -46,15 +47,14 @@ class Scored:
 
     def means(self) -> dict[str, float]:
         """`reward/*`: raw means, normalized means and how often a part did not apply; `rollout/judge_failed`."""
-        stats = {"reward/total": _mean(self.total_B)}
-        stats["reward/unscored"] = self.total_B.isnan().float().mean().item()
+        stats = {"reward/total": self.total_B.nanmean(), "reward/unscored": self.total_B.isnan().float().mean()}
         for name, value in self.raw.items():
-            stats[f"reward/{name}"] = _mean(value)
-            stats[f"reward/{name}_normalized"] = _mean(self.summands[name])
+            stats[f"reward/{name}"] = value.nanmean()
+            stats[f"reward/{name}_normalized"] = self.summands[name].nanmean()
         if self.judged:
             failed = torch.stack([self.raw[name].isnan() for name in self.judged])
-            stats["rollout/judge_failed"] = failed.float().mean().item()
-        return stats
+            stats["rollout/judge_failed"] = failed.float().mean()
+        return to_floats(stats)
 
 
 class TotalReward:
@@ -118,6 +118,13 @@ class TotalReward:
             )
         return names
 
+    def begin(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> None:
+        """Have the judged parts begin as soon as the answers are known, see `Reward.begin`; changes no result."""
+        for name in self.judged:
+            part = self.parts[name]
+            if isinstance(part, Reward):  # others need not know of it
+                part.begin(prompts, texts)
+
     def __call__(self, rollout: Rollout) -> Scored:
         """Score every answer of a rollout."""
         raw = {name: _score(name, part, rollout) for name, part in self.parts.items()}
@@ -145,7 +152,7 @@ def _score(name: str, part: Reward, rollout: Rollout) -> Tensor:
     if value.shape != rollout.truncated_B.shape:
         shape = tuple(value.shape)
         raise InputError(f"reward.parts.{name} gave {shape} for {len(rollout.ids_BT)} answers: give one number each")
-    return value.to(rollout.mask_BT.device, torch.float32)
+    return value.to(rollout.mask_BT.device, torch.float32, non_blocking=True)
 
 
 def group_max(value_B: Tensor, num_candidates: int) -> Tensor:
@@ -178,7 +185,3 @@ def nan_total(summands: Sequence[Tensor], num_candidates: int) -> Tensor:
     groups = missing.view(len(stacked), -1, num_candidates)
     uneven = (groups & ~groups.all(-1, keepdim=True)).any(0).flatten()
     return torch.where(missing.all(0) | uneven, torch.nan, stacked.nansum(0))
-
-
-def _mean(value: Tensor) -> float:
-    return value.nanmean().item()

@@ -3,6 +3,7 @@
 from omegaconf import DictConfig
 
 from umed.annotate.stage import load_or_annotate
+from umed.engine.device import find_placement
 from umed.evaluating import evaluate_and_log, print_evaluation
 from umed.evaluation.evaluation_set import EvaluationSet, check_evaluation
 from umed.evaluation.tables import print_stages
@@ -16,7 +17,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if cfg.init_from is not None:
         adapter_folder(cfg.init_from)
     stage = "base" if cfg.init_from is None else "init_from"
-    stage_loggers(cfg, stage)  # what a logger does not take is told before the model answers
+    stage_loggers(cfg, stage)  # what a logger or this machine does not take is told before the model answers
+    find_placement(cfg)
     evaluation_set = EvaluationSet(cfg, load_or_annotate(cfg) if cfg.data.evaluate.mau else None)
     evaluation = evaluate_and_log(evaluation_set, stage, cfg.init_from)
     title = cfg.init_from or cfg.model.path

@@ -13,7 +13,7 @@ from umed.evaluation.score import read_scores
 from umed.evaluation.tables import print_stages
 from umed.records import RecordSet
 from umed.run_files import read_metrics
-from umed.training import check_stage, train_stage
+from umed.training import check_data, check_stage, train_stage
 
 STAGES = ("base", "sft", "ppo", "aar")
 
@@ -29,6 +29,7 @@ def pipeline(cfg: DictConfig) -> dict[str, float]:
     for method, stage in ((cfg.task.sft, "sft"), (relevance_only(cfg), "ppo"), (cfg.method, "aar")):
         check_stage(cfg, method, stage)
     data = load_or_annotate(cfg)
+    check_data(cfg, data)
     evaluation_set = EvaluationSet(cfg, data, trained_on=data)
     evaluate_once(evaluation_set, "base", None)
     sft = train_and_evaluate(evaluation_set, cfg.task.sft, data, "sft", None, run / "adapter" / "sft")

@@ -16,6 +16,7 @@ from umed.run_files import write_jsonl
 from umed.thoughts import without_thoughts
 
 if TYPE_CHECKING:
+    from umed.engine.device import Placement
     from umed.models.policy import Policy
 
 OTHERWISE = "percentile"  # the window of a picture that has none
@@ -32,12 +33,13 @@ def predict(cfg: DictConfig) -> None:
         raise InputError("images is empty: give pictures, images=[a.png,b.png]")
     window = check_window("task.window", cfg.task.window)
     pictures = {path: open_for_display(path, window) for path in map(Path, map(str, paths))}
-    policy = load_model(cfg)
+    policy, placement = load_model(cfg)
     out = Path(cfg.paths.run_dir) / "predict"
     out.mkdir(parents=True, exist_ok=True)
     lines = []
     for number, (path, picture) in enumerate(pictures.items()):
-        output, answer, boxes = answer_query(policy, picture, path, cfg.task.query, cfg.method.max_new_tokens)
+        with placement.autocast():
+            output, answer, boxes = answer_query(policy, picture, path, cfg.task.query, cfg.method.max_new_tokens)
         same_name = sum(p.stem == path.stem for p in list(pictures)[:number])
         target = out / (f"{path.stem}_{same_name + 1}.png" if same_name else f"{path.stem}.png")
         draw_boxes(picture, boxes or (), PREDICTED).save(target)
@@ -61,15 +63,13 @@ def open_for_display(path: Path, window: Window | str | None) -> Image.Image:
     return picture
 
 
-def load_model(cfg: DictConfig) -> Policy:
+def load_model(cfg: DictConfig) -> tuple[Policy, Placement]:
     """The policy to ask; what takes seconds to import is imported here, after the pictures were checked."""
-    import torch
-
-    from umed.models.load import build_policy
+    from umed.engine.device import build_to_answer
     from umed.tasks import quiet
 
     quiet()
-    return build_policy(cfg, cfg.init_from, 0.0, "cuda" if torch.cuda.is_available() else "cpu")
+    return build_to_answer(cfg, cfg.init_from)
 
 
 def answer_query(

@@ -9,11 +9,13 @@ from PIL import Image
 
 from umed.boxes import Box
 from umed.chat import Prompt
+from umed.engine.engine import Engine
 from umed.errors import InputError
 from umed.methods.sampler import Sampler
 from umed.models.backbones.mllama import MllamaProcessor as Ours
 from umed.models.family import FamilyProcessor
 from umed.models.load import load_policy
+from umed.models.noise import Noise
 from umed.models.policy import Policy
 from umed.synthetic import tiny
 from umed.synthetic.tiny_models import mllama
@@ -27,9 +29,9 @@ def test_the_attention_reward_is_refused_in_one_line_and_the_rest_works(
 ) -> None:
     pi, prompts = policy(), make_prompts(2)
     with pytest.raises(InputError, match="Llama-3.2-Vision has no image tokens.*leave it out") as error:
-        Sampler(2, 4)(pi, prompts, frozenset({"attention"}), torch.Generator())
+        Sampler(2, 4)(Engine(pi), prompts, frozenset({"attention"}), Noise(0))
     assert "\n" not in str(error.value)
-    rollout = Sampler(2, 4)(pi, prompts, frozenset({"text", "boxes"}), torch.Generator())
+    rollout = Sampler(2, 4)(Engine(pi), prompts, frozenset({"text", "boxes"}), Noise(0))
     assert rollout.region_BP.shape == (4, 0) and rollout.logp_BT.isfinite().all()
 
 
@@ -95,6 +97,6 @@ def test_the_released_head_has_no_row_for_the_picture(
     pi = load_policy(str(tmp_path), processor, "umed.models.backbones.mllama")
     assert pi.core.lm_head.out_features == processor.image_id
     prompts = [processor.prompt(Image.new("RGB", size), make_prompts(1)[0].record) for size in ((56, 56), (200, 60))]
-    answers = pi.sample(prompts, 2, 4, generator=torch.Generator().manual_seed(0))
+    answers = pi.sample(prompts, 2, 4, noise=Noise(0))
     scores, valid = pi.score(prompts, answers.ids_BT, answers.mask_BT), answers.mask_BT
     torch.testing.assert_close(scores.logp_BT[valid], answers.logp_BT[valid], atol=1e-5, rtol=0)

@@ -21,6 +21,7 @@ from umed.models.backbones import paligemma
 from umed.models.backbones.loc_codec import TOKENS
 from umed.models.family import FamilyProcessor
 from umed.models.load import load_policy
+from umed.models.noise import Noise
 from umed.models.policy import Policy
 from umed.synthetic.tiny_models.paligemma import write
 
@@ -99,7 +100,7 @@ def test_a_prompt_must_fit_into_the_window_of_sliding_layers(
 
 def worst(policy: Policy, prompts: list[Prompt], tokens: int) -> float:
     """Largest difference of sampled, scored and plain log-probs, two answers to a query."""
-    answers = policy.sample(prompts, 2, tokens, generator=torch.Generator().manual_seed(0))
+    answers = policy.sample(prompts, 2, tokens, noise=Noise(0))
     plain = AutoModelForImageTextToText.from_pretrained(policy.core.name_or_path, attn_implementation="eager").eval()
     with torch.no_grad():
         found = [policy.score(prompts, answers.ids_BT, answers.mask_BT).logp_BT[answers.mask_BT]]

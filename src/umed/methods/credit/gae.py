@@ -49,6 +49,7 @@ class GaeCredit(Credit):
 
 def explained_variance(batch: TrainingBatch) -> float:
     """1 - Var(return - V) / Var(return) over valid tokens; 1 = a perfect critic, below 0 = worse than a constant."""
-    returns, values = batch.returns_BT[batch.mask_BT], batch.values_BT[batch.mask_BT]
+    numbers = torch.stack([batch.returns_BT, batch.values_BT, batch.mask_BT.float()]).cpu()
+    returns, values = numbers[:2, numbers[2] > 0]
     spread = returns.var(correction=0) if len(returns) else returns.new_zeros(())
     return float(1 - (returns - values).var(correction=0) / spread) if spread > 0 else 0.0

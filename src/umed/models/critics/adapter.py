@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from umed.chat import Prompt
 from umed.errors import InputError, check_positive
 from umed.models.adapters import read_adapter, set_tensors
+from umed.models.contexts import check_unmerged
 from umed.models.critics.base import Critic, read_states
 from umed.models.features import is_frozen
 from umed.models.reader import Reader
@@ -78,6 +79,7 @@ class AdapterCritic(Critic):
 @contextmanager
 def active_adapter(model: Any, adapter: str) -> Iterator[None]:
     """Use another adapter for a while; which weights are trained stays as it is."""
+    check_unmerged(model)
     layers = [m for m in model.modules() if isinstance(m, BaseTunerLayer)]
     trained = [(p, p.requires_grad) for p in model.parameters()]
     before = [layer.active_adapters for layer in layers]

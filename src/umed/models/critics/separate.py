@@ -28,7 +28,7 @@ class SeparateCritic(Critic):
         for name in reader.backbone.tower:
             getattr(core.model, name).requires_grad_(False)
         self._saved = trained  # the tower too where the policy trains its own: a later policy has another one
-        self._reader = [Reader(core, reader.processor, reader.backbone, reader.features_owner)]
+        self._reader = [Reader(core, reader.processor, reader.backbone, reader.feature_store)]
 
     def states(self, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor, state_BTH: Tensor) -> Tensor:
         return read_states(self._reader[0], prompts, ids_BT, mask_BT)

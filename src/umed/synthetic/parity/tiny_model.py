@@ -16,6 +16,7 @@ from umed.chat import Prompt
 from umed.models.backbone import Backbone
 from umed.models.batch import append_answers, token_inputs
 from umed.models.load import load_policy
+from umed.models.noise import Noise
 from umed.models.policy import Policy
 from umed.records import Record
 from umed.rollout import Answers
@@ -93,7 +94,7 @@ class TinyModel:
 
 
 def sample_answers(policy: Policy, prompts: Sequence[Prompt]) -> Answers:
-    return policy.sample(prompts, CANDIDATES, NEW_TOKENS, generator=torch.Generator().manual_seed(0))
+    return policy.sample(prompts, CANDIDATES, NEW_TOKENS, noise=Noise(0))
 
 
 def plain_inputs(backbone: Backbone, prompt: Prompt, answer: Sequence[int]) -> dict[str, Tensor]:

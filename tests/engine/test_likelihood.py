@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from umed.chat import Prompt
+from umed.engine.engine import Engine
+from umed.engine.likelihood import class_probabilities
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
-from umed.models.likelihood import class_probabilities
 from umed.models.policy import Policy
 from umed.synthetic.parity.tiny_model import plain_inputs
 
@@ -30,7 +31,7 @@ def test_probabilities_are_those_of_each_label_read_alone(
     made.temperature = 0.5  # of sampling alone
     prompts = make_prompts(3)
     orders = [dict(list(LABELS.items())[k:] + list(LABELS.items())[:k]) for k in range(3)]
-    found = class_probabilities(made, prompts, orders)
+    found = class_probabilities(Engine(made), prompts, orders)
     for prompt, order, said in zip(prompts, orders, found, strict=True):
         with torch.no_grad():
             logs = np.array([alone(made, prompt, text) for text in order.values()])
@@ -45,11 +46,11 @@ def test_a_picture_is_encoded_once_for_all_labels(
 ) -> None:
     made, prompts, passes = policy(), make_prompts(2), []
     getattr(made.core.model, made.backbone.tower[0]).register_forward_hook(lambda *_: passes.append(1))
-    class_probabilities(made, prompts, [LABELS] * 2)
+    class_probabilities(Engine(made), prompts, [LABELS] * 2)
     assert 0 < len(passes) <= len(prompts)  # whatever the number of labels
     assert made.training  # as it was
 
 
 def test_an_empty_label_is_refused(policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]]) -> None:
     with pytest.raises(InputError, match="answer text is empty"):
-        class_probabilities(policy(), make_prompts(1), [{"a": "cyst", "b": ""}])
+        class_probabilities(Engine(policy()), make_prompts(1), [{"a": "cyst", "b": ""}])
