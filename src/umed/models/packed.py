@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
@@ -14,6 +14,9 @@ from umed.models import attention
 from umed.models.attention import IMPLEMENTATION, AttentionRecorder
 from umed.models.cache import whole_cache
 from umed.models.shared_attention import SharedPrefixAttention, cut_chunks
+
+if TYPE_CHECKING:
+    from umed.models.reader import Prefix
 
 
 def fits(core: Any, mask_BT: Tensor, prompt_length: int) -> bool:
@@ -37,6 +40,27 @@ def fits(core: Any, mask_BT: Tensor, prompt_length: int) -> bool:
         and all(window is None or window > width for window in windows)
         and not bool((mask_BT[:, 1:] & ~mask_BT[:, :-1]).any())
     )
+
+
+def read_packed(
+    core: Any, prefix: "Prefix", ids_BT: Tensor, mask_BT: Tensor, recorder: AttentionRecorder | None
+) -> Tensor:
+    """States (B, T + 1, H) of the answer pass after Q prompts that were read; 0 behind an answer."""
+    num_candidates = len(ids_BT) // len(prefix.last_B)
+    last_B, next_B = (t.repeat_interleave(num_candidates) for t in (prefix.last_B, prefix.next_B))
+    read_BT = nn.functional.pad(mask_BT, (1, 0), value=True)
+    answer, step = read_BT.nonzero(as_tuple=True)
+    position = (next_B[answer] + step - 1)[None]
+    packed = PackedPass(prefix.cache, prefix.mask_BP, read_BT.sum(1).tolist(), prefix.columns_BI, recorder)
+    with packed.running(len(core.get_decoder().layers)):
+        out = core.model(
+            input_ids=torch.cat([last_B[:, None], ids_BT], 1)[read_BT][None],
+            attention_mask=read_BT.new_ones(1, 1, 1, 1),  # four dimensions: no mask is made of it
+            position_ids=position if prefix.axes == 1 else position.expand(prefix.axes, -1, -1),
+            use_cache=False,
+        )
+    state = out.last_hidden_state[0]
+    return state.new_zeros(*read_BT.shape, state.shape[-1]).index_put((answer, step), state)
 
 
 @dataclass
