@@ -1,10 +1,10 @@
-"""Attention in two parts equals attention over prompt and answer in one row."""
+"""Attention of packed answers is that of each answer behind its prompt."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from umed.models.shared_attention import Group, SharedPrefixAttention
+from umed.models.shared_attention import SharedPrefixAttention, cut_chunks
 
 HEADS, KV_HEADS, SIZE, COLUMNS, SCALING = 4, 2, 8, 6, 0.3
 
@@ -20,11 +20,14 @@ def dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     ("lengths", "firsts"),
     [
         ([[3, 5, 1], [4, 2, 4]], [0, 2]),
-        ([[4, 4], [4, 4]], [0, 0]),  # nothing padded
+        ([[4, 4], [4, 4]], [0, 0]),
         ([[1]], [COLUMNS - 1]),
     ],
 )
-def test_values_and_gradients_are_those_of_dense_attention(lengths: list[list[int]], firsts: list[int]) -> None:
+@pytest.mark.parametrize("size", [1, 8, 100])  # one answer, some, all answers of a query
+def test_values_and_gradients_are_those_of_dense_attention(
+    lengths: list[list[int]], firsts: list[int], size: int
+) -> None:
     rng, total = torch.Generator().manual_seed(0), sum(map(sum, lengths))
 
     def random(*shape: int) -> Tensor:
@@ -33,10 +36,9 @@ def test_values_and_gradients_are_those_of_dense_attention(lengths: list[list[in
     packed = [random(1, total, heads, SIZE) for heads in (HEADS, KV_HEADS, KV_HEADS)]
     q, k, v = (x.transpose(1, 2) for x in packed)
     keys, values = (random(len(lengths), KV_HEADS, COLUMNS, SIZE) for _ in range(2))
-    groups: list[Group] = []
-    for each, first in zip(lengths, firsts, strict=True):
-        groups.append(Group.of(each, groups[-1].end if groups else 0, first, q.device))
-    found = SharedPrefixAttention.apply(q, k, v, keys, values, groups, SCALING)
+    chunks = cut_chunks([n for each in lengths for n in each], firsts, COLUMNS, size)
+    assert [c.start for c in chunks[1:]] == [c.end for c in chunks[:-1]] and chunks[-1].end == total
+    found = SharedPrefixAttention.apply(q, k, v, keys, values, chunks, SCALING)
     expected, start = [], 0
     for i, first in enumerate(firsts):
         for length in lengths[i]:

@@ -85,8 +85,12 @@ def add_adapter(model: Any, settings: dict[str, Any], dropout: float | None) -> 
     """Wrap a model in a PEFT model with a fresh LoRA adapter; `dropout` overrides that of the settings."""
     from peft import LoraConfig, get_peft_model  # a second, which models without an adapter do not need
 
+    from umed.models.summed_lora import sum_lora
+
     override = {} if dropout is None else {"lora_dropout": dropout}
-    return get_peft_model(model, LoraConfig(**{**settings, **override}))
+    wrapped = get_peft_model(model, LoraConfig(**{**settings, **override}))
+    sum_lora(wrapped)
+    return wrapped
 
 
 def load_adapter(model: Any, folder: Path, path: str, dropout: float | None) -> Any:
@@ -96,6 +100,8 @@ def load_adapter(model: Any, folder: Path, path: str, dropout: float | None) -> 
         InputError: the adapter was made for another model, or is not whole.
     """
     from peft import PeftModel
+
+    from umed.models.summed_lora import sum_lora
 
     check_adapter(folder, path, model)
     where = f"init_from={folder}: this adapter does not fit {path}"
@@ -108,6 +114,7 @@ def load_adapter(model: Any, folder: Path, path: str, dropout: float | None) -> 
         count = f"the file has {len(tensors)} tensors, 0 fit"
         raise InputError(f"{where}: {count}, for {ADAPTER} cannot be followed ({first_line(error)})") from error
     set_tensors(wrapped, "default", tensors, where)
+    sum_lora(wrapped)
     return wrapped
 
 

@@ -31,6 +31,7 @@ from umed.models.backbone import Backbone
 from umed.models.critics.base import Critic
 from umed.models.critics.shared import SharedCritic
 from umed.models.feature_store import FeatureStore, shared_store
+from umed.models.patches import embed_patches_as_products
 from umed.models.policy import Policy
 from umed.models.reader import Reader
 from umed.models.weights import check_tensors, load_whole, read_tensors, shapes_of
@@ -87,6 +88,7 @@ def load_policy(
     where = f"init_from={init_from}" if whole else f"model.path={path}"
     extra |= {"dtype": getattr(torch, dtype), "attn_implementation": IMPLEMENTATION}
     model = load_whole(family.model_class, path, where, **extra)
+    embed_patches_as_products(model)
     if gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     if folder is not None and not whole:

@@ -61,11 +61,11 @@ def _layers(model: nn.Module, choice: str) -> list[Any]:
         return []
     from peft.tuners.lora import Linear  # a second, which models without an adapter do not need
 
-    layers = [m for m in model.modules() if type(m) is Linear and _can_merge(m)]
-    return layers if choice == "true" else [m for m in layers if _is_exact(m)]
+    layers = [m for m in model.modules() if isinstance(m, Linear) and can_merge(m)]
+    return layers if choice == "true" else [m for m in layers if is_exact(m)]
 
 
-def _can_merge(layer: Any) -> bool:
+def can_merge(layer: Any) -> bool:
     names = [name for name in layer.active_adapters if name in layer.lora_A]
     return (
         bool(names)
@@ -76,7 +76,7 @@ def _can_merge(layer: Any) -> bool:
     )
 
 
-def _is_exact(layer: Any) -> bool:
+def is_exact(layer: Any) -> bool:
     """Whether weights and products have 32 bits."""
     weight = layer.get_base_layer().weight
     device = weight.device.type

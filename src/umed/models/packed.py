@@ -3,17 +3,20 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from umed.models import attention
 from umed.models.attention import IMPLEMENTATION, AttentionRecorder
 from umed.models.cache import whole_cache
-from umed.models.shared_attention import Group, SharedPrefixAttention
+from umed.models.shared_attention import SharedPrefixAttention, cut_chunks
+
+if TYPE_CHECKING:
+    from umed.models.reader import Prefix
 
 
 def fits(core: Any, mask_BT: Tensor, prompt_length: int) -> bool:
@@ -43,6 +46,27 @@ def is_on_cpu(core: Any) -> bool:
     return next(core.parameters()).device.type == "cpu"
 
 
+def read_packed(
+    core: Any, prefix: "Prefix", ids_BT: Tensor, mask_BT: Tensor, recorder: AttentionRecorder | None
+) -> Tensor:
+    """States (B, T + 1, H) of the answer pass after Q prompts that were read; 0 behind an answer."""
+    num_candidates = len(ids_BT) // len(prefix.last_B)
+    last_B, next_B = (t.repeat_interleave(num_candidates) for t in (prefix.last_B, prefix.next_B))
+    read_BT = nn.functional.pad(mask_BT, (1, 0), value=True)
+    answer, step = read_BT.nonzero(as_tuple=True)
+    position = (next_B[answer] + step - 1)[None]
+    packed = PackedPass(prefix.cache, prefix.mask_BP, read_BT.sum(1).tolist(), prefix.columns_BI, recorder)
+    with packed.running(len(core.get_decoder().layers)):
+        out = core.model(
+            input_ids=torch.cat([last_B[:, None], ids_BT], 1)[read_BT][None],
+            attention_mask=read_BT.new_ones(1, 1, 1, 1),  # four dimensions: no mask is made of it
+            position_ids=position if prefix.axes == 1 else position.expand(prefix.axes, -1, -1),
+            use_cache=False,
+        )
+    state = out.last_hidden_state[0]
+    return state.new_zeros(*read_BT.shape, state.shape[-1]).index_put((answer, step), state)
+
+
 @dataclass
 class PackedPass:
     """One pass over packed answers.
@@ -63,11 +87,8 @@ class PackedPass:
     layers: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        count, start = len(self.rows_B) // len(self.mask_QP), 0
-        self.groups: list[Group] = []
-        for i, first in enumerate(self.mask_QP.argmax(1).tolist()):
-            self.groups.append(Group.of(self.rows_B[i * count : (i + 1) * count], start, first, self.mask_QP.device))
-            start = self.groups[-1].end
+        firsts, columns = self.mask_QP.argmax(1).tolist(), self.mask_QP.shape[1] - 1
+        self.chunks = cut_chunks(self.rows_B, firsts, columns)
 
     @contextmanager
     def running(self, layers: int) -> Iterator[None]:
@@ -92,31 +113,26 @@ class PackedPass:
         recorder, device = self.recorder, query.device.type
         if recorder is not None and any(module is m for m in recorder.modules):
             with torch.autocast(device, enabled=False):
-                maps = [
-                    self._rows(recorder, i, query[0], key[0], layer.keys[i], scaling) for i in range(len(self.groups))
-                ]
-            recorder.maps.append(torch.cat(maps))
+                maps = self._rows(recorder, query, key, layer.keys, scaling)
+            recorder.maps.append(maps)
         # under autocast rotary positions leave queries and keys in fp32; what SDPA does then is done here
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
         given = [t.to(dtype) for t in (query, key, value, layer.keys, layer.values)]
-        return SharedPrefixAttention.apply(*given, self.groups, scaling)
+        return SharedPrefixAttention.apply(*given, self.chunks, scaling)
 
-    def _rows(
-        self, recorder: AttentionRecorder, i: int, query: Tensor, key: Tensor, keys: Tensor, scaling: float
-    ) -> Tensor:
-        """The rows that the recorder asks for of the answers to query i in fp32, differentiable, (G, N, I)."""
-        group = self.groups[i]
-        own, here = slice(i * group.count, (i + 1) * group.count), slice(group.start, group.end)
-        rows_GN, columns_I = recorder.rows_BN[own], self.columns_QI[i]
-        q, k = (group.spread(x[:, here]).float() for x in (query, key))  # (G, heads, S, size)
-        index = rows_GN.clamp(min=0, max=q.shape[2] - 1)
-        q = q.gather(2, index[:, None, :, None].expand(-1, q.shape[1], -1, q.shape[3]))
-        repeat = q.shape[1] // len(keys)
-        by_kv_head = q.transpose(0, 1).reshape(len(keys), repeat * rows_GN.numel(), q.shape[3])
-        over_prompt = by_kv_head @ keys[:, group.first :].float().mT
-        over_prompt = over_prompt.view(q.shape[1], *rows_GN.shape, over_prompt.shape[2]).transpose(0, 1)
-        over_own = q @ k.repeat_interleave(repeat, 1).mT
-        later = torch.arange(k.shape[2], device=index.device) > index[..., None]
-        scores = torch.cat([over_prompt, over_own.masked_fill(later[:, None], float("-inf"))], -1) * scaling
-        columns_GI = torch.where(columns_I < 0, -1, columns_I - group.first).expand(group.count, -1)
-        return recorder.on_image(scores.softmax(-1), rows_GN, columns_GI)
+    def _rows(self, recorder: AttentionRecorder, query: Tensor, key: Tensor, keys: Tensor, scaling: float) -> Tensor:
+        """The rows that the recorder asks for in fp32, differentiable, (B, N, I)."""
+        maps, size = [], query.shape[3]
+        rows = recorder.rows_BN.split([len(chunk.begins) for chunk in self.chunks])
+        for chunk, rows_AN in zip(self.chunks, rows, strict=True):
+            begins = torch.tensor(chunk.begins, device=rows_AN.device)[:, None]
+            index = (rows_AN.clamp(min=0) + begins).clamp(max=len(chunk.bias) - 1).flatten()
+            q = query[0, :, chunk.start : chunk.end][:, index].float()
+            k = chunk.keys(keys, key).float()
+            by_kv_head = q.view(len(k), len(q) // len(k) * len(index), size)
+            scores = (by_kv_head @ k.mT * scaling).view(len(q), *index.shape, k.shape[1]) + chunk.bias[index]
+            share = scores.softmax(-1).unflatten(1, rows_AN.shape).transpose(0, 1)
+            columns_I = self.columns_QI[chunk.query]
+            columns_AI = torch.where(columns_I < 0, -1, columns_I - chunk.first).expand(len(rows_AN), -1)
+            maps.append(recorder.on_image(share, rows_AN, columns_AI))
+        return torch.cat(maps)

@@ -22,7 +22,7 @@ from umed.models.cache import expand, make_room, whole_cache
 from umed.models.contexts import uses_checkpointing
 from umed.models.feature_store import FeatureStore
 from umed.models.features import concatenate_features, given_features, is_frozen
-from umed.models.packed import PackedPass, fits
+from umed.models.packed import fits, read_packed
 from umed.models.picture_encoder import PictureEncoder
 
 
@@ -153,32 +153,12 @@ class Reader:
     ) -> Tensor:
         """Each prompt read once."""
         if fits(self.core, mask_BT, max(len(p.inputs["input_ids"]) for p in prompts)):
-            return self._read_packed(read or self.read_prompts(prompts), ids_BT, mask_BT, recorder)
+            return read_packed(self.core, read or self.read_prompts(prompts), ids_BT, mask_BT, recorder)
         count = len(ids_BT) // len(prompts)
         prefix = read.spread(count, ids_BT.shape[1] + 1, keep=True) if read else self.read_prompts(prompts, count)
         ids = torch.cat([prefix.last_B[:, None], ids_BT], 1)
         with recorder.record(prefix.columns_BI) if recorder else nullcontext():
             return self.step(prefix, ids, torch.cat([prefix.mask_BP, mask_BT.to(prefix.mask_BP.dtype)], 1), -1)
-
-    def _read_packed(
-        self, prefix: Prefix, ids_BT: Tensor, mask_BT: Tensor, recorder: AttentionRecorder | None
-    ) -> Tensor:
-        """Valid answer tokens alone, after prompts that were read; states behind an answer are 0."""
-        num_candidates = len(ids_BT) // len(prefix.last_B)
-        last_B, next_B = (t.repeat_interleave(num_candidates) for t in (prefix.last_B, prefix.next_B))
-        read_BT = nn.functional.pad(mask_BT, (1, 0), value=True)
-        answer, step = read_BT.nonzero(as_tuple=True)
-        position = (next_B[answer] + step - 1)[None]
-        packed = PackedPass(prefix.cache, prefix.mask_BP, read_BT.sum(1).tolist(), prefix.columns_BI, recorder)
-        with packed.running(len(self.core.get_decoder().layers)):
-            out = self.core.model(
-                input_ids=torch.cat([last_B[:, None], ids_BT], 1)[read_BT][None],
-                attention_mask=read_BT.new_ones(1, 1, 1, 1),  # four dimensions: no mask is made of it
-                position_ids=position if prefix.axes == 1 else position.expand(prefix.axes, -1, -1),
-                use_cache=False,
-            )
-        state = out.last_hidden_state[0]
-        return state.new_zeros(*read_BT.shape, state.shape[-1]).index_put((answer, step), state)
 
     def _read_in_full(
         self, prompts: Sequence[Prompt], ids_BT: Tensor, mask_BT: Tensor, recorder: AttentionRecorder | None
