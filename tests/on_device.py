@@ -84,7 +84,7 @@ def equal_numbers(found: list[dict[str, float]], expected: list[dict[str, float]
     assert [list(line) for line in found] == [list(line) for line in expected]
     for line, other in zip(found, expected, strict=True):
         numbers, others = (torch.tensor(list(each.values()), dtype=torch.float64) for each in (line, other))
-        torch.testing.assert_close(numbers, others, rtol=1e-4, atol=1e-6, equal_nan=True)
+        torch.testing.assert_close(numbers, others, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 def same_on(device: torch.device, run: Callable[[torch.device], Any]) -> tuple[Any, Any]:
