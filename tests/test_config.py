@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+import umed
 from umed import config
 from umed.annotate.stage import find_roots
 from umed.errors import InputError
@@ -61,6 +62,17 @@ def test_a_resume_goes_on_in_its_own_folder(running, tmp_path: Path) -> None:
     running.paths.run_dir = str(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=r"its own folder.*-m"):
         config.resume_config(running, [])
+
+
+def test_a_resume_may_change_the_engine_and_keeps_the_change(running, tmp_path: Path) -> None:
+    """The other settings of the run stay, and need not be repeated."""
+    config.store(running, tmp_path / "run")
+    now = composed(f"resume={tmp_path / 'run'}", f"paths.run_dir={tmp_path / 'run'}", "engine.tokens=700")
+    for overrides in (["engine.tokens=700"], []):
+        cfg = config.resume_config(now, [f"resume={now.resume}", *overrides])
+        assert (cfg.seed, cfg.engine.tokens, cfg.engine.merge) == (3, 700, running.engine.merge)
+        now.engine.merge = "true"  # as another default of a later version, which nobody asked for
+    assert config.stored_config(tmp_path / "run").version == umed.__version__
 
 
 def test_a_run_of_another_version_is_opened_but_not_resumed(running, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 import umed
 from umed.errors import InputError
 from umed.names import make_folder_name, make_sweep_name
+from umed.run_files import write_whole
 
 PACKAGE = Path(__file__).parent
 # me:password@, ?api_key= or #token=; of what may follow a path, ?api-version=2024-06-01 alone is known to be no secret
@@ -126,9 +127,13 @@ def store(cfg: DictConfig, run: Path) -> None:
     if not HydraConfig.initialized():
         return
     (run / ".hydra").mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.merge({"version": umed.__version__}, cfg), run / ".hydra" / "config.yaml")
+    _write_config(cfg, umed.__version__, run)
     OmegaConf.save({"hydra": HydraConfig.get()}, run / ".hydra" / "hydra.yaml")
     OmegaConf.save(HydraConfig.get().overrides.task, run / ".hydra" / "overrides.yaml")
+
+
+def _write_config(cfg: DictConfig, version: str, run: Path) -> None:
+    write_whole(run / ".hydra" / "config.yaml", OmegaConf.to_yaml(OmegaConf.merge({"version": version}, cfg)))
 
 
 def _check_secrets(cfg: DictConfig) -> None:
@@ -196,14 +201,18 @@ def resume_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
             f"resume={cfg.resume}: written by umed {written}, this is {umed.__version__}: finish it with that version; "
             "its results and its adapter (init_from=) can be used with this one"
         )
-    if [o for o in overrides if not o.startswith("resume=")]:
+    keys = [o.key_or_group for o in OverridesParser.create().parse_overrides(overrides)]
+    if any(key != "resume" and key.split(".")[0] != "engine" for key in keys):
         there, here = _plain(stored), _plain(cfg)
         differs = sorted(k for k in there.keys() | here.keys() if there.get(k) != here.get(k))
         if differs:
             differs = [f"{k} ({there.get(k)} there, {here.get(k)} here)" for k in differs]
             raise InputError(f"resume={cfg.resume}: this config differs from the run's own in {'; '.join(differs)}")
-    if any(o.lstrip("+~").startswith("engine") for o in overrides):
-        stored.engine = cfg.engine  # how much goes through the device at once changes no result
+    if changed := [key for key in keys if key.startswith("engine.")]:
+        for key in changed:  # how much goes through the device at once changes no result
+            OmegaConf.update(stored, key, OmegaConf.select(cfg, key))
+        # kept, so that the next resume has them too
+        _write_config(stored, written, Path(cfg.resume))
     stored.resume = cfg.resume
     return stored
 

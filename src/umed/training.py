@@ -16,11 +16,11 @@ from omegaconf import DictConfig
 
 from umed import config
 from umed.callbacks.checkpoints import AtomicCheckpointIO, newest_checkpoint
-from umed.data.check_records import Widest, check_records
+from umed.data.check_records import check_records
 from umed.data.mau import MauDataModule
 from umed.data.sample import keep_train_share
 from umed.engine.budget import Budget
-from umed.engine.choose import budget_of
+from umed.engine.choose import budget_of, check_engine
 from umed.engine.device import create_trainer
 from umed.errors import InputError, check_positive
 from umed.methods.base import BuildPolicy, Method, planned_batches
@@ -57,11 +57,11 @@ def keep_fraction(cfg: DictConfig, data: RecordSet) -> RecordSet:
     return replace(data, records=kept)
 
 
-def check_data(cfg: DictConfig, data: RecordSet) -> Widest:
+def check_data(cfg: DictConfig, data: RecordSet) -> dict[str, tuple[int, int]]:
     """Check every record that training or validation would read, in seconds.
 
     Returns:
-        The most tokens that one of them takes.
+        Tokens of each record's prompt and gold answer, by id.
 
     Raises:
         InputError: see `check_records`.
@@ -105,6 +105,7 @@ def check_stage(cfg: DictConfig, method_cfg: DictConfig, stage: str | None = Non
         InputError: a setting, reward, credit, critic, callback, logger or trainer that cannot be.
     """
     check_positive("data.checkpoint_every", cfg.data.checkpoint_every)
+    check_engine(cfg)
     stage = build_method(cfg, method_cfg, stage=stage).stage
     build_trainer(cfg, stage, max_epochs=1)
     check_precision(str(cfg.trainer.get("precision") or "32-true"), cfg.model.dtype, trains_whole(cfg))
@@ -167,17 +168,17 @@ def train_stage(
         InputError: no room on the disk for a checkpoint (the one before is kept); a metric to monitor that is none.
     """
     data = keep_fraction(cfg, data)
-    widest = check_data(cfg, data)
-    count = sum(r.split == "train" for r in data.records)
-    planned = planned_batches(count, method_cfg.batch_size, method_cfg.epochs, method_cfg.steps)
+    sizes = check_data(cfg, data)
+    train = [r.id for r in data.records if r.split == "train"]
+    planned = planned_batches(len(train), method_cfg.batch_size, method_cfg.epochs, method_cfg.steps)
     batches = min(planned, cfg.limits.batches or math.inf)
     intervals = math.ceil(batches / cfg.data.checkpoint_every)
     every = math.ceil(batches / intervals)
     trainer = build_trainer(cfg, stage, max_epochs=intervals)
     policy = partial(build_policy, cfg, init_from, device=str(trainer.strategy.root_device))
-    budget = budget_of(cfg, run, trainer.strategy.root_device)
+    budget = budget_of(cfg, run, trainer.strategy.root_device, stage, method_cfg)
     method = build_method(cfg, method_cfg, stage=stage, policy=policy, total_batches=every * intervals, budget=budget)
-    budget.check(widest.prompt, method.longest_answer(widest.answer), widest.record)
+    budget.check(*max((sizes[i][0] + method.longest_answer(sizes[i][1]), i) for i in train))
     datamodule = datamodule_of(cfg, data, method.batch_size, every, method.val_samples)
     try:
         trainer.fit(method, datamodule, ckpt_path=newest_checkpoint(run / "checkpoints" / stage), weights_only=True)

@@ -14,7 +14,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from umed import training
-from umed.data.check_records import NAMED, Widest, check_records
+from umed.data.check_records import NAMED, check_records
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
 from umed.models.lengths import Lengths
@@ -37,13 +37,10 @@ def told(records: list[Record], root: Path, lengths: Any = lambda record: (10, 3
     return str(error.value)
 
 
-def test_the_widest_prompt_answer_and_record_are_found(records: list[Record], tmp_path: Path) -> None:
-    sizes = dict(
-        zip([r.id for r in records], [(5, 1), (9, 2), (7, 8), (3, 9), (1, 1), (9, 5), (2, 2), (8, 2)], strict=True)
-    )
-    widest = check_records(records, {"synthetic": tmp_path}, lambda record: sizes[record.id])
-    assert widest == Widest(prompt=9, answer=9, both=15, record="synthetic/2")
-    assert check_records([], {}, lambda record: (0, 0)) == Widest()
+def test_the_lengths_of_every_record_are_told(records: list[Record], tmp_path: Path) -> None:
+    sizes = {r.id: (number + 1, 9 - number) for number, r in enumerate(records)}
+    assert check_records(records, {"synthetic": tmp_path}, lambda record: sizes[record.id]) == sizes
+    assert check_records([], {}, lambda record: (0, 0)) == {}
 
 
 def test_every_record_is_named_in_one_line(records: list[Record], tmp_path: Path, processor: FamilyProcessor) -> None:

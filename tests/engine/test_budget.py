@@ -1,6 +1,5 @@
 """Cuts hold no more than the budget and lose nobody; memory that is not enough halves it, once, for good."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -57,16 +56,16 @@ def test_a_budget_below_one_prompt_is_told_in_one_line(cached: bool, least: int)
 
 
 def test_a_record_that_does_not_fit_is_named_before_it_is_read() -> None:
-    Budget(60).check(50, 10, "phantom/3")
-    Budget().check(50, 10, "phantom/3")
+    Budget(60).check(60, "phantom/3")
+    Budget().check(60, "phantom/3")
     with pytest.raises(InputError, match=r"phantom/3: engine.tokens=59: .* at least 60 are needed"):
-        Budget(59).check(50, 10, "phantom/3")
+        Budget(59).check(60, "phantom/3")
 
 
 def test_memory_halves_the_budget_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file, seen = tmp_path / "engine.json", []
-    budget = Budget(1000, file)
-    budget.begin("sft", 7)
+    budget = Budget(1000, file, "sft")
+    budget.begin(7)
 
     def step() -> str:
         budget.cut([40] * 4, [10] * 4, cached=False)  # 200 tokens: halving 1000 would not help
@@ -79,20 +78,32 @@ def test_memory_halves_the_budget_once(capsys: pytest.CaptureFixture[str], tmp_p
     assert seen == [1000, 100]
     assert "sft/iteration 7: out of memory: engine.tokens 200 -> 100, the step is repeated" in capsys.readouterr().out
     # a run that goes on from before has the old budget up to there, and the new one from there on
-    again = Budget(1000, file)
-    found = []
-    for iteration in (6, 7, 8):
-        again.begin("sft", iteration)
-        found.append(again.run(lambda: again.tokens))
-    again.begin("aar", 0)
-    assert [*found, again.run(lambda: again.tokens)] == [1000, 100, 100, 100]
-    # another number is a new budget
-    assert Budget(500, file).halvings == []
+    for again in (Budget(1000, file, "sft"), Budget(None, file, "sft")):
+        found = []
+        for iteration in (6, 7, 8):
+            again.begin(iteration)
+            found.append(again.run(lambda again=again: again.tokens))
+        assert found == [1000, 100, 100]
+    # another number begins anew, for this stage alone
+    other = Budget(300, file, "aar")
+    assert (other.tokens, other.halvings) == (300, [])
+    other.save()
+    assert Budget(500, file, "sft").halvings == [] and Budget(None, file, "sft").halvings == budget.halvings
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_asking_what_fits_leaves_no_trace(cached: bool) -> None:
+    """A question is no pass: what is halved when memory is short is the part that was tried."""
+    budget = Budget(4 if cached else 64)
+    before = dict(vars(budget))
+    assert budget.fits([10] * 4, [6] * 4, cached=cached) and not budget.fits([10] * 5, [6] * 5, cached=cached)
+    assert vars(budget) == before
+    assert Budget().fits([10] * 5, [6] * 5, cached=cached)
 
 
 def test_a_second_time_is_one_line() -> None:
-    budget = Budget(64)
-    budget.begin("aar", 2)
+    budget = Budget(64, stage="aar")
+    budget.begin(2)
 
     def step() -> None:
         budget.cut([10] * 5, [3] * 5, cached=False)
@@ -131,13 +142,21 @@ def test_another_error_is_none_of_its_business() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"asked": "x", "halvings": []}', json.dumps({"asked": 5, "halvings": [{}]})]
+    "text",
+    [
+        "",
+        "[]",
+        '{"sft": []}',
+        '{"sft": {"tokens": "x", "halvings": []}}',
+        '{"sft": {"tokens": 5, "halvings": [{}]}}',
+        '{"aar": {"tokens": 5, "halvings": [{"iteration": 1, "attempt": "1", "tokens": 3}]}}',
+    ],
 )
 def test_a_file_that_is_none_is_told_in_one_line(text: str, tmp_path: Path) -> None:
     file = tmp_path / "engine.json"
     file.write_text(text)
     with pytest.raises(InputError, match="engine.json"):
-        Budget(5, file)
+        Budget(5, file, "sft")
 
 
 def test_memory_short_in_sampling_leaves_passes_with_gradients_as_they_are() -> None:

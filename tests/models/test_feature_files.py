@@ -74,6 +74,14 @@ def test_a_picture_too_large_for_the_bound_is_left_out(tmp_path: Path) -> None:
     assert not names(tmp_path)
 
 
+def test_a_bound_too_small_for_any_picture_is_said_once(tmp_path: Path, lines: Lines) -> None:
+    files = FeatureFiles(tmp_path, 64)
+    for number in range(3):
+        files.write(key(number), features_of(number))
+    (line,) = lines()
+    assert "none of them is kept on the disk: set engine.features.disk_mb" in line and not list(tmp_path.iterdir())
+
+
 def test_a_full_disk_costs_one_line_and_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: Lines) -> None:
     files = FeatureFiles(tmp_path, MB)
     files.write(key(1), features_of(1))

@@ -48,3 +48,8 @@ def test_a_token_of_no_probability_is_never_drawn(value: float, kept: list[int])
     for scale in (1.0, 1e-3, 30.0):
         drawn = inverse_cdf(torch.log_softmax(logits * scale, -1), torch.tensor([value]))
         assert int(drawn) in kept
+
+
+def test_seeds_below_zero_have_streams_of_their_own() -> None:
+    numbers = torch.cat([Noise(seed).uniform([0], 1, 9) for seed in (-2, -1, 0, 2**63)]).flatten()
+    assert len(numbers.unique()) == len(numbers)

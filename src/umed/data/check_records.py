@@ -1,7 +1,6 @@
 """Every record that a training would read, checked before its first step; pixels are not decoded."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,38 +16,28 @@ NAMED = 20  # records in the message
 PATIENCE = 2  # seconds until a progress bar is shown
 
 
-@dataclass(frozen=True, slots=True)
-class Widest:
-    """The most tokens of a prompt, of a gold answer, and of one record's prompt and answer together."""
-
-    prompt: int = 0
-    answer: int = 0
-    both: int = 0
-    record: str = ""  # id of the one with `both`
-
-
 def check_records(
     records: Sequence[Record], roots: Mapping[str, Path], lengths: Callable[[Record], tuple[int, int]]
-) -> Widest:
+) -> dict[str, tuple[int, int]]:
     """Check pictures by their headers, then prompts, answers and boxes.
 
     Args:
         lengths: tokens of a record's prompt and of its answer, see `models/lengths.py`.
 
+    Returns:
+        The lengths by the record's id.
+
     Raises:
         InputError: naming every record that could not be trained on, and why the first could not.
     """
     wrong: dict[str, str] = {}
-    widest = Widest()
+    sizes: dict[str, tuple[int, int]] = {}
     for record in tqdm(records, desc="checking records", unit="record", delay=PATIENCE, leave=False, disable=None):
         try:
             check_picture(record, roots)
-            prompt, answer = lengths(record)
+            sizes[record.id] = lengths(record)
         except InputError as error:
             wrong[record.id] = str(error)
-            continue
-        both, who = max((widest.both, widest.record), (prompt + answer, record.id), key=lambda pair: pair[0])
-        widest = Widest(max(widest.prompt, prompt), max(widest.answer, answer), both, who)
     if wrong:
         first, *others = wrong
         reason = wrong[first] if first in wrong[first] else f"{first}: {wrong[first]}"
@@ -57,7 +46,7 @@ def check_records(
         raise InputError(
             f"{len(wrong)} of {len(records)} records cannot be trained on, so nothing was: {reason}{named}"
         )
-    return widest
+    return sizes
 
 
 def check_picture(record: Record, roots: Mapping[str, Path]) -> None:

@@ -34,65 +34,70 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Halving:
-    """From `attempt` on, of this iteration of this stage, passes hold at most `tokens`."""
+    """From this attempt of this iteration on, passes hold at most `tokens`."""
 
-    stage: str
     iteration: int
     attempt: int
     tokens: int
     cached: bool = False  # of passes that keep a cache alone; the others have their own
 
-    def holds_at(self, stage: str, iteration: int, attempt: int) -> bool:
-        """Whether a pass comes after it; stages that were run before are over."""
-        return stage != self.stage or (iteration, attempt) >= (self.iteration, self.attempt)
+    def __post_init__(self) -> None:
+        if any(type(number) is not int for number in (self.iteration, self.attempt, self.tokens)):
+            raise TypeError(f"no numbers in {asdict(self)}")
 
 
 class Budget:
-    """Tokens a pass may hold, halved where the memory was not enough; a continued run cuts as it did.
+    """Tokens a pass may hold, halved where the memory was not enough; a continued stage cuts as it did.
 
     Args:
-        tokens: with gradients; a pass that keeps only its cache may hold `CACHED` times as many. None = no limit.
-        file: keeps the halvings, and those of an earlier part of the run.
+        tokens: with gradients; a pass that keeps only its cache may hold `CACHED` times as many. None = those of the
+            file, or no limit.
+        file: keeps the numbers and halvings of all stages of a run. With another number than before, a stage begins
+            anew with it.
+        stage: that the budget is of.
 
     Raises:
         InputError: a number that is none, or a file that is not readable.
     """
 
-    def __init__(self, tokens: int | None = None, file: Path | None = None) -> None:
+    def __init__(self, tokens: int | None = None, file: Path | None = None, stage: str = "") -> None:
         check_positive("engine.tokens", tokens)
-        self.asked, self.file = tokens, file
+        self.initial, self.file, self.stage = tokens, file, stage
         self.halvings: list[Halving] = []
-        self.stage, self.iteration, self.attempt = "", 0, 0
+        self.iteration, self.attempt = 0, 0
         self.largest, self.least = 0, 0  # part of the current attempt, and what a part cannot be smaller than
         self.cached = False  # the kind of pass that was cut last
-        if file is not None and file.is_file():
-            self._load(file)
+        stored, halvings = self._read().get(stage, (None, []))
+        if stored is not None and tokens in (None, stored):
+            self.initial, self.halvings = stored, halvings
 
-    def _load(self, file: Path) -> None:
+    def _read(self) -> dict[str, tuple[int | None, list[Halving]]]:
+        """Number and halvings of each stage in the file."""
+        if self.file is None or not self.file.is_file():
+            return {}
         try:
-            state = json.loads(file.read_text(encoding="utf-8"))
-            halvings = [Halving(**h) for h in state["halvings"]]
-            stored = state["asked"]
-            check_positive(f"{file}: asked", stored)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            state = json.loads(self.file.read_text(encoding="utf-8"))
+            stages = {stage: (of["tokens"], [Halving(**h) for h in of["halvings"]]) for stage, of in state.items()}
+            for tokens, _ in stages.values():
+                check_positive("tokens", tokens)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
             raise InputError(
-                f"{file}: not readable as an engine's budget ({error}): restore it, or remove it"
+                f"{self.file}: not readable as an engine's budget ({error}): restore it, or remove it"
             ) from None
-        if self.asked in (None, stored):
-            self.asked, self.halvings = stored, halvings
+        return stages
 
-    def check(self, prompt: int, answer: int, record: str) -> None:
-        """Refuse a budget that the longest prompt with its answer is above; `record` has it.
+    def check(self, tokens: int, record: str) -> None:
+        """Refuse a budget that a record is above, with so many tokens of its prompt and answer.
 
         Raises:
             InputError: saying how many tokens are needed.
         """
-        if self.asked is not None and prompt + answer > self.asked:
-            raise InputError(f"{record}: {self._too_small(prompt + answer, False)}")
+        if self.initial is not None and tokens > self.initial:
+            raise InputError(f"{record}: {self._too_small(tokens, False)}")
 
-    def begin(self, stage: str, iteration: int) -> None:
+    def begin(self, iteration: int) -> None:
         """What comes next belongs to this iteration."""
-        self.stage, self.iteration, self.attempt = stage, iteration, 0
+        self.iteration, self.attempt = iteration, 0
 
     @property
     def tokens(self) -> int | None:
@@ -100,9 +105,9 @@ class Budget:
         return self._limit(False)
 
     def _limit(self, cached: bool) -> int | None:
-        now = (self.stage, self.iteration, self.attempt)
-        here = [h.tokens for h in self.halvings if h.cached == cached and h.holds_at(*now)]
-        return here[-1] if here else self.asked
+        now = (self.iteration, self.attempt)
+        here = [h.tokens for h in self.halvings if h.cached == cached and now >= (h.iteration, h.attempt)]
+        return here[-1] if here else self.initial
 
     def cut(
         self,
@@ -125,14 +130,11 @@ class Budget:
         """
         g = len(answers) // len(prompts)
         longest = [max(answers[q * g : (q + 1) * g]) for q in range(len(prompts))]
-        tokens = self._limit(cached)
-        limit = None if tokens is None else tokens * (CACHED if cached else 1)
+        limit = self._limit_of_pass(cached)
         self.cached = cached
 
         def count(queries: Sequence[int], candidates: int) -> int:
-            prompt, answer = (max(each[q] for q in queries) for each in (prompts, longest))
-            once = 1 if shared and not cached else candidates
-            return len(queries) * (once * prompt + candidates * answer)
+            return _count([prompts[q] for q in queries], [longest[q] for q in queries], candidates, cached, shared)
 
         def part(queries: list[int], candidates: range) -> Part:
             tokens = count(queries, len(candidates))
@@ -158,6 +160,15 @@ class Budget:
                 raise InputError(self._too_small(single, cached))
             parts += [part([q], range(c, min(c + most, g))) for c in range(0, g, most)]
         return [*parts, part(together, range(g))] if together else parts
+
+    def fits(self, prompts: Sequence[int], answers: Sequence[int], *, cached: bool, shared: bool = True) -> bool:
+        """Whether one part would hold them all; see `cut`."""
+        limit, candidates = self._limit_of_pass(cached), len(answers) // len(prompts)
+        return limit is None or _count(prompts, answers, candidates, cached, shared) <= limit
+
+    def _limit_of_pass(self, cached: bool) -> int | None:
+        tokens = self._limit(cached)
+        return None if tokens is None else tokens * (CACHED if cached else 1)
 
     def _too_small(self, tokens: int, cached: bool) -> str:
         least = -(-tokens // CACHED) if cached else tokens
@@ -207,7 +218,7 @@ class Budget:
 
     def _halve(self, before: int) -> None:
         tokens = max(before // 2, self.least)
-        self.halvings.append(Halving(self.stage, self.iteration, self.attempt, tokens, self.cached))
+        self.halvings.append(Halving(self.iteration, self.attempt, tokens, self.cached))
         release_memory()
         print(f"{self._where}: out of memory: engine.tokens {before} -> {tokens}, the step is repeated")
         self.save()
@@ -215,5 +226,12 @@ class Budget:
     def save(self) -> None:
         """Write the file, if there is one."""
         if self.file is not None:
-            state = {"asked": self.asked, "halvings": [asdict(h) for h in self.halvings]}
+            stages = {**self._read(), self.stage: (self.initial, self.halvings)}
+            state = {name: {"tokens": n, "halvings": [asdict(h) for h in each]} for name, (n, each) in stages.items()}
             write_whole(self.file, json.dumps(state, indent=1) + "\n")
+
+
+def _count(prompts: Sequence[int], answers: Sequence[int], candidates: int, cached: bool, shared: bool) -> int:
+    """Tokens of a pass over prompts with so many answers each, all padded to the longest."""
+    once = 1 if shared and not cached else candidates
+    return len(prompts) * (once * max(prompts) + candidates * max(answers))

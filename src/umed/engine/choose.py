@@ -9,27 +9,46 @@ from omegaconf import DictConfig
 from umed.engine.budget import FILE, Budget
 from umed.engine.plan import GB, RESERVED
 from umed.engine.planner import Planner
-from umed.errors import InputError
+from umed.errors import InputError, check_positive
+from umed.models.feature_store import shared_store
+from umed.models.merging import check_merge
 
 SMALL = 100 * 2**20  # bytes of weight files; on a CPU nothing is counted for less, which takes seconds
 SMALL_TOKENS = 16_384
 
 
-def budget_of(cfg: DictConfig, run: Path, device: torch.device) -> Budget:
-    """The budget of a run folder, the same in all its stages and after a resume.
+def check_engine(cfg: DictConfig) -> None:
+    """Refuse settings of `cfg.engine` that cannot be, before anything long begins.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    check_positive("engine.tokens", cfg.engine.tokens)
+    check_merge(cfg.engine.merge)
+    shared_store(**cfg.engine.features)
+
+
+def budget_of(cfg: DictConfig, run: Path, device: torch.device, stage: str, method: DictConfig | None = None) -> Budget:
+    """The budget of a stage of a run, the same after a resume.
+
+    Args:
+        method: that the stage trains, None = it answers only.
 
     Raises:
         InputError: no budget fits into the memory.
     """
-    budget = Budget(cfg.engine.tokens, run / FILE)
-    if budget.asked is None:
-        budget.asked = choose_tokens(cfg, device)
+    budget = Budget(cfg.engine.tokens, run / FILE, stage)
+    if budget.initial is None:
+        budget.initial = choose_tokens(cfg, device, method)
     budget.save()
     return budget
 
 
-def choose_tokens(cfg: DictConfig, device: torch.device) -> int:
-    """The most tokens with which every stage of the config fits into the free memory, as `task=plan` counts it.
+def choose_tokens(cfg: DictConfig, device: torch.device, method: DictConfig | None = None) -> int:
+    """The most tokens with which the passes of a stage fit into the free memory, as `task=plan` counts them.
+
+    Args:
+        method: see `budget_of`.
 
     Raises:
         InputError: no number is small enough.
@@ -39,24 +58,27 @@ def choose_tokens(cfg: DictConfig, device: torch.device) -> int:
         return SMALL_TOKENS
     free = free_bytes(device)
     planner = Planner(cfg, gpu=device.type != "cpu")
-    methods = [cfg.method, *([cfg.task.sft] if "sft" in cfg.task else [])]
-    phases = [planner.rewarding(m) if "num_candidates" in m else planner.tuning(m) for m in methods]
-    phases.append(planner.evaluation(cfg.method))
-    budgets = [phase.largest_budget(free * (1 - RESERVED)) for phase in phases]
-    fitting = [tokens for tokens in budgets if tokens is not None]
-    if len(fitting) < len(budgets):
+    if method is None:
+        phase = planner.evaluation(cfg.method)
+    else:
+        phase = planner.rewarding(method) if "num_candidates" in method else planner.tuning(method)
+    tokens = phase.largest_budget(free * (1 - RESERVED))
+    memory = f"{free / GB:.0f} GB that are " + ("free" if device.type != "cpu" else "half of this machine's")
+    if tokens is None:
         raise InputError(
-            f"{cfg.model.path} does not fit into the {free / GB:.0f} GB that are free: take a smaller model or picture "
-            "size, model.gradient_checkpointing=true, or model.quantization=4bit (python run.py task=plan model=NAME "
-            "says what fits); engine.tokens=N tries nevertheless"
+            f"{cfg.model.path} does not fit into the {memory}: take a smaller model or picture size, "
+            "model.gradient_checkpointing=true, or model.quantization=4bit (python run.py task=plan model=NAME says "
+            "what fits); engine.tokens=N tries nevertheless"
         )
-    tokens = min(fitting)
-    print(f"engine.tokens={tokens}: the most that fits into the {free / GB:.0f} GB that are free")
+    print(f"engine.tokens={tokens}: the most that fits into the {memory}")
     return tokens
 
 
 def free_bytes(device: torch.device) -> int:
-    """Free memory of a GPU; half of the machine's for the CPU, where other programs live too."""
+    """Memory for the run: of a GPU what is free or this process has reserved; half of the machine's for the CPU.
+
+    A policy that is already there is counted by the planner too, so its memory is not missing.
+    """
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

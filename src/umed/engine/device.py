@@ -51,7 +51,7 @@ def create_trainer(trainer: Callable[..., L.Trainer], **settings: Any) -> L.Trai
     """Lightning's trainer, whose strategy has the device and whose plugin has the precision.
 
     Raises:
-        InputError: an accelerator or devices that this machine lacks, or a setting that cannot be.
+        InputError: an accelerator or devices that this machine lacks, several processes, or a setting that cannot be.
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch.plugins import DoublePrecision, HalfPrecision, MixedPrecision
@@ -64,6 +64,11 @@ def create_trainer(trainer: Callable[..., L.Trainer], **settings: Any) -> L.Trai
             f"trainer: {' '.join(str(error).split()).rstrip('.')}: set trainer.accelerator, trainer.devices and "
             "trainer.precision to what is there"
         ) from error
+    if created.world_size > 1:
+        raise InputError(
+            f"trainer.devices and trainer.num_nodes ask for {created.world_size} processes: a run has one: set both to "
+            "1, and give other devices runs of their own"
+        )
     if isinstance(plugin, HalfPrecision | DoublePrecision):
         raise InputError(
             "trainer.precision=16-true, bf16-true or 64-true: weights keep model.dtype; set that one, or use "

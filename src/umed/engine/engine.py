@@ -44,8 +44,11 @@ class Engine:
         answers = [max_new_tokens] * (len(prompts) * num_candidates)
 
         def step() -> Prefix | None:
-            parts = self.budget.cut(_lengths(prompts), answers, cached=True)
-            return self.policy.read_prompts(prompts) if len(parts) == 1 else None
+            lengths = _lengths(prompts)
+            if not self.budget.fits(lengths, answers, cached=True):
+                return None
+            self.budget.cut(lengths, answers, cached=True)  # what is halved where the memory is not enough
+            return self.policy.read_prompts(prompts)
 
         return self.budget.run(step)
 
@@ -99,6 +102,7 @@ class Engine:
         plain: bool = False,
         prefix: Prefix | None = None,
         keep: bool = False,
+        keep_attention: bool = False,
     ) -> Scores:
         """`Policy.score` within the budget, in eval mode and without gradients.
 
@@ -106,14 +110,19 @@ class Engine:
             prefix: of `read_prompts`, if they were read.
             keep: these answers are what the next gradients are of: where they fit in one part, their graph is kept for
                 `take_live`.
+            keep_attention: too, with the graph of their attention.
         """
         num_candidates, lengths = len(ids_BT) // len(prompts), mask_BT.sum(1).tolist()
-        self._live = None
+        if keep:
+            self._live = None
 
         def step() -> Scores:
-            if keep and not checkpointed and len(self._cut_with_gradients(prompts, lengths)) == 1:
+            if keep and not checkpointed and self.budget.fits(_lengths(prompts), lengths, cached=False, shared=shared):
+                self._cut_with_gradients(prompts, lengths)
                 with torch.enable_grad():
-                    live = self.policy.score(prompts, ids_BT, mask_BT, name_BN, values=values, plain=plain)
+                    live = self.policy.score(
+                        prompts, ids_BT, mask_BT, name_BN, values=values, plain=plain, attention_graph=keep_attention
+                    )
                 self._live = live
                 return Scores(*(getattr(live, f.name).detach() for f in fields(live)))
             parts = self.budget.cut(_lengths(prompts), lengths, cached=True)
@@ -129,7 +138,7 @@ class Engine:
                 scored.append((rows, self.policy.score(few, ids, mask, names, values=values, plain=plain)))
             return merge_rows(scored, ids_BT.shape[1])
 
-        checkpointed = uses_checkpointing(self.policy.core)
+        checkpointed, shared = uses_checkpointing(self.policy.core), self.policy.backbone.shares_prefix
         with generating(self.policy):
             return self.budget.run(step)
 

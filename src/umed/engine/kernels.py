@@ -61,11 +61,14 @@ class _Autocast(torch.autocast):
 
 
 class MixedPrecision(TorchFunctionMode):
-    """Matrix products in another dtype, as autocast, which the meta device does not have: each weight is cast once."""
+    """Matrix products in another dtype, as autocast, which the meta device does not have.
+
+    A weight is cast for each product, since Lightning's autocast keeps no copies.
+    """
 
     def __init__(self, dtype: torch.dtype | None) -> None:
         super().__init__()
-        self.dtype, self._weights = dtype, dict[int, Tensor]()
+        self.dtype = dtype
 
     def __enter__(self) -> Any:
         return super().__enter__() if self.dtype is not None else self
@@ -75,13 +78,7 @@ class MixedPrecision(TorchFunctionMode):
             super().__exit__(*args)
 
     def _cast(self, value: Any) -> Any:
-        if not isinstance(value, Tensor) or value.dtype != torch.float32:
-            return value
-        if not (value.is_leaf and value.requires_grad):
-            return value.to(self.dtype)
-        if id(value) not in self._weights:
-            self._weights[id(value)] = value.to(self.dtype)
-        return self._weights[id(value)]
+        return value.to(self.dtype) if isinstance(value, Tensor) and value.dtype == torch.float32 else value
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -37,7 +37,7 @@ T = TypeVar("T")
 NAMES = 4  # tokens of an answer whose attention the rewards read
 MOST_PICTURES = 64  # of a batch
 MANY = 4  # queries of a count; another is of one
-MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+MIXED = {"bf16-mixed": torch.bfloat16, "bf16": torch.bfloat16, "16-mixed": torch.float16, "16": torch.float16}
 
 
 @dataclass(frozen=True)

@@ -57,13 +57,12 @@ def evaluate_stage(evaluation_set: EvaluationSet, stage: str, adapter: str | Pat
     leaked = evaluation_set.leaked  # opens every test picture: one that is lost is reported before the model answers
     options, folder = build_options(cfg, judges=True), evaluation_set.run / "predictions" / stage
     policy, placement = build_to_answer(cfg, str(adapter) if adapter else None)
-    engine = Engine(policy, budget_of(cfg, evaluation_set.run, placement.device))
-    engine.budget.begin(f"evaluate/{stage}", 0)
+    engine = Engine(policy, budget_of(cfg, evaluation_set.run, placement.device, f"evaluate/{stage}"))
     evaluation = Evaluation(stage)
     with placement.autocast():
         for name in data.benchmarks:
             _ask_benchmark(evaluation_set, engine, name, evaluation)
-    _write_answers(folder, evaluation)
+            _write_answers(folder, evaluation)  # at once: a question that cannot be asked loses no other's answers
     splits = {name: {**asdict(s), "protocol": cfg.data.protocol.name} for name, s in data.splits.items()}
     if splits:
         write_whole(folder / "splits.json", json.dumps(splits, indent=1) + "\n")

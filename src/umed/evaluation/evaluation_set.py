@@ -9,6 +9,7 @@ from omegaconf import DictConfig, ListConfig
 
 from umed import config
 from umed.data.loading import check_workers
+from umed.engine.choose import check_engine
 from umed.errors import InputError, check_choice, check_number, check_positive
 from umed.evaluation.benchmarks.base import Benchmark
 from umed.evaluation.benchmarks.find import build_benchmarks, build_options, scorers_of
@@ -96,6 +97,7 @@ def check_evaluation(cfg: DictConfig) -> None:
     if options.alone != int(options.alone):
         raise InputError(f"data.evaluate.alone={options.alone}: a whole number is needed")
     check_workers(cfg.data.num_workers)
+    check_engine(cfg)
     if not options.mau and not cfg.data.get("benchmark"):
         raise InputError(
             "nothing to evaluate: set data.evaluate.mau=true or choose benchmarks, 'data/benchmark=[slake]'"

@@ -109,7 +109,13 @@ class AbnormalAwareRewarding(Method):
         clock, noise = Clock(), Noise(self.seed, self.iteration)
         once = self.updates_per_batch == 1
         rollout = self.sampler(  # a ~ pi_old(. | x, q)
-            self.engine, batch, self.needs, noise, keep=once, begin=self.rewards.begin
+            self.engine,
+            batch,
+            self.needs,
+            noise,
+            keep=once,
+            keep_attention=self.objective.term.needs_attention,
+            begin=self.rewards.begin,
         )
         reference = self.kl.reference(self.engine, rollout)  # log pi_ref(a | x, q)
         clock.lap("sample")

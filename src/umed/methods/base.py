@@ -104,8 +104,8 @@ class Method(L.LightningModule):
         self.make_critic: Callable[..., Critic] = SharedCritic
         self.policy: Policy = None  # type: ignore[assignment]  # built in configure_model
         self.engine: Engine  # too
-        self.budget = budget or Budget()
         self.stage, self.total_batches = stage or self.name, total_batches
+        self.budget = budget or Budget(stage=self.stage)
         self.seed, self.lr, self.critic_lr, self.batch_size = seed, lr, critic_lr, batch_size
         self.schedule, self.warmup, self.betas = schedule, warmup, (float(betas[0]), float(betas[1]))
         self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
@@ -135,7 +135,7 @@ class Method(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def longest_answer(self, gold: int) -> int:
-        """The most tokens of an answer that it computes gradients of, where gold answers have `gold` at most."""
+        """The most tokens of an answer that it computes gradients of, where the gold answer has `gold`."""
         return gold
 
     def generator(self, *key: int) -> torch.Generator:
@@ -151,7 +151,7 @@ class Method(L.LightningModule):
         return self.generator(7).initial_seed() % 2**31
 
     def on_train_batch_start(self, batch: list[Prompt], batch_idx: int) -> None:
-        self.budget.begin(self.stage, self.iteration)
+        self.budget.begin(self.iteration)
         torch.manual_seed(self.dropout_seed)
 
     def apply_gradients(self, parts: dict[str, Tensor], evidence: Callable[[], dict[str, Any]]) -> dict[str, float]:

@@ -48,12 +48,13 @@ class Sampler:
         noise: Noise,
         *,
         keep: bool = False,
+        keep_attention: bool = False,
         begin: Callable[[Sequence[Prompt], Sequence[str]], None] | None = None,
     ) -> Rollout:
         """One rollout; attention is read only if a reward `needs` it.
 
         Args:
-            keep: see `Engine.score`.
+            keep, keep_attention: see `Engine.score`.
             begin: is given the answers' texts before they are scored.
         """
         processor, g = engine.processor, self.num_candidates
@@ -80,7 +81,15 @@ class Sampler:
             looking_BT = answers.mask_BT.cpu() & ~_inside(offsets, [find_thoughts(text) for text in raw], length)
         name_BN = _positions(looking_BT, first=1 if self.row == "token" else 0).to(engine.device)
         asked_BN = name_BN if "attention" in needs else None
-        scores = engine.score(prompts, answers.ids_BT, answers.mask_BT, asked_BN, prefix=prefix, keep=keep)
+        scores = engine.score(
+            prompts,
+            answers.ids_BT,
+            answers.mask_BT,
+            asked_BN,
+            prefix=prefix,
+            keep=keep,
+            keep_attention=keep_attention,
+        )
         return Rollout(
             prompts=list(prompts),
             ids_BT=answers.ids_BT,

@@ -6,7 +6,7 @@ of the rows asked for and keeps their image columns. Where a model caps its scor
 answers like eager attention.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal
@@ -29,6 +29,7 @@ class AttentionRecorder:
         modules: the attention modules to record, in layer order (reading R5 `layers`).
         heads: the heads to pool, None = all (reading R5 `heads`).
         pool: over heads and layers, `mean` or `max`.
+        graph: whether gradients go through the maps, where the pass has any.
     """
 
     def __init__(
@@ -37,8 +38,9 @@ class AttentionRecorder:
         modules: Sequence[nn.Module],
         heads: Sequence[int] | None = None,
         pool: Literal["mean", "max"] = "mean",
+        graph: bool = True,
     ) -> None:
-        self.rows_BN, self.modules, self.heads, self.pool = rows_BN, modules, heads, pool
+        self.rows_BN, self.modules, self.heads, self.pool, self.graph = rows_BN, modules, heads, pool, graph
         self.maps: list[Tensor] = []
 
     @contextmanager
@@ -55,6 +57,12 @@ class AttentionRecorder:
             yield
         finally:
             _active.reset(token)
+
+    def keep(self, module: nn.Module, rows: Callable[[], Tensor]) -> None:
+        """Keep the rows of a module, if it is one of those that are asked for."""
+        if any(module is m for m in self.modules):
+            with torch.set_grad_enabled(self.graph and torch.is_grad_enabled()):
+                self.maps.append(rows())
 
     def pooled(self) -> Tensor:
         """Attention, one map over layers and heads, (B, N, P).
@@ -93,8 +101,8 @@ def sdpa_with_evidence(
     if (packed := packed_pass.get()) is not None:
         return packed.attend(module, query, key, value, scaling), None
     recorder, softcap = _active.get(), kwargs.get("softcap")
-    if recorder is not None and any(module is m for m in recorder.modules):
-        recorder.maps.append(_attention_rows(recorder, query, key, attention_mask, scaling, softcap))
+    if recorder is not None:
+        recorder.keep(module, lambda: _attention_rows(recorder, query, key, attention_mask, scaling, softcap))
     if softcap is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     mask = _additive_mask(module, query, key, attention_mask)  # SDPA cannot cap scores

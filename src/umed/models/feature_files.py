@@ -58,6 +58,11 @@ class FeatureFiles:
             return
         path, data = self._path(key), save(_pack(features))
         if len(data) > self._limit // 8:
+            self._say(
+                "large",
+                f"a picture's features take {len(data) / 2**20:.1f} MiB, so none of them is kept on the disk: set "
+                f"engine.features.disk_mb to {8 * len(data) / 2**20:.0f} at least",
+            )
             return
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:

@@ -12,7 +12,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from umed.errors import check_number
+from umed.errors import InputError, check_number
 from umed.models.batch import picture_inputs
 from umed.models.feature_files import FeatureFiles
 from umed.models.features import PictureFeatures, as_bytes, tower_parts
@@ -30,17 +30,19 @@ class FeatureStore:
         folder: of the files; several processes may share it.
 
     Raises:
-        InputError: a bound that is no number or below 0.
+        InputError: a bound that is no number or below 0; a bound for files and no folder.
     """
 
     def __init__(
-        self, memory_mb: float | None = 512, disk_mb: float | None = 0, folder: str | Path = "features"
+        self, memory_mb: float | None = 512, disk_mb: float | None = 0, folder: str | Path | None = "features"
     ) -> None:
         check_number("engine.features.memory_mb", memory_mb, at_least=0)
         check_number("engine.features.disk_mb", disk_mb, at_least=0)
+        if disk_mb and folder is None:
+            raise InputError("engine.features.folder=null: give a folder, or engine.features.disk_mb=0")
         self._limit, self._size = int((memory_mb or 0) * MB), 0
         self._memory: OrderedDict[str, PictureFeatures] = OrderedDict()
-        self._files = FeatureFiles(Path(folder), int(disk_mb * MB)) if disk_mb else None
+        self._files = FeatureFiles(Path(folder), int(disk_mb * MB)) if disk_mb and folder else None
 
     def get(self, key: str) -> PictureFeatures | None:
         """The features on the CPU, None = not there."""
@@ -67,7 +69,7 @@ class FeatureStore:
 
 
 @cache
-def shared_store(memory_mb: float | None, disk_mb: float | None, folder: str) -> FeatureStore:
+def shared_store(memory_mb: float | None, disk_mb: float | None, folder: str | None) -> FeatureStore:
     """The store of this process with these settings, the same for every stage."""
     return FeatureStore(memory_mb, disk_mb, folder)
 

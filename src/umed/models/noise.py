@@ -31,7 +31,7 @@ class Noise:
         Args:
             places: of the queries.
         """
-        key = [self.seed % 2**64, self.purpose]
+        key = np.array([self.seed % 2**64, self.purpose], dtype=np.uint64)  # a list becomes int64, cut at its largest
         rows = [
             np.random.Generator(np.random.Philox(key=key, counter=[0, candidate, place, self.batch])).random(length)
             for place in places

@@ -111,10 +111,9 @@ class PackedPass:
         self.layers.add(module.layer_idx)
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
         recorder, device = self.recorder, query.device.type
-        if recorder is not None and any(module is m for m in recorder.modules):
+        if recorder is not None:
             with torch.autocast(device, enabled=False):
-                maps = self._rows(recorder, query, key, layer.keys, scaling)
-            recorder.maps.append(maps)
+                recorder.keep(module, lambda: self._rows(recorder, query, key, layer.keys, scaling))
         # under autocast rotary positions leave queries and keys in fp32; what SDPA does then is done here
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
         given = [t.to(dtype) for t in (query, key, value, layer.keys, layer.values)]

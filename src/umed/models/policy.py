@@ -154,6 +154,7 @@ class Policy(nn.Module):
         values: bool = True,
         plain: bool = False,
         prefix: Prefix | None = None,
+        attention_graph: bool = True,
     ) -> Scores:
         """Log-probability, entropy and value of given answer tokens, teacher-forced; differentiable.
 
@@ -164,11 +165,12 @@ class Policy(nn.Module):
             values: whether the critic is run; without it V is 0.
             plain: of the model's own distribution, at temperature 1 and with no token suppressed.
             prefix: of `read_prompts`; without gradients only.
+            attention_graph: whether gradients go through the attention.
 
         Raises:
             InputError: attention that the family or gradient checkpointing cannot give.
         """
-        recorder = None if name_BN is None else self._recorder(name_BN)
+        recorder = None if name_BN is None else self._recorder(name_BN, attention_graph)
         state = self.reader.read(prompts, ids_BT, mask_BT, recorder, prefix)[:, :-1]
         temperature, suppressed = (1.0, ()) if plain else (self.temperature, self.processor.suppressed_ids)
         logp, entropy = answer_scores(state, ids_BT, mask_BT, self.head, temperature, suppressed)
@@ -176,18 +178,18 @@ class Policy(nn.Module):
         value = self.critic(prompts, ids_BT, mask_BT, state) if values else torch.zeros_like(logp)
         return Scores(logp, entropy, value, attention)
 
-    def _recorder(self, rows_BN: Tensor) -> AttentionRecorder:
+    def _recorder(self, rows_BN: Tensor, graph: bool) -> AttentionRecorder:
         if self.backbone.no_attention:
             raise InputError(
                 f"reward.parts.vision_relevance: {self.backbone.no_attention}; leave it out: "
                 "'reward=[relevance,localization]'"
             )
-        if uses_checkpointing(self.core) and torch.is_grad_enabled():
+        if graph and uses_checkpointing(self.core) and torch.is_grad_enabled():
             raise InputError(
                 "objective.reward_term=differentiable keeps the attention's graph, which gradient checkpointing throws "
                 "away: set model.gradient_checkpointing=false"
             )
-        return AttentionRecorder(rows_BN, self._attention_modules, self._attention_heads, self._attention_pool)
+        return AttentionRecorder(rows_BN, self._attention_modules, self._attention_heads, self._attention_pool, graph)
 
 
 def _attention_modules(core: Any, layers: Sequence[int] | None) -> list[nn.Module]:
