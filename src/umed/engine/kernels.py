@@ -29,10 +29,23 @@ def kernels_of(gpu: bool, mixed: torch.dtype | None = None) -> Iterator[None]:
         mixed: dtype of matrix products, None = that of the weights.
     """
 
-    def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def attention(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
         if mixed is not None:
             query, key, value = (t.to(mixed) for t in (query, key, value))
-        return (_attention_on_gpu if gpu else _attention_on_cpu)(query, key, value, *args, **kwargs)
+        if not gpu:
+            bias = _as_bias(attn_mask, query)
+            cpu_kernel = _aten._scaled_dot_product_flash_attention_for_cpu
+            return cpu_kernel(query, key, value, dropout_p, is_causal, attn_mask=bias, scale=scale)[0]
+        return _attention_on_gpu(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
 
     enabled, dtype_of = torch.is_autocast_enabled, torch.get_autocast_dtype
     places: list[tuple[Any, str, Any]] = [
@@ -44,8 +57,8 @@ def kernels_of(gpu: bool, mixed: torch.dtype | None = None) -> Iterator[None]:
     ]
     before = [getattr(owner, name) for owner, name, _ in places]
     try:
-        for owner, name, own in places:
-            setattr(owner, name, own)
+        for owner, name, replacement in places:
+            setattr(owner, name, replacement)
         with MixedPrecision(mixed):
             yield
     finally:
@@ -102,49 +115,23 @@ def _attention_on_gpu(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
+    mask: Tensor | None,
+    dropout_p: float,
+    is_causal: bool,
+    scale: float | None,
+    enable_gqa: bool,
 ) -> Tensor:
     """Flash attention without a mask, the memory-efficient kernel with one: neither keeps the scores."""
-    if attn_mask is None and query.dtype != torch.float32:
+    if mask is None and query.dtype != torch.float32:
         return _aten._scaled_dot_product_flash_attention(query, key, value, dropout_p, is_causal, scale=scale)[0]
     if enable_gqa:  # what neither takes
-        return _attention_by_scores(query, key, value, attn_mask, dropout_p, is_causal, scale)
-    bias = _as_bias(attn_mask, query)
+        by_scores = torch._scaled_dot_product_attention_math
+        return by_scores(query, key, value, mask, dropout_p, is_causal, scale=scale, enable_gqa=True)[0]
+    bias = _as_bias(mask, query)
     if bias is not None:
         bias = bias.expand(*query.shape[:-1], key.shape[-2])
-    train = torch.is_grad_enabled()
-    return _aten._scaled_dot_product_efficient_attention(
-        query, key, value, bias, train, dropout_p, is_causal, scale=scale
-    )[0]
-
-
-def _attention_on_cpu(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    """The CPU's flash attention."""
-    bias = _as_bias(attn_mask, query)
-    return _aten._scaled_dot_product_flash_attention_for_cpu(
-        query, key, value, dropout_p, is_causal, attn_mask=bias, scale=scale
-    )[0]
-
-
-def _attention_by_scores(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout_p: float, is_causal: bool, scale: Any
-) -> Tensor:
-    return torch._scaled_dot_product_attention_math(
-        query, key, value, mask, dropout_p, is_causal, scale=scale, enable_gqa=True
-    )[0]
+    efficient, train = _aten._scaled_dot_product_efficient_attention, torch.is_grad_enabled()
+    return efficient(query, key, value, bias, train, dropout_p, is_causal, scale=scale)[0]
 
 
 def _as_bias(mask: Tensor | None, query: Tensor) -> Tensor | None:

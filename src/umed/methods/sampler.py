@@ -60,7 +60,8 @@ class Sampler:
         processor, g = engine.processor, self.num_candidates
         prefix = engine.read_prompts(prompts, g, self.max_new_tokens)
         answers = engine.sample(prompts, g, self.max_new_tokens, noise=noise, prefix=prefix)
-        ids = [row[valid].tolist() for row, valid in zip(answers.ids_BT.cpu(), answers.mask_BT.cpu(), strict=False)]
+        ids_BT, mask_BT = torch.stack([answers.ids_BT, answers.mask_BT.long()]).cpu()  # one wait for the device
+        ids = [row[valid].tolist() for row, valid in zip(ids_BT, mask_BT.bool(), strict=True)]
         raw = [processor.decode(i) for i in ids]
         texts = [processor.plain(text) for text in raw]
         if begin is not None:
@@ -78,7 +79,7 @@ class Sampler:
         if self.looking == "name":
             looking_BT = name_BT
         else:
-            looking_BT = answers.mask_BT.cpu() & ~_inside(offsets, [find_thoughts(text) for text in raw], length)
+            looking_BT = mask_BT.bool() & ~_inside(offsets, [find_thoughts(text) for text in raw], length)
         name_BN = _positions(looking_BT, first=1 if self.row == "token" else 0).to(engine.device)
         asked_BN = name_BN if "attention" in needs else None
         scores = engine.score(
