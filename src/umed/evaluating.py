@@ -16,9 +16,11 @@ from umed.evaluation.tables import print_rules, write_notes
 from umed.training import stage_loggers
 
 
-def evaluate_and_log(evaluation_set: EvaluationSet, stage: str, adapter: str | Path | None) -> Evaluation:
-    """Evaluate a stage; metrics, examples and answers go into its W&B run, if there is one."""
-    evaluation = evaluate_stage(evaluation_set, stage, adapter)
+def evaluate_and_log(
+    evaluation_set: EvaluationSet, stage: str, adapter: str | Path | None, *, substitutes: bool = True
+) -> Evaluation:
+    """`evaluate_stage`; metrics, examples and answers go into the stage's W&B run, if there is one."""
+    evaluation = evaluate_stage(evaluation_set, stage, adapter, substitutes=substitutes)
     run = evaluation_set.run
     for logger in stage_loggers(evaluation_set.cfg, stage):
         if isinstance(logger, WandbLogger):

@@ -254,3 +254,16 @@ def test_questions_are_asked_in_the_precision_of_the_trainer(tmp_path: Path, mon
     asked: Any = SimpleNamespace(cfg=cfg, data=data, leaked={}, run=tmp_path)
     evaluate.evaluate_stage(asked, "base", None)
     assert seen == [True, True, True]
+
+
+@pytest.mark.parametrize(("substitutes", "expected"), [(True, ["own", "black", "shuffled"]), (False, ["own"])])
+def test_other_pictures_are_shown_where_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, substitutes: bool, expected: list[str]
+) -> None:
+    pictures: list[str] = []
+    monkeypatch.setattr(evaluate, "ask_questions", lambda *_, shown="own", **__: (pictures.append(shown) or [], []))
+    benchmark = SimpleNamespace(scorers={}, controls=lambda: [])
+    data = SimpleNamespace(benchmarks={"mau": benchmark}, scorers={})
+    asked: Any = SimpleNamespace(cfg=composed(), data=data, at_most=None)
+    evaluate._ask_benchmark(asked, None, "mau", evaluate.Evaluation("sft"), substitutes)  # type: ignore[arg-type]
+    assert pictures == expected

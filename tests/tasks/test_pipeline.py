@@ -44,6 +44,8 @@ def test_a_smoke_run_leaves_what_the_outside_relies_on(finished_run: Path) -> No
             assert 0 <= metrics[f"{stage}/mau/{rule}/avg"] <= 1
         lines = list(read_jsonl(finished_run / "predictions" / stage / "mau.jsonl"))
         assert lines and all(line["source"].startswith("phantom_") for line in lines)
+    with_substitutes = {name.split("/")[0] for name in metrics if name.endswith(("/black", "/shuffled"))}
+    assert with_substitutes == {"aar"}, "the model is shown other pictures after the last stage only"
     for name in ("records.jsonl", "dropped.jsonl", ".hydra/config.yaml", "adapter/adapter_config.json",
                  "adapter/umed.json", "figures/examples.png", "figures/reward_curves.png"):  # fmt: skip
         assert (finished_run / name).is_file(), name

@@ -45,8 +45,13 @@ class Evaluation:
         return {**flat_metrics(self.scores), **self.throughput}
 
 
-def evaluate_stage(evaluation_set: EvaluationSet, stage: str, adapter: str | Path | None) -> Evaluation:
+def evaluate_stage(
+    evaluation_set: EvaluationSet, stage: str, adapter: str | Path | None, *, substitutes: bool = True
+) -> Evaluation:
     """Answer every question with a model and score the answers.
+
+    Args:
+        substitutes: whether the rows of `data.evaluate.sanity` that show the model other pictures are asked.
 
     Predictions go to `predictions/<stage>/<dataset>.jsonl`, scores to `metrics.json` under `<stage>/`. Beside the
     predictions, `scores/<dataset>.jsonl` keeps the verdict of every rule, `splits.json` the split file of each data set
@@ -61,7 +66,7 @@ def evaluate_stage(evaluation_set: EvaluationSet, stage: str, adapter: str | Pat
     evaluation = Evaluation(stage)
     with placement.autocast():
         for name in data.benchmarks:
-            _ask_benchmark(evaluation_set, engine, name, evaluation)
+            _ask_benchmark(evaluation_set, engine, name, evaluation, substitutes)
             _write_answers(folder, evaluation)  # at once: a question that cannot be asked loses no other's answers
     splits = {name: {**asdict(s), "protocol": cfg.data.protocol.name} for name, s in data.splits.items()}
     if splits:
@@ -81,7 +86,9 @@ def evaluate_stage(evaluation_set: EvaluationSet, stage: str, adapter: str | Pat
     return evaluation
 
 
-def _ask_benchmark(evaluation_set: EvaluationSet, engine: Engine, name: str, evaluation: Evaluation) -> None:
+def _ask_benchmark(
+    evaluation_set: EvaluationSet, engine: Engine, name: str, evaluation: Evaluation, substitutes: bool
+) -> None:
     """Ask the questions of one benchmark, its normal pictures and its baselines."""
     cfg, data = evaluation_set.cfg, evaluation_set.data
     benchmark, rows, length = data.benchmarks[name], cfg.data.evaluate.sanity, cfg.method.max_new_tokens
@@ -91,7 +98,7 @@ def _ask_benchmark(evaluation_set: EvaluationSet, engine: Engine, name: str, eva
     evaluation.predictions |= _by_dataset(greedy)
     evaluation.sampled |= _by_dataset(sampled)
     for row in ("black", "shuffled"):
-        if row in rows:
+        if row in rows and substitutes:
             answers, _ = ask_questions(engine, data, name, f"{title}, {row}", max_new_tokens=length, shown=row)
             evaluation.baselines.setdefault(row, {}).update(_by_dataset(answers))
     for dataset, predictions in _by_dataset(greedy).items():

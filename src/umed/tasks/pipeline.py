@@ -69,5 +69,6 @@ def train_and_evaluate(
 
 
 def evaluate_once(evaluation_set: EvaluationSet, stage: str, adapter: Path | None) -> None:
+    """Evaluate a stage, unless it was; the model is shown other pictures after the last stage only."""
     if not read_scores(evaluation_set.run, stage):  # written when all answers are there
-        evaluate_and_log(evaluation_set, stage, adapter)
+        evaluate_and_log(evaluation_set, stage, adapter, substitutes=stage == STAGES[-1])
