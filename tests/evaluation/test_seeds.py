@@ -45,6 +45,7 @@ def test_the_table_of_two_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[st
     means = {name: mean for name, (mean, _, _) in table.items()}
     assert [means[f"{stage}/accuracy"] for stage in STAGES] == pytest.approx([0, 0.5, 0.25, 1])
     assert [means[f"{stage}/iou_sampled"] for stage in STAGES] == pytest.approx([0, 0.25, 0.125, 0.5])
+    assert [means[f"{stage}/accuracy_sampled"] for stage in STAGES] == pytest.approx([0, 0.5, 0.25, 1])
     assert means["aar-sft/accuracy"] == pytest.approx(0.5) and means["ppo-sft/iou"] == pytest.approx(-0.25)
     assert all(low <= mean <= high for mean, low, high in table.values())
     assert table["aar/accuracy"] == pytest.approx([1, 1, 1]) and table["sft-base/iou"][1] >= 0

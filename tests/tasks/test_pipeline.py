@@ -40,7 +40,7 @@ def finish(process: subprocess.Popen[str]) -> str:
 def test_a_smoke_run_leaves_what_the_outside_relies_on(finished_run: Path) -> None:
     metrics = json.loads((finished_run / "metrics.json").read_text())
     for stage in STAGES:
-        for rule in ("accuracy", "iou", "iou_sampled", "acc@0.5", "unparsed"):
+        for rule in ("accuracy", "iou", "accuracy_sampled", "iou_sampled", "acc@0.5", "unparsed"):
             assert 0 <= metrics[f"{stage}/mau/{rule}/avg"] <= 1
         lines = list(read_jsonl(finished_run / "predictions" / stage / "mau.jsonl"))
         assert lines and all(line["source"].startswith("phantom_") for line in lines)

@@ -102,7 +102,7 @@ def score_stage(
     scores = score_predictions(predictions, verdicts, scorers, baselines, leaked, options=options, draws=draws)
     for dataset, scorer in scorers.items():
         if sampled := read_answers(path / f"{dataset}_sampled.jsonl", scorer.question_type):
-            scores += scorer.score_samples(sampled)
+            scores += scorer.score_samples(sampled, options)
         if controls := read_answers(path / "sanity" / f"{dataset}.controls.jsonl", scorer.question_type):
             scores += scorer.score_controls(controls, options)
     return scores

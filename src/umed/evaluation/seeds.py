@@ -16,7 +16,7 @@ from umed.evaluation.question import BoxQuestion
 from umed.evaluation.score import read_scores
 from umed.records import read_records
 
-COLUMNS = ("accuracy", "iou", "iou_sampled")
+COLUMNS = ("accuracy", "iou", "accuracy_sampled", "iou_sampled")
 STAGES = ("base", "sft", "ppo", "aar")
 GAINS = (("sft", "base"), ("ppo", "sft"), ("aar", "sft"), ("aar", "ppo"))
 
@@ -68,5 +68,5 @@ def _print_seeds(table: dict[str, tuple[float, float, float]], seeds: int, sweep
     for name in dict.fromkeys(key.split("/")[0] for key in table):
         cells = ["{:.3f} [{:.3f}, {:.3f}]".format(*table[f"{name}/{column}"]) for column in COLUMNS]
         shown.add_row(name.replace("-", " - "), *cells)
-    Console(width=110).print(shown)
+    Console(width=132).print(shown)
     print(f"-> {sweep / 'seeds.json'}")
