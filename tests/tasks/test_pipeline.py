@@ -17,11 +17,11 @@ from pytest_httpserver import HTTPServer
 from safetensors.torch import load_file
 from werkzeug import Request, Response
 
+from umed.evaluation.score import STAGES
 from umed.run_files import read_jsonl
 
 ROOT = Path(__file__).parents[2]
 REAL = Path(os.environ.get("UMED_REAL_MAU", ROOT.parent / "shared" / "real_mau"))
-STAGES = ("base", "sft", "ppo", "aar")
 
 
 def start(*overrides: str, **environment: str) -> subprocess.Popen[str]:
