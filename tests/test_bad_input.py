@@ -4,18 +4,23 @@ import errno
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from composed import composed
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from PIL import Image
 
 from umed import tasks
 from umed.callbacks.checkpoints import AtomicCheckpointIO
+from umed.chat import Prompt
 from umed.errors import InputError
 from umed.models.load import save_adapter
 from umed.models.policy import Policy
+from umed.records import RecordSet
+from umed.tasks import pipeline
 
 
 def refused(capsys: pytest.CaptureFixture[str], run_dir: Path, *overrides: str) -> str:
@@ -173,6 +178,26 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     told = tasks.plain(OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "metrics.json")))
     assert told is not None and "no room on the disk" in told and "metrics.json" in told and "resume=" in told
     assert tasks.plain(OSError(errno.EIO, "broken")) is None
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
+def test_memory_that_is_short_anywhere_is_one_line(error: Exception) -> None:
+    told = tasks.plain(error)
+    assert told is not None and "out of memory: set engine.tokens lower" in told and "resume=" in told
+
+
+def test_the_pipeline_refuses_a_budget_before_its_first_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_prompts: Callable[..., list[Prompt]]
+) -> None:
+    """Tuning would fit; the answers of rewarding, as long as they may be, would not."""
+    records = [replace(p.record, split="train") for p in make_prompts(2)]
+    sizes = {records[0].id: (50, 8), records[1].id: (60, 4)}
+    monkeypatch.setattr(pipeline, "load_or_annotate", lambda cfg: RecordSet(records, {}))
+    monkeypatch.setattr(pipeline, "check_data", lambda *_: sizes)
+    monkeypatch.setattr(pipeline, "EvaluationSet", None)
+    cfg = composed("task=pipeline", "engine.tokens=64", "method.max_new_tokens=5", f"paths.run_dir={tmp_path}")
+    with pytest.raises(InputError, match=rf"{records[1].id}: engine.tokens=64: .* at least 65 are needed"):
+        pipeline.pipeline(cfg)
 
 
 def test_a_line_of_a_data_loader_worker_is_plain(tmp_path: Path) -> None:

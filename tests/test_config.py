@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 import umed
-from umed import config
+from umed import config, tasks
 from umed.annotate.stage import find_roots
 from umed.errors import InputError
 from umed.tasks.pipeline import relevance_only
@@ -69,10 +69,27 @@ def test_a_resume_may_change_the_engine_and_keeps_the_change(running, tmp_path: 
     config.store(running, tmp_path / "run")
     now = composed(f"resume={tmp_path / 'run'}", f"paths.run_dir={tmp_path / 'run'}", "engine.tokens=700")
     for overrides in (["engine.tokens=700"], []):
-        cfg = config.resume_config(now, [f"resume={now.resume}", *overrides])
+        cfg = tasks.resume(now, [f"resume={now.resume}", *overrides])
         assert (cfg.seed, cfg.engine.tokens, cfg.engine.merge) == (3, 700, running.engine.merge)
         now.engine.merge = "true"  # as another default of a later version, which nobody asked for
     assert config.stored_config(tmp_path / "run").version == umed.__version__
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("engine.tokens=many", "engine.tokens=many: a whole number"),
+        ("+engine.features.foo=1", "engine.features="),
+        ("engine.merge=false", r"differs from the run's own in engine.merge \(auto there, False here\)"),
+    ],
+)
+def test_a_resume_with_a_wrong_engine_leaves_the_run_as_it_was(running, tmp_path: Path, override, line) -> None:
+    config.store(running, tmp_path / "run")
+    before = (tmp_path / "run" / ".hydra" / "config.yaml").read_text()
+    here = ["seed=3", f"resume={tmp_path / 'run'}", f"paths.run_dir={tmp_path / 'run'}", override]
+    with pytest.raises(InputError, match=line):
+        tasks.resume(composed(*here), [f"resume={tmp_path / 'run'}", override])
+    assert (tmp_path / "run" / ".hydra" / "config.yaml").read_text() == before
 
 
 def test_a_run_of_another_version_is_opened_but_not_resumed(running, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ LAYERS = (
     {"annotate", "judges", "rewards", "engine"},
     {"methods"},
     {"evaluation", "metrics"},
-    {"callbacks", "analysis", "training"},
+    {"callbacks", "analysis", "training", "control"},
     {"evaluating"},
     {"synthetic"},
     {"bench"},

@@ -239,7 +239,8 @@ def write_figures(folder: str | Path) -> None:
     target = run.folder / "figures"
     target.mkdir(exist_ok=True)
     run.examples().savefig(target / "examples.png", dpi=110)
-    run.reward_curves().savefig(target / "reward_curves.png", dpi=110)
+    if any(run.folder.glob("logs/*/metrics.csv")):  # none with logger=none
+        run.reward_curves().savefig(target / "reward_curves.png", dpi=110)
     run.attentions(run.some(3), run.stages[1:]).savefig(target / "attention.png", dpi=110)
 
 

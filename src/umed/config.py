@@ -20,7 +20,6 @@ from omegaconf import DictConfig, OmegaConf
 import umed
 from umed.errors import InputError
 from umed.names import make_folder_name, make_sweep_name
-from umed.run_files import write_whole
 
 PACKAGE = Path(__file__).parent
 # me:password@, ?api_key= or #token=; of what may follow a path, ?api-version=2024-06-01 alone is known to be no secret
@@ -28,6 +27,7 @@ _IN_ADDRESS = re.compile(r"://(?:[^/@\s]*@|[^\s?#]*(?:\?(?!api-version=[\w.-]*(?
 _SECRET = re.compile(r"(?:^|[._])(?:api_?key|token|secret|password|authorization)$", re.IGNORECASE)
 REQUESTS = tuple(f"{owner}.request" for owner in ("annotator", "judge", "open_judge"))
 FIRST_VERSION = "0.1.0"  # wrote no version into its configs
+MAY_CHANGE = ("engine.tokens", "engine.features.")  # in a resume: how much fits where changes no result
 TRAINING = ("pipeline", "train", "pretrain")
 
 
@@ -127,13 +127,9 @@ def store(cfg: DictConfig, run: Path) -> None:
     if not HydraConfig.initialized():
         return
     (run / ".hydra").mkdir(parents=True, exist_ok=True)
-    _write_config(cfg, umed.__version__, run)
+    OmegaConf.save(OmegaConf.merge({"version": umed.__version__}, cfg), run / ".hydra" / "config.yaml")
     OmegaConf.save({"hydra": HydraConfig.get()}, run / ".hydra" / "hydra.yaml")
     OmegaConf.save(HydraConfig.get().overrides.task, run / ".hydra" / "overrides.yaml")
-
-
-def _write_config(cfg: DictConfig, version: str, run: Path) -> None:
-    write_whole(run / ".hydra" / "config.yaml", OmegaConf.to_yaml(OmegaConf.merge({"version": version}, cfg)))
 
 
 def _check_secrets(cfg: DictConfig) -> None:
@@ -202,19 +198,28 @@ def resume_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
             "its results and its adapter (init_from=) can be used with this one"
         )
     keys = [o.key_or_group for o in OverridesParser.create().parse_overrides(overrides)]
-    if any(key != "resume" and key.split(".")[0] != "engine" for key in keys):
+    changed = [key for key in keys if key.startswith(MAY_CHANGE)]
+    if any(key != "resume" and key not in changed for key in keys):
         there, here = _plain(stored), _plain(cfg)
         differs = sorted(k for k in there.keys() | here.keys() if there.get(k) != here.get(k))
         if differs:
             differs = [f"{k} ({there.get(k)} there, {here.get(k)} here)" for k in differs]
             raise InputError(f"resume={cfg.resume}: this config differs from the run's own in {'; '.join(differs)}")
-    if changed := [key for key in keys if key.startswith("engine.")]:
-        for key in changed:  # how much goes through the device at once changes no result
-            OmegaConf.update(stored, key, OmegaConf.select(cfg, key))
-        # kept, so that the next resume has them too
-        _write_config(stored, written, Path(cfg.resume))
+    for key in changed:
+        OmegaConf.update(stored, key, OmegaConf.select(cfg, key), force_add=True)
     stored.resume = cfg.resume
     return stored
+
+
+def keep_engine(cfg: DictConfig) -> None:
+    """Write what a resume has changed into the stored config of its run, so that the next resume has it too."""
+    path = Path(cfg.resume) / ".hydra" / "config.yaml"
+    stored: Any = OmegaConf.load(path)
+    if stored.get("engine") != cfg.get("engine"):
+        stored.engine = cfg.engine
+        part = path.with_name(f"{path.name}.part")
+        OmegaConf.save(stored, part)
+        part.replace(path)
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
@@ -232,5 +237,5 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     return {
         k: v
         for k, v in leaves.items()
-        if k != "resume" and k.split(".")[0] not in ("hydra", "paths", "logger", "engine")
+        if k != "resume" and k.split(".")[0] not in ("hydra", "paths", "logger") and not k.startswith(MAY_CHANGE)
     }

@@ -1,6 +1,7 @@
 """A training stage: method, data and trainer brought together; its result is the adapter folder."""
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -68,6 +69,19 @@ def check_data(cfg: DictConfig, data: RecordSet) -> dict[str, tuple[int, int]]:
     """
     used = [r for r in data.records if r.split in ("train", "val")]
     return check_records(used, data.roots, Lengths(instantiate(cfg.model.processor)))
+
+
+def check_sizes(budget: Budget, method: Method, sizes: Mapping[str, tuple[int, int]], records: Iterable[str]) -> None:
+    """Refuse a budget that one of the records is above.
+
+    Args:
+        sizes: tokens of each record's prompt and gold answer.
+
+    Raises:
+        InputError: naming the largest record.
+    """
+    needed = ((sizes[i][0] + method.longest_answer(sizes[i][1]), i) for i in records)
+    budget.check(*max(needed, default=(0, "")))
 
 
 def build_method(
@@ -178,7 +192,7 @@ def train_stage(
     policy = partial(build_policy, cfg, init_from, device=str(trainer.strategy.root_device))
     budget = budget_of(cfg, run, trainer.strategy.root_device, stage, method_cfg)
     method = build_method(cfg, method_cfg, stage=stage, policy=policy, total_batches=every * intervals, budget=budget)
-    budget.check(*max((sizes[i][0] + method.longest_answer(sizes[i][1]), i) for i in train))
+    check_sizes(budget, method, sizes, train)
     datamodule = datamodule_of(cfg, data, method.batch_size, every, method.val_samples)
     try:
         trainer.fit(method, datamodule, ckpt_path=newest_checkpoint(run / "checkpoints" / stage), weights_only=True)

@@ -69,13 +69,15 @@ def test_what_does_not_fit_is_told_in_one_line(tmp_path: Path, monkeypatch: pyte
     [
         ("engine.tokens=0", "engine.tokens=0"),
         ("engine.merge=maybe", "engine.merge=maybe: choose auto, true or false"),
+        ("engine.features=null", "engine.features=None: disk_mb, folder, memory_mb are needed"),
+        ("++engine.features.foo=1", "engine.features=.*and nothing else"),
         ("engine.features.memory_mb=-1", "engine.features.memory_mb"),
-        ("+engine.features.disk_mb=8 engine.features.folder=null", "engine.features.folder=null"),
+        ("engine.features.disk_mb=8 engine.features.folder=null", "engine.features.folder=null"),
     ],
 )
 @pytest.mark.parametrize("task", ["train", "evaluate"])
 def test_wrong_settings_are_told_before_anything_long(task: str, override: str, line: str) -> None:
-    cfg = composed(f"task={task}", *override.replace("+", "").split())
+    cfg = composed(f"task={task}", *override.split())
     with pytest.raises(InputError, match=line):
         check_stage(cfg, cfg.method) if task == "train" else check_evaluation(cfg)
 

@@ -1,6 +1,7 @@
 """With one update a batch, its gradients come from the pass that scored the rollout, and are those of a new pass."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from umed.engine.budget import Budget
 from umed.engine.engine import Engine
 from umed.methods.credit.group import GroupCredit
 from umed.methods.kl import Kl
+from umed.methods.objective import ClippedObjective
 from umed.models.noise import Noise
 from umed.models.policy import Policy
 from umed.rewards.vision_relevance import VisionRelevanceReward
@@ -78,6 +80,34 @@ def test_the_step_is_that_of_a_pass_of_its_own(
     for name, weight in weights.items():
         share = ((weight - others[name]).abs() < 1e-4).float().mean()
         assert share > 0.9, name
+
+
+def test_a_resume_that_cuts_the_gradients_takes_no_part_twice(
+    policy: Callable[..., Policy],
+    make_prompts: Callable[..., list[Prompt]],
+    train: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The scores fit with their graph, the step behind them did not: the resumed run knows that only by its file."""
+    loss, outcomes = ClippedObjective.loss, []
+    for is_short in (True, False):
+        left = [is_short]
+
+        def loss_of(objective: ClippedObjective, *args: object, left: list[bool] = left) -> object:
+            if left[0]:
+                left[0] = False
+                raise torch.OutOfMemoryError("out")
+            return loss(objective, *args)
+
+        monkeypatch.setattr(ClippedObjective, "loss", loss_of)
+        budget = Budget(100_000, tmp_path / "engine.json", "aar")
+        pi = policy(adapter=LORA)
+        (logged,) = train(aar(pi, max_grad_norm=1e9, budget=budget), [make_prompts(2)])
+        outcomes.append((logged["policy/grad_norm"], trained(pi)))
+        assert len(budget.halvings) == 1
+    (first, weights), (again, others) = outcomes
+    assert first == again > 0 and all(torch.equal(weights[name], others[name]) for name in weights)
 
 
 @pytest.mark.parametrize("graph", [True, False])

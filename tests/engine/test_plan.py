@@ -29,6 +29,7 @@ def test_the_largest_budget_is_the_one_whose_peak_is_the_size() -> None:
         assert tokens is not None and phase.peak(tokens) <= size < phase.peak(tokens + 1)
     assert phase.largest_budget(1500) is None  # the optimizer's step
     assert Phase(160, {"gradients": LINE}, 500, 0, 0).largest_budget(2000) is None  # one prompt needs more
+    assert Phase(160, {"sampling": LINE}, 500, 0, 0).largest_budget(2000) is not None  # a cache holds 16 times as many
     other = Phase(120, {"sampling": Line(((0, 0), (100, 1000)))}, 0, 0, 0)
     plan = Plan({"sft": phase, "evaluate": other}, 0, 0)
     assert plan.largest_budget(4000 / 0.9, "sft") == 400 == int(other.peak(400) / 10)

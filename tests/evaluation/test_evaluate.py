@@ -13,6 +13,7 @@ from answers import AT_MOST, SCORERS, EvaluatedRun, diagnose, parse, predict
 from composed import composed
 
 from umed.engine import device
+from umed.errors import InputError
 from umed.evaluation import evaluate
 from umed.evaluation.benchmarks.find import build_options, find_scorers
 from umed.evaluation.evaluate import Evaluation, _write_answers
@@ -22,7 +23,7 @@ from umed.evaluation.rules.normalize import norm
 from umed.evaluation.score import BASELINES, Score, flat_metrics, parse_metrics
 from umed.evaluation.scorer import judge_all, mean_scores
 from umed.records import SYNTHETIC, read_records
-from umed.run_files import read_jsonl
+from umed.run_files import read_jsonl, update_metrics
 
 BENCHMARKS = [f"{SYNTHETIC}{dataset}" for dataset in
               ("vqa_rad", "slake", "pmc_vqa", "medmnist_derma", "medmnist_breast", "medmnist_pneumonia")]  # fmt: skip
@@ -254,6 +255,28 @@ def test_questions_are_asked_in_the_precision_of_the_trainer(tmp_path: Path, mon
     asked: Any = SimpleNamespace(cfg=cfg, data=data, leaked={}, run=tmp_path)
     evaluate.evaluate_stage(asked, "base", None)
     assert seen == [True, True, True]
+
+
+def test_a_question_that_cannot_be_asked_loses_no_other_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there stays, and the stage counts as not evaluated, whatever an earlier evaluation of it has said."""
+    update_metrics(tmp_path / "metrics.json", {"base/mau/iou": 0.5, "sft/mau/iou": 0.25})
+    cfg = composed("trainer.accelerator=cpu")
+    monkeypatch.setattr(device, "build_policy", lambda *_: torch.nn.Dropout())
+
+    def ask(*arguments: Any) -> None:
+        if arguments[2] == "slake":
+            raise InputError("engine.tokens=3: one prompt takes more")
+        arguments[3].predictions["mau"] = [diagnose(0, "a", "A cyst.", None)]
+
+    monkeypatch.setattr(evaluate, "_ask_benchmark", ask)
+    data = SimpleNamespace(benchmarks={"mau": None, "slake": None}, splits={}, scorers={})
+    asked: Any = SimpleNamespace(cfg=cfg, data=data, leaked={}, run=tmp_path)
+    with pytest.raises(InputError, match="one prompt takes more"):
+        evaluate.evaluate_stage(asked, "base", None)
+    assert (tmp_path / "predictions" / "base" / "mau.jsonl").read_text().count("\n") == 1
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"sft/mau/iou": 0.25}
 
 
 @pytest.mark.parametrize(("substitutes", "expected"), [(True, ["own", "black", "shuffled"]), (False, ["own"])])

@@ -1,6 +1,7 @@
 """The budget of a run: the config's, or the largest one that the free memory allows."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,8 +14,9 @@ from umed.errors import InputError, check_positive
 from umed.models.feature_store import shared_store
 from umed.models.merging import check_merge
 
-SMALL = 100 * 2**20  # bytes of weight files; on a CPU nothing is counted for less, which takes seconds
+SMALL = 100 * 2**20  # bytes of a model's folder; on a CPU nothing is counted for less, which takes seconds
 SMALL_TOKENS = 16_384
+FEATURES = {"memory_mb", "disk_mb", "folder"}
 
 
 def check_engine(cfg: DictConfig) -> None:
@@ -25,7 +27,10 @@ def check_engine(cfg: DictConfig) -> None:
     """
     check_positive("engine.tokens", cfg.engine.tokens)
     check_merge(cfg.engine.merge)
-    shared_store(**cfg.engine.features)
+    features = cfg.engine.features
+    if not isinstance(features, Mapping) or set(features) != FEATURES:
+        raise InputError(f"engine.features={features}: {', '.join(sorted(FEATURES))} are needed, and nothing else")
+    shared_store(**features)
 
 
 def budget_of(cfg: DictConfig, run: Path, device: torch.device, stage: str, method: DictConfig | None = None) -> Budget:
@@ -54,7 +59,7 @@ def choose_tokens(cfg: DictConfig, device: torch.device, method: DictConfig | No
         InputError: no number is small enough.
     """
     folder = Path(cfg.model.path)
-    if device.type == "cpu" and sum(f.stat().st_size for f in folder.glob("*.safetensors")) < SMALL and folder.is_dir():
+    if device.type == "cpu" and folder.is_dir() and sum(f.stat().st_size for f in folder.iterdir()) < SMALL:
         return SMALL_TOKENS
     free = free_bytes(device)
     planner = Planner(cfg, gpu=device.type != "cpu")

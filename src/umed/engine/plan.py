@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
+from umed.engine.budget import CACHED
+
 GB = 2**30
 RESERVED = 0.1  # of a device: the CUDA context, workspaces of kernels, gaps between allocations
 
@@ -36,7 +38,7 @@ class Phase:
     """What one phase needs.
 
     Args:
-        least: tokens of one prompt and one answer, less than which no budget can be.
+        least: tokens of one prompt and one answer, which a pass must hold.
         lines: by name of what takes memory, the largest counts: `pictures` that are encoded; `prompts` that are read,
             `sampling` and `scoring` after them, which keep a cache only; `gradients`; the `optimizer`.
         weights: bytes of all weights.
@@ -55,8 +57,9 @@ class Phase:
 
     def largest_budget(self, size: float) -> int | None:
         """The largest `engine.tokens` with which `size` bytes are enough, None = no budget is small enough."""
-        tokens = int(min(line.tokens(size) for line in self.lines.values()))
-        return tokens if tokens >= self.least else None
+        tokens = min(line.tokens(size) for line in self.lines.values())
+        least = self.least if "gradients" in self.lines else self.least / CACHED
+        return int(tokens) if tokens >= least else None
 
 
 @dataclass(frozen=True)

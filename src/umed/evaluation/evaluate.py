@@ -67,7 +67,9 @@ def evaluate_stage(
     with placement.autocast():
         for name in data.benchmarks:
             _ask_benchmark(evaluation_set, engine, name, evaluation, substitutes)
-            _write_answers(folder, evaluation)  # at once: a question that cannot be asked loses no other's answers
+            # at once: a question that cannot be asked loses no other's answers, but the stage is not evaluated then
+            update_metrics(evaluation_set.run / METRICS, {}, instead_of=f"{stage}/")
+            _write_answers(folder, evaluation)
     splits = {name: {**asdict(s), "protocol": cfg.data.protocol.name} for name, s in data.splits.items()}
     if splits:
         write_whole(folder / "splits.json", json.dumps(splits, indent=1) + "\n")

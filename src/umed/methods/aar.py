@@ -174,7 +174,8 @@ class AbnormalAwareRewarding(Method):
         tokens = total_weight(mask_BT, "token_mean")
 
         def loss_of(few: Part) -> tuple[Tensor, Parts]:
-            if live := self.engine.take_live():  # the only update: the rollout was scored with its graph
+            live = self.engine.take_live()
+            if live and len(few.queries) * len(few.candidates) == len(part.ids_BT):  # no part of it alone
                 return self.objective.loss(live, part, weight, tokens)
             return self.objective(self.policy, part.take(few.queries, few.candidates, few.width), weight, tokens)
 

@@ -31,7 +31,7 @@ def run(cfg: DictConfig) -> float | None:
         overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
         cfg = config.empty_requests(cfg, overrides)
         if cfg.resume:
-            cfg = config.resume_config(cfg, overrides)
+            cfg = resume(cfg, overrides)
         else:
             config.store(cfg, Path(cfg.paths.run_dir))
         task = get_method(cfg.task._target_)
@@ -44,6 +44,17 @@ def run(cfg: DictConfig) -> float | None:
             raise
         print(f"error: {line}", file=sys.stderr)
         sys.exit(1)
+
+
+def resume(cfg: DictConfig, overrides: list[str]) -> DictConfig:
+    """The config to continue with; what may change is checked before it is kept."""
+    from umed.engine.choose import check_engine  # imports torch
+
+    cfg = config.resume_config(cfg, overrides)
+    if "engine" in cfg:  # not in configs of old runs
+        check_engine(cfg)
+        config.keep_engine(cfg)
+    return cfg
 
 
 def metric(run: Path, name: str | None) -> float | None:
@@ -69,6 +80,11 @@ def plain(error: BaseException | None) -> str | None:
         if isinstance(error, InputError):
             # a data loader's worker wraps what it raises in its traceback
             return re.split(r"umed\.errors\.InputError: ", str(error))[-1]
+        if "torch" in sys.modules and _is_out_of_memory(error):
+            return (
+                "out of memory: set engine.tokens lower, or take a smaller model or picture size (task=plan says what "
+                "fits); resume=RUN_DIR continues"
+            )
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return (
                 f"{error.filename or 'the run folder'}: no room on the disk: free some, then go on with resume=RUN_DIR"
@@ -79,6 +95,12 @@ def plain(error: BaseException | None) -> str | None:
         # OmegaConf raises anew what a resolver raised
         error = error.__cause__ or (error.__context__ if isinstance(error, InterpolationResolutionError) else None)
     return None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    from umed.engine.memory import is_out_of_memory  # imports torch
+
+    return is_out_of_memory(error)
 
 
 def quiet() -> None:

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, open_dict
 from umed.analysis import write_figures
 from umed.annotate.stage import load_or_annotate
 from umed.control import continued
+from umed.engine.budget import Budget
 from umed.errors import InputError
 from umed.evaluating import evaluate_and_log, print_evaluation
 from umed.evaluation.evaluation_set import EvaluationSet, check_evaluation
@@ -14,7 +15,7 @@ from umed.evaluation.score import STAGES, read_scores
 from umed.evaluation.tables import print_stages
 from umed.records import RecordSet
 from umed.run_files import read_metrics
-from umed.training import check_data, check_stage, train_stage
+from umed.training import build_method, check_data, check_sizes, check_stage, train_stage
 
 CONTROL = "sft_continued"
 
@@ -29,10 +30,14 @@ def pipeline(cfg: DictConfig) -> dict[str, float]:
     check_evaluation(cfg)
     if not cfg.data.evaluate.mau:
         raise InputError("data.evaluate.mau=false: the pipeline is measured on MAU; use task=evaluate")
-    for method, stage in ((cfg.task.sft, "sft"), (relevance_only(cfg), "ppo"), (cfg.method, "aar")):
+    methods = {"sft": cfg.task.sft, "ppo": relevance_only(cfg), "aar": cfg.method}
+    for stage, method in methods.items():
         check_stage(cfg, method, stage)
     data = load_or_annotate(cfg)
     sizes = check_data(cfg, data)
+    for method in methods.values():  # before the first stage takes its time
+        train = [r.id for r in data.records if r.split == "train"]
+        check_sizes(Budget(cfg.engine.tokens), build_method(cfg, method), sizes, train)
     evaluation_set = EvaluationSet(cfg, data, trained_on=data)
     evaluate_once(evaluation_set, "base", None)
     sft = train_and_evaluate(evaluation_set, cfg.task.sft, data, "sft", None, run / "adapter" / "sft")
