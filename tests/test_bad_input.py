@@ -149,7 +149,8 @@ def test_one_candidate(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_
         "objective.clip_eps=-1",
         "objective.aggregation=token", "reward.parts.vision_relevance.denominator=keys",
         "reward.parts.vision_relevance.over_name=avg", "reward.parts.vision_relevance.region=areas",
-        "reward.parts.localization.match=hungarian", "method.num_epochs=0", "method.num_minibatches=0",
+        "reward.parts.localization.match=hungarian", "reward.parts.localization.shape=ciou",
+        "method.num_epochs=0", "method.num_minibatches=0",
         "method.batch_size=0", "method.lr=fast", "method.critic_lr=-1", "reward.parts.localization.weight=much",
     ],
 )  # fmt: skip

@@ -5,7 +5,7 @@ another.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -131,24 +131,28 @@ def iou_union(predicted: Sequence[Box], true: Sequence[Box]) -> float:
     return union_area(_overlaps(predicted, true)) / either if either else 0.0
 
 
-def iou_matched(predicted: Sequence[Box], true: Sequence[Box]) -> float:
-    """Optimal one-to-one matching: sum of IoU over max(number predicted, number true) (R12 `matched`)."""
+def iou_matched(predicted: Sequence[Box], true: Sequence[Box], pair: Callable[[Box, Box], float] = pair_iou) -> float:
+    """Optimal one-to-one matching: sum of IoU over max(number predicted, number true) (R12 `matched`).
+
+    Args:
+        pair: what two boxes score, here and below.
+    """
     from scipy.optimize import linear_sum_assignment  # half a second, which only this match needs
 
     if not predicted or not true:
         return 0.0
-    table = np.array([[pair_iou(s, t) for t in true] for s in predicted])
+    table = np.array([[pair(s, t) for t in true] for s in predicted])
     return float(table[linear_sum_assignment(table, maximize=True)].sum() / max(table.shape))
 
 
-def iou_best(predicted: Sequence[Box], true: Sequence[Box]) -> float:
+def iou_best(predicted: Sequence[Box], true: Sequence[Box], pair: Callable[[Box, Box], float] = pair_iou) -> float:
     """The best pair (R12 `best`); it grows with the number of boxes, so it is for comparison only."""
-    return max((pair_iou(s, t) for s in predicted for t in true), default=0.0)
+    return max((pair(s, t) for s in predicted for t in true), default=0.0)
 
 
-def iou_first(predicted: Sequence[Box], true: Sequence[Box]) -> float:
+def iou_first(predicted: Sequence[Box], true: Sequence[Box], pair: Callable[[Box, Box], float] = pair_iou) -> float:
     """The first predicted box against its best true box (R12 `first`)."""
-    return iou_best(predicted[:1], true)
+    return iou_best(predicted[:1], true, pair)
 
 
 MATCHES = {"union": iou_union, "matched": iou_matched, "best": iou_best, "first": iou_first}

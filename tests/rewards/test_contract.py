@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from umed.chat import Prompt
 from umed.errors import InputError
 from umed.rewards.base import Reward
+from umed.rewards.localization import LocalizationReward
 from umed.rewards.total import TotalReward
 from umed.rollout import Rollout
 from umed.training import build_method
@@ -72,6 +73,15 @@ def test_every_reward_keeps_the_contract(rollout: Rollout, make_rollout: Callabl
     for key, reward in parts.items():
         keeps_the_contract(key, reward, rollout)
         survives_nothing(reward, make_rollout)
+
+
+@pytest.mark.parametrize("shape", ["giou", "distance"])
+def test_every_shape_of_the_localization_keeps_the_contract(
+    rollout: Rollout, make_rollout: Callable[..., Rollout], shape: str
+) -> None:
+    reward = LocalizationReward(shape=shape)
+    keeps_the_contract("localization", reward, rollout)
+    survives_nothing(reward, make_rollout)
 
 
 def test_the_papers_sum_prefers_the_gold_answer(rollout: Rollout) -> None:

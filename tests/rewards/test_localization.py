@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from umed.boxes import MATCHES, Box
+from umed.errors import InputError
+from umed.rewards.box_shapes import SHAPES
 from umed.rewards.localization import LocalizationReward
 
 LEFT, RIGHT, ALL = Box(0, 0, 0.5, 1), Box(0.5, 0, 1, 1), Box(0, 0, 1, 1)
@@ -51,3 +53,30 @@ def test_first_looks_at_the_first_said_box_only() -> None:
 def test_the_whole_image_scores_the_share_of_the_area() -> None:
     small = Box(0.2, 0.2, 0.4, 0.3)
     assert LocalizationReward()(rollout([[ALL]], [(small,)])).item() == pytest.approx(small.area)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("match", MATCHES)
+def test_the_shape_is_that_of_the_match(shape: str, match: str) -> None:
+    said, true = [RIGHT, Box(0.1, 0.1, 0.2, 0.2)], (Box(0, 0, 0.1, 0.1), LEFT)
+    expected = SHAPES[shape][match](said, true)
+    values = LocalizationReward(match, shape=shape)(rollout([said, None, []], [true]))
+    assert values.tolist() == pytest.approx([expected, 0, 0]) and values.dtype == torch.float32
+
+
+def test_an_unknown_shape_is_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match=r"^reward.parts.localization.shape=ciou: choose iou, giou or distance$"):
+        LocalizationReward(shape="ciou")
+
+
+def test_a_batch_whose_boxes_all_miss_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    missed = rollout([[RIGHT], None, [RIGHT], []], [(LEFT,), (LEFT,)])
+    reward = LocalizationReward()
+    reward(rollout([[RIGHT], [LEFT]], [(LEFT,)]))  # one that hits
+    reward(rollout([None, []], [(LEFT,)]))  # no box to pay for
+    reward(rollout([[RIGHT]], [()]))  # nothing to find
+    LocalizationReward(shape="giou")(missed)
+    assert not capsys.readouterr().err
+    assert not reward(missed).any() and not reward(missed).any()
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "reward.parts.localization.shape=giou" in told
