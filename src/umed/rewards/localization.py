@@ -1,9 +1,11 @@
 """Abnormal Localization Reward: equation (5), IoU of predicted and true boxes."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from umed.boxes import MATCHES
+from umed.boxes import MATCHES, Box
 from umed.errors import check_choice
 from umed.rewards.base import Reward
 from umed.rollout import Rollout
@@ -11,6 +13,8 @@ from umed.rollout import Rollout
 
 class LocalizationReward(Reward):
     """r_loc; 0 for an answer without a readable box, which is counted as `unparsed` (reading R13).
+
+    On a picture known to be normal it is 1 for an answer that writes no box, and 0 for any other.
 
     Args:
         match: reading R12, how several boxes are compared: `union`, `matched`, `best` or `first`.
@@ -27,4 +31,10 @@ class LocalizationReward(Reward):
     def __call__(self, rollout: Rollout) -> Tensor:
         """(B,) float32 in [0, 1]."""
         true = [rollout.records[q].boxes for q in rollout.group_B.tolist()]
-        return torch.tensor([self.iou(p, t) if p else 0.0 for p, t in zip(rollout.boxes, true, strict=False)])
+        return torch.tensor([self.score(p, t) for p, t in zip(rollout.boxes, true, strict=False)])
+
+    def score(self, predicted: Sequence[Box] | None, true: Sequence[Box]) -> float:
+        """Of one answer; `predicted` is None where no box could be read."""
+        if not true:
+            return float(predicted is not None and not predicted)
+        return self.iou(predicted, true) if predicted else 0.0

@@ -6,6 +6,7 @@ from omegaconf import DictConfig, open_dict
 
 from umed.analysis import write_figures
 from umed.annotate.stage import load_or_annotate
+from umed.data.controls import add_controls
 from umed.errors import InputError
 from umed.evaluating import evaluate_and_log, print_evaluation
 from umed.evaluation.evaluation_set import EvaluationSet, check_evaluation
@@ -29,12 +30,13 @@ def pipeline(cfg: DictConfig) -> dict[str, float]:
     for method, stage in ((cfg.task.sft, "sft"), (relevance_only(cfg), "ppo"), (cfg.method, "aar")):
         check_stage(cfg, method, stage)
     data = load_or_annotate(cfg)
-    check_data(cfg, data)
-    evaluation_set = EvaluationSet(cfg, data, trained_on=data)
+    trained = add_controls(cfg, data)
+    check_data(cfg, trained)
+    evaluation_set = EvaluationSet(cfg, data, trained_on=trained)
     evaluate_once(evaluation_set, "base", None)
-    sft = train_and_evaluate(evaluation_set, cfg.task.sft, data, "sft", None, run / "adapter" / "sft")
-    train_and_evaluate(evaluation_set, relevance_only(cfg), data, "ppo", sft, run / "adapter" / "ppo")
-    train_and_evaluate(evaluation_set, cfg.method, data, "aar", sft, run / "adapter")
+    sft = train_and_evaluate(evaluation_set, cfg.task.sft, trained, "sft", None, run / "adapter" / "sft")
+    train_and_evaluate(evaluation_set, relevance_only(cfg), trained, "ppo", sft, run / "adapter" / "ppo")
+    train_and_evaluate(evaluation_set, cfg.method, trained, "aar", sft, run / "adapter")
     write_figures(run)
     scores = {stage: read_scores(run, stage) for stage in STAGES}
     print_evaluation(evaluation_set, "aar", scores["aar"], "aar by every rule")
