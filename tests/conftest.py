@@ -151,6 +151,22 @@ def make_prompts(processor: FamilyProcessor) -> Callable[..., list[Prompt]]:
 
 
 @pytest.fixture(scope="session")
+def make_control(processor: FamilyProcessor) -> Callable[..., Prompt]:
+    """`make_control(number)`: the prompt of a normal picture as it is trained on."""
+
+    def build(number: int, side: int = 56) -> Prompt:
+        from dataclasses import replace
+
+        from umed.data.controls import make_record as make_normal
+
+        control = replace(make_record(number, side, side), id=f"normal/{number}", boxes=(), category="no finding")
+        image = Image.fromarray(np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8))
+        return processor.prompt(image, make_normal(control), CATEGORIES)
+
+    return build
+
+
+@pytest.fixture(scope="session")
 def loaded_policies() -> dict[str, tuple[Policy, torch.Tensor]]:
     """Policies as they were loaded, with the state of torch's generator then; nobody changes them."""
     return {}

@@ -66,6 +66,12 @@ def test_what_is_no_record_is_told_with_its_line(tmp_path: Path) -> None:
     assert read_records(path, controls=True)[0].boxes == ()
 
 
+def test_a_record_without_boxes_is_of_a_normal_picture(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "records.jsonl", [{**LINE, "boxes": [], "category": "normal"}])
+    [record] = read_records(tmp_path / "records.jsonl")
+    assert record.boxes == () and record.to_json()["boxes"] == []
+
+
 def test_what_is_dropped_can_be_written() -> None:
     dropped = Dropped("s", "caf\udce9.png" + "x" * 300, "malformed", "a\0b")
     assert json.dumps(dropped.to_json(), ensure_ascii=False).encode()

@@ -52,7 +52,8 @@ class Run:
 
     @cached_property
     def records(self) -> list[Record]:
-        return read_records(self.folder / "records.jsonl")
+        """Those with boxes."""
+        return [r for r in read_records(self.folder / "records.jsonl") if r.boxes]
 
     @cached_property
     def roots(self) -> dict[str, Path]:

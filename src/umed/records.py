@@ -13,12 +13,13 @@ from umed.run_files import are_numbers, is_text, make_printable, read_numbered_j
 
 _TYPES: dict[str, type] = {"width": int, "height": int, "boxes": list, "provenance": dict}  # all other fields: str
 SYNTHETIC = "phantom_"  # prefix of sources and data sets whose pictures a program drew
+NORMAL = "normal"  # category of a control, a picture known to be normal, that is trained on
 REASONS = ("missing_file", "unreadable", "malformed", "noisy", "unlabeled", "out_of_frame", "duplicate")
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One training example: one picture and one category with all its boxes.
+    """One training example: one picture and one category with all its boxes; one without boxes is a control.
 
     `image` is relative to the source's root. `query` and `diagnosis` are filled by `annotate`; the marker `<region>` in
     the diagnosis is replaced by the boxes in the convention of each model family.
@@ -56,7 +57,10 @@ class Record:
 
     @classmethod
     def from_json(cls, line: dict[str, Any], control: bool = False) -> Self:
-        """The record of a line; a `control` has no boxes. Raises ValueError, OverflowError: a wrong field or box."""
+        """The record of a line. Raises ValueError, OverflowError: a wrong field or box.
+
+        A `control` has no boxes, nor has a record of the category `NORMAL`; all others have some.
+        """
         _check(line, control)
         boxes = tuple(Box.from_xyxy(b, line["width"], line["height"]) for b in line["boxes"])
         return cls(**{name: line[name] for name in cls.__slots__ if name in line and name != "boxes"}, boxes=boxes)
@@ -138,8 +142,8 @@ def _check(line: dict[str, Any], control: bool) -> None:
     is_window = are_numbers(window, 3) and all(map(math.isfinite, window)) and window[0] < window[1]
     if window is not None and not is_window:
         raise ValueError(f"provenance.window is {window!r}: low, high, offset with low < high are expected")
-    if not line["boxes"] and not control:
-        raise ValueError("boxes is empty: at least one is expected")
+    if not line["boxes"] and not control and line["category"] != NORMAL:
+        raise ValueError(f"boxes is empty: at least one is expected where the category is not {NORMAL}")
     if line["boxes"] and control:
         raise ValueError("a control has boxes: none are expected")
     for box in line["boxes"]:

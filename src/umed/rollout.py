@@ -37,7 +37,7 @@ class Rollout:
     truncated_B: Tensor
     raw: list[str]  # replies as they were written, thoughts included
     texts: list[str]  # answers as plain language
-    boxes: list[list[Box] | None]  # None = no box could be read
+    boxes: list[list[Box] | None]  # None = no box could be read; [] = none is written, of a normal picture
     logp_BT: Tensor
     sampled_logp_BT: Tensor  # as the sampler computed them: another rounding, or another program
     values_BT: Tensor

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from umed import config
 from umed.callbacks.checkpoints import AtomicCheckpointIO, newest_checkpoint
 from umed.data.check_records import check_records
+from umed.data.controls import check_share
 from umed.data.mau import MauDataModule
 from umed.data.sample import keep_train_share
 from umed.engine.budget import Budget
@@ -119,6 +120,7 @@ def check_stage(cfg: DictConfig, method_cfg: DictConfig, stage: str | None = Non
         InputError: a setting, reward, credit, critic, callback, logger or trainer that cannot be.
     """
     check_positive("data.checkpoint_every", cfg.data.checkpoint_every)
+    check_share(cfg.data.controls)
     check_engine(cfg)
     stage = build_method(cfg, method_cfg, stage=stage).stage
     build_trainer(cfg, stage, max_epochs=1)

@@ -13,6 +13,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from umed.callbacks.checkpoints import newest_checkpoint
 from umed.callbacks.validation import Validation
 from umed.chat import Prompt
+from umed.evaluation.benchmarks.mau import question_of
+from umed.evaluation.prediction import Prediction
 from umed.methods.sft import AbnormalAwareTuning
 from umed.models.policy import Policy
 
@@ -72,3 +74,28 @@ def test_synonyms_count(stopped: tuple[L.Trainer, Path]) -> None:
     validation.predictions = [first.model_copy(update={"question": question, "output": "A calculus."})]
     validation.on_validation_epoch_end(trainer, type("Module", (), {"log_dict": lambda _, d, **__: logged.update(d)})())
     assert logged["val/mau/accuracy/avg"] == 1.0
+
+
+def test_normal_pictures_have_numbers_of_their_own(stopped: tuple[L.Trainer, Path]) -> None:
+    trainer, _ = stopped
+    validation = trainer.callbacks[0]
+    abnormal = validation.predictions[0]
+    normal = abnormal.question.model_copy(update={"gold_boxes": (), "category": "normal", "categories": ("cyst",)})
+    said = {"a cyst": ((0, 0, 9, 9),), "The image is normal.": None, "No cyst": None, "bright": ((0, 0, 9, 9),)}
+    controls = [Prediction(question=normal, output=text, boxes=boxes) for text, boxes in said.items()]
+
+    def log(predictions: list[Prediction]) -> dict[str, float]:
+        logged: dict[str, float] = {}
+        validation.predictions = predictions
+        module = type("Module", (), {"log_dict": lambda _, d, **__: logged.update(d)})()
+        validation.on_validation_epoch_end(trainer, module)
+        return logged
+
+    alone, both = log([abnormal]), log([abnormal, *controls])
+    assert {name: both[name] for name in alone} == alone and not any("false" in name for name in alone)
+    assert both["val/mau/false_boxes/avg"] == 0.5 and both["val/mau/false_positives/avg"] == 0.25
+
+
+def test_to_be_normal_is_no_category_that_an_answer_may_confuse(make_control: Callable[..., Prompt]) -> None:
+    prompt = make_control(0)
+    assert question_of(prompt.record, prompt.others).categories == ("cyst", "lung nodule", "stone")

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from umed.data.controls import DIAGNOSIS
 from umed.errors import InputError
 from umed.judges.base import JudgeItem, Verdict
 from umed.judges.overlap import OverlapJudge, token_f1
@@ -69,6 +70,15 @@ def test_token_f1_counts_content_words() -> None:
 
 def test_without_a_gold_diagnosis_the_judge_fails() -> None:
     assert OverlapJudge()([replace(ITEM, gold=" ", answer="a stone")]) == [Verdict(None, "no gold diagnosis")]
+
+
+def test_of_a_normal_picture_an_abnormality_scores_low() -> None:
+    item = replace(ITEM, gold=DIAGNOSIS, category="normal", others=("kidney stone", "cyst"))
+    assert score(DIAGNOSIS, item) == 1.0 > score("The image is normal.", item) > 0.7
+    for answer in ("There is an abnormality. It is small, in the left part. The finding is a kidney stone.", "A cyst."):
+        assert score(answer, item) < 0.15
+    assert score(f"{DIAGNOSIS} A cyst is seen.", item) < 0.5
+    assert score("The image is not normal. A cyst.", item, category_weight=1.0) == 0.0
 
 
 def test_verdicts_come_in_order_and_repeat() -> None:

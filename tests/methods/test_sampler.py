@@ -94,6 +94,25 @@ def test_nothing_of_a_thought_counts(
     assert [processor.decode(ids).strip() for ids in answers] == [f"A stone at {gold}"] * 3 + [""]
 
 
+def test_an_answer_without_a_box_is_right_of_a_normal_picture(
+    policy: Callable[..., Policy],
+    make_prompts: Callable[..., list[Prompt]],
+    make_control: Callable[..., Prompt],
+    processor: Qwen25VLProcessor,
+) -> None:
+    """Not unparsed, as one is whose box cannot be read; a normal picture has no name whose attention counts."""
+    pi, prompts = policy(), [*make_prompts(1, (56, 56)), make_control(1)]
+    written = processor.write_boxes([Box(0.25, 0.5, 0.75, 1.0)], "cyst", prompts[1].view)
+    unreadable = '[{"bbox_2d":[9,9,1,1]}]'
+    say(pi, ["A stone .", "", unreadable, "The image is normal .", f"A cyst is seen at {written}", unreadable])
+    rollout = Sampler(3)(Engine(pi), prompts, ALL, Noise(0))
+    assert rollout.boxes == [None, None, None, [], [Box(0.25, 0.5, 0.75, 1.0)], None]
+    assert rollout.means()["rollout/unparsed"] == pytest.approx(4 / 6)
+    assert (rollout.name_BN >= 0).any(1).tolist() == [True] + [False] * 5
+    assert rollout.name_span_BT.any(1).tolist() == [True, False, False, True, True, False]
+    assert (rollout.region_BP[3:] == 0).all()
+
+
 @pytest.mark.parametrize("family", ["qwen2_5_vl"], indirect=True)  # its boxes depend on the picture's own view
 def test_each_answer_is_read_in_the_view_of_its_own_picture(
     policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], processor: Qwen25VLProcessor

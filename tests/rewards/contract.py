@@ -40,6 +40,26 @@ def answers(prompts: list[Prompt], make_rollout: Callable[..., Rollout]) -> Roll
     return make_rollout(len(prompts), 5, name_BN=named, attention_BNP=attention, **evidence)
 
 
+def answers_to_controls(prompts: list[Prompt], make_rollout: Callable[..., Rollout]) -> Rollout:
+    """For each normal picture: the gold answer, the same with a box, an abnormality with one and without, silence."""
+    texts: list[str] = []
+    for p in prompts:
+        named = f"There is an abnormality. It is small. The finding is {p.others[0]}."
+        texts += [p.gold, p.gold, named, named, ""]
+    boxes = [[], [Box(0, 0, 0.5, 0.5)], [Box(0, 0, 0.5, 0.5)], [], []] * len(prompts)
+    region = torch.nn.utils.rnn.pad_sequence([p.region for p in prompts for _ in range(5)], True, torch.nan)
+    attention = torch.full((len(texts), 1, region.shape[1]), 1 / region.shape[1])
+    evidence = {"texts": texts, "raw": texts, "boxes": boxes, "region_BP": region, "attention_BNP": attention}
+    return make_rollout(len(prompts), 5, prompts=prompts, name_BN=torch.ones(len(texts), 1).long(), **evidence)
+
+
+def keeps_the_contract_on_controls(reward: Reward, rollout: Rollout) -> None:
+    """On `answers_to_controls`: it does not apply to any answer, or nothing scores higher than the gold answer."""
+    values = reward(without(rollout, reward.needs)).view(-1, 5)
+    assert (values.isnan().all(1) | values.isfinite().all(1)).all()
+    assert (values[:, 0] == values.amax(1))[~values[:, 0].isnan()].all()
+
+
 def without(rollout: Rollout, kept: frozenset[str]) -> Rollout:
     """Only the evidence that a reward asked for."""
     allowed = ALWAYS.union(*(EVIDENCE[need] for need in kept))
@@ -60,9 +80,9 @@ def keeps_the_contract(key: str, reward: Reward, rollout: Rollout) -> None:
 
 
 def survives_nothing(reward: Reward, make_rollout: Callable[..., Rollout]) -> None:
-    """No true box, no name, no text, no attention."""
+    """No true box, no name, no text, no attention: nothing is earned, or it does not apply."""
     rollout = make_rollout(2, 2, name_BN=torch.full((4, 0), -1), attention_BNP=torch.zeros(4, 0, 6))
     prompts = [replace(p, record=replace(p.record, boxes=())) for p in rollout.prompts]
     values = reward(rollout.updated(prompts=prompts, region_BP=torch.zeros(4, 6)))
-    assert values.shape == (4,) and values.isfinite().all()
-    assert reward.gold_ties or (values == 0).all()
+    assert values.shape == (4,) and not values.isinf().any()
+    assert reward.gold_ties or (values.nan_to_num(0.0) == 0).all()

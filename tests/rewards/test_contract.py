@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from composed import CONF, composed
-from contract import answers, keeps_the_contract, survives_nothing
+from contract import (
+    answers,
+    answers_to_controls,
+    keeps_the_contract,
+    keeps_the_contract_on_controls,
+    survives_nothing,
+)
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -59,6 +65,11 @@ def rollout(make_prompts: Callable[..., list[Prompt]], make_rollout: Callable[..
     return answers(make_prompts(3), make_rollout)
 
 
+@pytest.fixture(scope="module")
+def of_controls(make_control: Callable[..., Prompt], make_rollout: Callable[..., Rollout]) -> Rollout:
+    return answers_to_controls([make_control(0), make_control(1)], make_rollout)
+
+
 @pytest.fixture
 def my_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_rewards.py").write_text(MINE)
@@ -66,12 +77,15 @@ def my_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "my_rewards", raising=False)
 
 
-def test_every_reward_keeps_the_contract(rollout: Rollout, make_rollout: Callable[..., Rollout]) -> None:
+def test_every_reward_keeps_the_contract(
+    rollout: Rollout, of_controls: Rollout, make_rollout: Callable[..., Rollout]
+) -> None:
     assert {"relevance", "localization", "vision_relevance"} <= set(NAMES)
     parts = rewards(composed(f"reward=[{','.join(NAMES)}]"))
     assert parts.keys() >= set(NAMES), "a yaml's name is its reward's"
     for key, reward in parts.items():
         keeps_the_contract(key, reward, rollout)
+        keeps_the_contract_on_controls(reward, of_controls)
         survives_nothing(reward, make_rollout)
 
 
@@ -88,6 +102,17 @@ def test_the_papers_sum_prefers_the_gold_answer(rollout: Rollout) -> None:
     total = TotalReward(rewards(composed()), 5)(rollout).total_B.view(3, 5)
     assert (total[:, :1] > total[:, 1:]).all()
     torch.testing.assert_close(total[:, 0], torch.full((3,), 3.0))  # 1 for each of the three
+
+
+def test_the_papers_sum_prefers_the_gold_answer_on_normal_pictures(of_controls: Rollout) -> None:
+    """1 for relevance and 1 for drawing nothing; where attention does not apply, the answers stay in the loss."""
+    scored = TotalReward(rewards(composed()), 5)(of_controls)
+    total = scored.total_B.view(2, 5)
+    torch.testing.assert_close(total[:, 0], torch.full((2,), 2.0))
+    assert scored.raw["vision_relevance"].isnan().all() and total.isfinite().all()
+    torch.testing.assert_close(total[:, 1], torch.ones(2))  # the right words, and a box
+    assert (total[:, 2] < 0.15).all(), "an abnormality with a box"
+    assert (total[:, 3] < 1.15).all() and (total[:, 4] == 1).all()
 
 
 @pytest.mark.usefixtures("my_file")

@@ -34,6 +34,13 @@ def test_no_readable_box_earns_zero(match: str) -> None:
     assert LocalizationReward(match)(rollout([None, []], [(LEFT,)])).tolist() == [0.0, 0.0]
 
 
+@pytest.mark.parametrize("match", MATCHES)
+def test_on_a_normal_picture_only_drawing_nothing_earns(match: str) -> None:
+    """None: something is written like a box, and cannot be read."""
+    assert LocalizationReward(match)(rollout([[], [LEFT], [ALL, LEFT], None], [()])).tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert LocalizationReward(match)(rollout([[], [LEFT]], [(), (LEFT,)])).tolist() == [1.0, 1.0]
+
+
 @pytest.mark.parametrize(
     ("match", "duplicates", "one_of_two", "whole_image"),
     [("union", 1.0, 0.5, 1.0), ("matched", 0.5, 0.5, 0.25), ("best", 1.0, 1.0, 0.5), ("first", 1.0, 1.0, 0.5)],

@@ -1,6 +1,7 @@
 """Equations (6) and (12), readings R1-R3, against plain numpy."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,3 +104,19 @@ def test_the_reward_reads_the_gold_region_of_its_rollout(make_rollout: Callable[
     assert found.shape == (4,) and found.dtype == torch.float32
     torch.testing.assert_close(found, expected)
     assert VisionRelevanceReward.needs == {"attention"}
+
+
+def test_it_does_not_apply_to_a_normal_picture(make_rollout: Callable[..., Rollout]) -> None:
+    """The gradient of its share is then 0, for every reading."""
+    rollout = make_rollout(2, 2)
+    first, second = rollout.prompts
+    normal = rollout.updated(prompts=[first, replace(second, record=replace(second.record, boxes=()))])
+    normal.region_BP[2:] = 0
+    for denominator in ("image", "all_keys", "printed"):
+        reward = VisionRelevanceReward(denominator, lift=True)
+        found = reward(normal)
+        assert found.isnan().tolist() == [False, False, True, True]
+        torch.testing.assert_close(found[:2], reward(rollout)[:2])
+        attention = normal.attention_BNP.clone().requires_grad_()
+        reward.share(attention, normal)[2:].sum().backward()
+        assert (attention.grad == 0).all()

@@ -13,11 +13,12 @@ from omegaconf import DictConfig
 from umed import config
 from umed.annotate.base import Annotator, Stopped
 from umed.annotate.review import is_rejected
+from umed.data.controls import write_records
 from umed.data.prepare import prepare
 from umed.data.splits import apply_unseen
 from umed.errors import InputError
 from umed.records import Record, RecordSet, read_records
-from umed.run_files import update_metrics, write_jsonl, write_roots
+from umed.run_files import update_metrics, write_roots
 
 
 def load_or_prepare(cfg: DictConfig) -> RecordSet:
@@ -26,7 +27,7 @@ def load_or_prepare(cfg: DictConfig) -> RecordSet:
     if not own.is_file() and cfg.records is None:
         prepare(cfg)
     path = own if own.is_file() and (cfg.resume or cfg.records is None) else Path(cfg.records)
-    records = read_records(path)
+    records = _read_abnormal(path)
     roots = find_roots(cfg, path.parent)
     if not records:
         raise InputError(f"{path}: no records in it")
@@ -95,9 +96,14 @@ def find_roots(cfg: DictConfig, folder: Path) -> dict[str, Path]:
     return roots
 
 
+def _read_abnormal(path: Path) -> list[Record]:
+    """The records without controls, which every training chooses anew."""
+    return [r for r in read_records(path) if r.boxes]
+
+
 def _keep_reviews(own: Path, path: Path, records: list[Record]) -> list[Record]:
     """The given records, or the run's own if these were reviewed. Raises InputError: the run's own are others."""
-    reviewed = read_records(own)
+    reviewed = _read_abnormal(own)
     given = {r.id for r in records if "review" in r.provenance}
     lost = sum("review" in r.provenance and r.id not in given for r in reviewed)
     if not lost:
@@ -120,7 +126,7 @@ def _write(cfg: DictConfig, data: RecordSet, records: Sequence[Record]) -> None:
     run = Path(cfg.paths.run_dir)
     write_roots(run, data.roots)
     update_metrics(run / "metrics.json", count_annotations(records))
-    write_jsonl(run / "records.jsonl", (r.to_json() for r in records))
+    write_records(run / "records.jsonl", records)
 
 
 def note_of(record: Record) -> dict[str, Any]:

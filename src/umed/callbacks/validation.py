@@ -9,6 +9,7 @@ from umed.chat import Prompt
 from umed.evaluation.ask import records_to_predictions
 from umed.evaluation.benchmarks.mau import NAME, BoxScorer
 from umed.evaluation.prediction import Prediction
+from umed.evaluation.question import BoxQuestion
 from umed.evaluation.results import score_slices
 from umed.evaluation.rules.mentions import NO_ALIASES
 from umed.evaluation.score import flat_metrics
@@ -17,6 +18,8 @@ from umed.evaluation.scorer import Options
 
 class Validation(L.Callback):
     """Logs `val/mau/<rule>/<source or avg>`, e.g. `val/mau/iou/avg`, of what `validation_step` answers.
+
+    Pictures known to be normal have rules of their own, `false_positives` and `false_boxes`, and count for no other.
 
     Args:
         synonyms: category -> other names that count as naming it.
@@ -36,8 +39,14 @@ class Validation(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
         scorer = BoxScorer()
-        verdicts = scorer.judge(self.predictions, self.options)
-        scores = scorer.summarize(self.predictions, verdicts)
-        scores += score_slices(scorer, NAME, self.predictions, verdicts)
+        abnormal: list[Prediction] = []
+        controls: list[Prediction] = []
+        for prediction in self.predictions:
+            question = prediction.question
+            is_abnormal = isinstance(question, BoxQuestion) and question.gold_boxes
+            (abnormal if is_abnormal else controls).append(prediction)
+        verdicts = scorer.judge(abnormal, self.options)
+        scores = scorer.summarize(abnormal, verdicts) + score_slices(scorer, NAME, abnormal, verdicts)
+        scores += scorer.score_controls(controls, self.options)
         metrics = {f"val/{name}": value for name, value in flat_metrics(scores).items()}
         module.log_dict(metrics, batch_size=len(self.predictions))

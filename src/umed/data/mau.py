@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from umed.chat import Processor, Prompt
 from umed.data.augment import Flips
+from umed.data.controls import name_source
 from umed.data.loading import check_workers, choose_workers, make_loader
 from umed.data.sampler import BatchPlan, PlacedBatches, group_positions
 from umed.errors import InputError, check_positive
@@ -39,7 +40,8 @@ class Prompts(Dataset[Prompt]):
         return self.prompt(picture_of(record, self.roots), record)
 
     def prompt(self, picture: Image.Image, record: Record) -> Prompt:
-        others = tuple(c for c in self.others[record.source] if c != record.category)
+        of_source = self.others[name_source(record, self.others)]
+        others = tuple(c for c in of_source if c != record.category)
         return self.processor.prompt(picture, record, others)
 
 
@@ -67,8 +69,8 @@ def _collect_categories(pairs: tuple[tuple[str, str], ...]) -> dict[str, tuple[s
 
 
 def list_categories(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
-    """The categories of each source, sorted."""
-    return _collect_categories(tuple((r.source, r.category) for r in records))
+    """The categories of each source, sorted; to be normal is none."""
+    return _collect_categories(tuple((r.source, r.category) for r in records if r.boxes))
 
 
 class MauDataModule(L.LightningDataModule):
@@ -77,7 +79,7 @@ class MauDataModule(L.LightningDataModule):
     Args:
         records: annotated records with their splits.
         batch_size, seed, every: see `BatchPlan`.
-        val_samples: at most this many validation records, evenly spread.
+        val_samples: at most this many validation records, evenly spread, and as large a part of the controls.
         sampler: `natural`, or the sources or categories take turns: `by_source`, `by_category`.
         augment: probabilities `horizontal_flip` and `vertical_flip`, of training records only.
         num_workers: of the loaders, None = see `choose_workers`; prefetch: batches that each has ready.
@@ -112,12 +114,17 @@ class MauDataModule(L.LightningDataModule):
             self.workers["prefetch_factor"] = prefetch
 
     def split(self, name: str, at_most: int | None = None) -> Prompts:
-        """The records of a split, or an evenly spread part of them. Raises InputError: the split is empty."""
-        records = [r for r in self.records if r.split == name]
+        """The records of a split, or an evenly spread part of them, and then as large a part of its controls.
+
+        Raises InputError: the split has no record with boxes.
+        """
+        records = [r for r in self.records if r.split == name and r.boxes]
+        controls = [r for r in self.records if r.split == name and not r.boxes]
         if not records:
             raise InputError(f"no record has split={name}: see records.jsonl and data.split.fractions")
         count = min(len(records), at_most or len(records))
-        spread = [records[k * len(records) // count] for k in range(count)]
+        few = -(-len(controls) * count // len(records))
+        spread = [*_spread(records, count), *_spread(controls, few)]
         return Prompts(spread, self.roots, self.processor, self.records)
 
     def train_dataloader(self) -> DataLoader:
@@ -135,3 +142,8 @@ class MauDataModule(L.LightningDataModule):
     def loader(self, prompts: Prompts, batch_size: int = 64) -> DataLoader:
         """In order, for evaluation."""
         return make_loader(prompts, batch_size=batch_size, **self.workers)
+
+
+def _spread(records: Sequence[Record], count: int) -> list[Record]:
+    """So many of the records, evenly spread."""
+    return [records[k * len(records) // count] for k in range(count)]

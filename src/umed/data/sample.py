@@ -43,6 +43,8 @@ def share_quotas(sizes: Counter[str], total: int) -> Counter[str]:
 def keep_train_share(records: Sequence[Record], fraction: float, seed: int) -> list[Record]:
     """The records with a nested share of the train split, in whole groups; each source independently of the others.
 
+    Controls stay: their number is chosen for the records that do.
+
     Of a source's groups in the order of their hash, the first are kept whose number of records comes nearest to the
     share, at least one. Raises InputError: a fraction that is no share.
     """
@@ -50,7 +52,7 @@ def keep_train_share(records: Sequence[Record], fraction: float, seed: int) -> l
         raise InputError(f"data.fraction={fraction}: a share above 0 and at most 1 is expected")
     sizes: dict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
-        if record.split == "train":
+        if record.split == "train" and record.boxes:
             sizes[record.source][record.group] += 1
     kept: set[tuple[str, str]] = set()
     for source, groups in sizes.items():
@@ -58,4 +60,4 @@ def keep_train_share(records: Sequence[Record], fraction: float, seed: int) -> l
         upto = list(accumulate(groups[group] for group in ranked))
         count = min(range(len(ranked)), key=lambda n: abs(upto[n] - fraction * upto[-1])) + 1
         kept |= {(source, group) for group in ranked[:count]}
-    return [r for r in records if r.split != "train" or (r.source, r.group) in kept]
+    return [r for r in records if r.split != "train" or not r.boxes or (r.source, r.group) in kept]

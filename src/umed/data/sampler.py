@@ -9,12 +9,13 @@ from typing import Self
 import torch
 from torch.utils.data import Sampler
 
+from umed.data.controls import SUFFIX
 from umed.errors import check_choice
 from umed.records import Record
 
 CLASS_OF: dict[str, Callable[[Record], str] | None] = {
     "natural": None,
-    "by_source": lambda record: record.source,
+    "by_source": lambda record: record.source if record.boxes else record.source.removesuffix(SUFFIX),
     "by_category": lambda record: record.category,
 }
 

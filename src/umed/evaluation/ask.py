@@ -91,7 +91,7 @@ def to_predictions(
 
 def records_to_predictions(processor: Processor, prompts: Sequence[Prompt], answers: Answers) -> list[Prediction]:
     """Answers to MAU's own prompts as predictions, as validation and figures need them."""
-    items = [EvaluationItem(question_of(p.record, (p.record.category, *p.others)), p, {}) for p in prompts]
+    items = [EvaluationItem(question_of(p.record, p.others), p, {}) for p in prompts]
     return to_predictions(processor, items, answers)
 
 

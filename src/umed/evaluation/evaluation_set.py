@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig
 
 from umed import config
+from umed.data.controls import find_controls, read_controls
 from umed.data.loading import check_workers
 from umed.engine.choose import check_engine
 from umed.errors import InputError, check_choice, check_number, check_positive
@@ -16,7 +17,7 @@ from umed.evaluation.benchmarks.find import build_benchmarks, build_options, sco
 from umed.evaluation.benchmarks.mau import MauBenchmark
 from umed.evaluation.datamodule import BenchmarkDataModule
 from umed.evaluation.leaks import find_leaks
-from umed.records import Record, RecordSet, read_record_set, read_records
+from umed.records import RecordSet, read_record_set
 
 ROWS = ("majority", "question_prior", "black", "shuffled")
 
@@ -37,7 +38,8 @@ class EvaluationSet:
         self.at_most: int | None = cfg.limits.eval_samples or cfg.data.evaluate.at_most
         benchmarks: dict[str, Benchmark] = {}
         if data is not None:
-            benchmarks["mau"] = MauBenchmark(data, cfg.data.evaluate.split, self._read_controls(data))
+            controls = read_controls(find_controls(cfg), data.roots)
+            benchmarks["mau"] = MauBenchmark(data, cfg.data.evaluate.split, controls)
         benchmarks |= build_benchmarks(cfg)
         self.data = BenchmarkDataModule(
             benchmarks,
@@ -59,21 +61,6 @@ class EvaluationSet:
             return {}
         tuned_on = self.trained_on or _find_tuning_records(self.cfg.init_from) or self.records
         return find_leaks(self.data, tuned_on, self.run, self.cfg.data.prepare.workers or os.cpu_count() or 1)
-
-    def _read_controls(self, data: RecordSet) -> list[Record]:
-        """Pictures known to be normal, of the file beside the records; none where there is no such file.
-
-        Raises:
-            InputError: the folder of their pictures is not known.
-        """
-        folders = [self.run, *([Path(self.cfg.records).parent] if self.cfg.records else [])]
-        path = next((f / "controls.jsonl" for f in folders if (f / "controls.jsonl").is_file()), None)
-        controls = read_records(path, controls=True) if path else []
-        if lost := sorted({c.source for c in controls} - data.roots.keys()):
-            raise InputError(
-                f"{path}: no folder is known for {', '.join(lost)}: keep sources.json beside it or remove it"
-            )
-        return controls
 
 
 def check_evaluation(cfg: DictConfig) -> None:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from umed.chat import Prompt
+from umed.boxes import Box
+from umed.chat import Processor, Prompt
 from umed.engine.engine import Engine
 from umed.errors import check_choice
 from umed.evaluation.rules.mentions import find_mentions
@@ -69,7 +70,10 @@ class Sampler:
         asked = [p for p in prompts for _ in range(g)]  # of each answer
         offsets = [_offsets(processor.pieces(i)) for i in ids]
         visible = [hide_thoughts(text) for text in raw]
-        gold_spans = [find_mentions(text, p.record.category) for text, p in zip(visible, asked, strict=True)]
+        gold_spans = [
+            find_mentions(text, p.record.category) if p.record.boxes else []  # a normal picture has none to name
+            for text, p in zip(visible, asked, strict=True)
+        ]
         name_spans = [
             [s for c in (p.record.category, *p.others) for s in find_mentions(text, c)]
             for text, p in zip(visible, asked, strict=True)
@@ -98,7 +102,7 @@ class Sampler:
             truncated_B=answers.truncated_B,
             raw=raw,
             texts=texts,
-            boxes=[processor.read_boxes(text, p.view) for text, p in zip(raw, asked, strict=True)],
+            boxes=[_read_boxes(processor, text, p) for text, p in zip(raw, asked, strict=True)],
             logp_BT=scores.logp_BT,
             sampled_logp_BT=answers.logp_BT,
             values_BT=scores.values_BT,
@@ -108,6 +112,12 @@ class Sampler:
             box_span_BT=_inside(offsets, [processor.box_spans(text) for text in raw], length).to(engine.device),
             name_span_BT=_inside(offsets, name_spans, length).to(engine.device),
         )
+
+
+def _read_boxes(processor: Processor, text: str, prompt: Prompt) -> list[Box] | None:
+    """The boxes of an answer, None where none could be read; [] where it rightly writes none."""
+    boxes = processor.read_boxes(text, prompt.view)
+    return [] if boxes is None and not prompt.record.boxes and not processor.box_spans(text) else boxes
 
 
 def _offsets(pieces: list[str]) -> list[tuple[int, int]]:

@@ -183,7 +183,7 @@ class FamilyProcessor(ABC):
         if not record.diagnosis:
             return []
         try:
-            region = self.write_boxes(record.boxes, record.category, view)
+            region = self.write_boxes(record.boxes, record.category, view) if record.boxes else ""
         except BoxError:
             raise InputError(
                 f"{record.id}: a box lies where the model does not see {record.image}: use a setting that shows "

@@ -43,7 +43,7 @@ def attention_share(
 
 
 class VisionRelevanceReward(Reward):
-    """r_att: 0 when the answer does not name the abnormality.
+    """r_att: 0 when the answer does not name the abnormality; does not apply where the picture has none.
 
     The sampler and the policy decide which attention is read (readings R4 `row`, R5 `layers` and `heads`).
 
@@ -71,8 +71,10 @@ class VisionRelevanceReward(Reward):
         self.weight = weight
 
     def __call__(self, rollout: Rollout) -> Tensor:
-        """(B,) float32; in [0, 1] with the default reading."""
-        return self.share(rollout.attention_BNP, rollout).float()
+        """(B,) float32; in [0, 1] with the default reading, NaN for a picture known to be normal."""
+        shares = self.share(rollout.attention_BNP, rollout).float()
+        normal = torch.tensor([not record.boxes for record in rollout.records])
+        return shares.masked_fill(normal[rollout.group_B].to(shares.device), torch.nan)
 
     def share(self, attention_BNP: Tensor, rollout: Rollout) -> Tensor:
         """The same from fresh attention, with its gradient (reading R8 `differentiable`)."""

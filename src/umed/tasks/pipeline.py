@@ -7,6 +7,7 @@ from omegaconf import DictConfig, open_dict
 from umed.analysis import write_figures
 from umed.annotate.stage import load_or_annotate
 from umed.control import continued
+from umed.data.controls import add_controls
 from umed.engine.budget import Budget
 from umed.errors import InputError
 from umed.evaluating import evaluate_and_log, print_evaluation
@@ -34,17 +35,19 @@ def pipeline(cfg: DictConfig) -> dict[str, float]:
     for stage, method in methods.items():
         check_stage(cfg, method, stage)
     data = load_or_annotate(cfg)
-    sizes = check_data(cfg, data)
+    trained = add_controls(cfg, data)
+    sizes = check_data(cfg, trained)
     for method in methods.values():  # before the first stage takes its time
-        train = [r.id for r in data.records if r.split == "train"]
+        train = [r.id for r in trained.records if r.split == "train"]
         check_sizes(Budget(cfg.engine.tokens), build_method(cfg, method), sizes, train)
-    evaluation_set = EvaluationSet(cfg, data, trained_on=data)
+    evaluation_set = EvaluationSet(cfg, data, trained_on=trained)
     evaluate_once(evaluation_set, "base", None)
-    sft = train_and_evaluate(evaluation_set, cfg.task.sft, data, "sft", None, run / "adapter" / "sft")
+    sft = train_and_evaluate(evaluation_set, cfg.task.sft, trained, "sft", None, run / "adapter" / "sft")
     if cfg.task.control:
-        train_and_evaluate(evaluation_set, continued(cfg, data, sizes), data, CONTROL, sft, run / "adapter" / CONTROL)
-    train_and_evaluate(evaluation_set, relevance_only(cfg), data, "ppo", sft, run / "adapter" / "ppo")
-    train_and_evaluate(evaluation_set, cfg.method, data, "aar", sft, run / "adapter")
+        tuning = continued(cfg, trained, sizes)
+        train_and_evaluate(evaluation_set, tuning, trained, CONTROL, sft, run / "adapter" / CONTROL)
+    train_and_evaluate(evaluation_set, relevance_only(cfg), trained, "ppo", sft, run / "adapter" / "ppo")
+    train_and_evaluate(evaluation_set, cfg.method, trained, "aar", sft, run / "adapter")
     write_figures(run)
     scores = {stage: read_scores(run, stage) for stage in STAGES if stage != CONTROL or cfg.task.control}
     print_evaluation(evaluation_set, "aar", scores["aar"], "aar by every rule")

@@ -10,9 +10,10 @@ from umed.annotate.review import CONFLICTS, apply_decisions
 from umed.annotate.review_report import make_report, print_report
 from umed.annotate.review_sheet import draw_sample, read_sheet, write_sheet
 from umed.annotate.stage import load_or_prepare
+from umed.data.controls import write_records
 from umed.errors import InputError, check_choice, check_positive
 from umed.records import RecordSet
-from umed.run_files import update_metrics, write_jsonl, write_roots, write_whole
+from umed.run_files import update_metrics, write_roots, write_whole
 
 
 def review(cfg: DictConfig) -> None:
@@ -49,7 +50,7 @@ def read_back(data: RecordSet, files: list[Path], on_conflict: str, run: Path) -
     report = make_report(records)
     total = report["total"]
     write_roots(run, data.roots)
-    write_jsonl(run / "records.jsonl", (r.to_json() for r in records))
+    write_records(run / "records.jsonl", records)
     text = json.dumps({**report, "sheets": sorted(sheets)}, indent=1, ensure_ascii=False)
     write_whole(run / "review" / "report.json", text + "\n")
     shown = {"reviewed": "reviewed", "error_rate": "error_rate", "low": "error_rate_low", "high": "error_rate_high"}

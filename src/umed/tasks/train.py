@@ -5,6 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from umed.annotate.stage import load_or_annotate
+from umed.data.controls import add_controls
 from umed.evaluating import evaluate_and_log, print_evaluation
 from umed.evaluation.evaluation_set import EvaluationSet, check_evaluation
 from umed.evaluation.tables import print_stages
@@ -20,10 +21,11 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if cfg.init_from is not None:
         adapter_folder(cfg.init_from)
     data = load_or_annotate(cfg)
-    evaluation_set = EvaluationSet(cfg, data if cfg.data.evaluate.mau else None, trained_on=data)
+    trained = add_controls(cfg, data)
+    evaluation_set = EvaluationSet(cfg, data if cfg.data.evaluate.mau else None, trained_on=trained)
     _ = evaluation_set.leaked  # a lost test picture is reported before training
     if not (run / "adapter" / "umed.json").is_file():
-        train_stage(cfg, cfg.method, data, stage, cfg.init_from, run, run / "adapter")
+        train_stage(cfg, cfg.method, trained, stage, cfg.init_from, run, run / "adapter")
     evaluation = evaluate_and_log(evaluation_set, stage, run / "adapter")
     print_evaluation(evaluation_set, stage, evaluation.scores, cfg.name)
     if cfg.data.evaluate.mau:

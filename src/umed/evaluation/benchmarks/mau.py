@@ -2,12 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
 from umed.boxes import Box, BoxError
+from umed.data.controls import ask_controls
 from umed.errors import InputError
 from umed.evaluation.benchmarks.base import Benchmark, Split
 from umed.evaluation.prediction import Prediction, short
@@ -116,7 +116,7 @@ def categories_by_source(predictions: Sequence[Prediction]) -> dict[str, list[st
 
 
 def question_of(record: Record, categories: Sequence[str]) -> BoxQuestion:
-    """The question of a record; `categories` are those of its source."""
+    """The question of a record; `categories` are those of its source, to which that of a normal picture is none."""
     from umed.chat import without_region  # imports torch, which scoring does without
 
     size = record.width, record.height
@@ -133,7 +133,7 @@ def question_of(record: Record, categories: Sequence[str]) -> BoxQuestion:
         gold_boxes=tuple(box.to_xyxy(*size) for box in record.boxes),
         width=record.width,
         height=record.height,
-        categories=tuple(sorted({record.category, *categories})),
+        categories=tuple(sorted({*([record.category] if record.boxes else []), *categories})),
     )
 
 
@@ -155,13 +155,14 @@ class MauBenchmark(Benchmark):
     def __init__(self, data: RecordSet, split: str = "test", controls: Sequence[Record] = ()) -> None:
         self.roots: Mapping[str, Path] = data.roots
         self.categories: dict[str, tuple[str, ...]] = {}
-        for source in dict.fromkeys(record.source for record in data.records):
-            names = {record.category for record in data.records if record.source == source}
+        records = [record for record in data.records if record.boxes]  # controls that were trained on are no questions
+        for source in dict.fromkeys(record.source for record in records):
+            names = {record.category for record in records if record.source == source}
             self.categories[source] = tuple(sorted(names))
-        self.records = [record for record in data.records if record.split == split]
+        self.records = [record for record in records if record.split == split]
         if not self.records:
             raise InputError(f"no record has split={split}: see records.jsonl and data.split.fractions")
-        self.normal = list(self._ask_controls(data.records, [c for c in controls if c.split == split]))
+        self.normal = list(ask_controls([c for c in controls if c.split == split], records))
         self._record_of = {record.id: record for record in (*self.records, *(control for _, control in self.normal))}
 
     def questions(self) -> list[Question]:
@@ -181,15 +182,6 @@ class MauBenchmark(Benchmark):
 
     def picture(self, question: Question) -> Image.Image:
         return picture_of(self._record_of[question.id], self.roots)
-
-    def _ask_controls(self, records: Sequence[Record], controls: Sequence[Record]) -> Iterator[tuple[str, Record]]:
-        queries: dict[str, dict[str, None]] = defaultdict(dict)
-        for record in records:
-            queries[record.source][record.query] = None
-        for number, control in enumerate(controls):
-            source = control.source if control.source in queries else control.source.removesuffix("_controls")
-            if of_source := list(queries.get(source, ())):
-                yield source, replace(control, query=of_source[number % len(of_source)])
 
 
 def _box_question(prediction: Prediction) -> BoxQuestion:
