@@ -91,7 +91,7 @@ def test_answers_belong_to_their_prompts(make_prompts: Callable[..., list[Prompt
     predictions = records_to_predictions(processor, prompts, answers_of([gold[0], other, gold[1], other]))
     questions = [p.question for p in predictions]
     assert [q.id for q in questions] == ["synthetic/0"] * 2 + ["synthetic/1"] * 2
-    assert [p.output for p in predictions[1::2]] == ["A cyst."] * 2 and predictions[1].boxes is None
+    assert [p.output for p in predictions[1::2]] == ["A cyst."] * 2 and predictions[1].boxes == ()
     assert all(isinstance(q, BoxQuestion) and q.categories == ("cyst", "lung nodule", "stone") for q in questions)
     assert [q.gold_boxes for q in questions[::2]] == [((28, 28, 84, 56),), ((15, 25, 45, 50),)]
     assert predictions[0].boxes == ((28, 28, 84, 56),)
@@ -117,7 +117,7 @@ class Saying:
     """A processor whose model says this text."""
 
     def __init__(self, processor: FamilyProcessor, text: str) -> None:
-        self.read_boxes, self.text = processor.read_boxes, text
+        self.read_boxes, self.box_spans, self.text = processor.read_boxes, processor.box_spans, text
 
     def decode(self, ids: list[int]) -> str:
         return self.text
@@ -139,7 +139,9 @@ def test_whatever_is_said_can_be_written_and_judged(
     [verdict] = BoxScorer().judge([made])
     boxes = processor.read_boxes(text, view)
     assert read == made and BoxScorer().judge([read]) == [verdict]
-    assert 0 <= verdict["iou"] <= 1 + 1e-6 and verdict["unparsed"] == (boxes is None)
+    assert 0 <= verdict["iou"] <= 1 + 1e-6 and verdict["unparsed"] == (
+        boxes is None and bool(processor.box_spans(text))
+    )
     assert (read.said_boxes is None) == verdict["unparsed"]
     assert boxes is None or len(made.boxes or ()) == len(boxes)
 

@@ -1,12 +1,18 @@
 """Where a model looks while it names an abnormality."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
 from umed.engine.engine import Engine
 from umed.evaluation.attention import answer_with_attention
+from umed.evaluation.benchmarks.mau import question_of
+from umed.evaluation.named_tokens import measure_attention
 from umed.methods.sampler import Sampler
 from umed.models.noise import Noise
+from umed.rewards.vision_relevance import VisionRelevanceReward
 from umed.rollout import Answers
 
 
@@ -30,9 +36,30 @@ def test_attention_is_what_the_reward_sees(policy, make_prompts, monkeypatch):
     [stone] = [t for t, i in enumerate(model.sample().ids_BT[0].tolist()) if model.processor.decode([i]) == " stone"]
     rows = []
     score = model.score
-    monkeypatch.setattr(model, "score", lambda *given: rows.extend(given[3].tolist()) or score(*given))
+    monkeypatch.setattr(
+        model, "score", lambda *given, **options: rows.extend(given[3].tolist()) or score(*given, **options)
+    )
     answer_with_attention(model, prompt, 4)
     assert rows == [[stone + 1]]  # nothing of the thought
     monkeypatch.setattr(type(model), "sample", saying(model, "No stone ."))
     prediction, heat = answer_with_attention(model, prompt, 4)
     assert "stone" in prediction.output and heat is None  # negated: nothing is named
+
+
+def test_the_share_is_that_of_the_reward(policy, make_prompts, monkeypatch):
+    """Of a benchmark's questions, whose prompts know no boxes; None where the abnormality is not named."""
+    model, prompts = policy(), make_prompts(2, (140, 112))
+    record = replace(prompts[0].record, category="stone")
+    prompts[0] = replace(prompts[0], record=record)
+    engine, questions = Engine(model), [question_of(p.record, ()) for p in prompts]
+    without = [replace(p, record=replace(p.record, boxes=(), category="")) for p in prompts]
+    monkeypatch.setattr(type(model), "sample", saying(model, "A stone is"))
+    rollout = Sampler(1, 4)(engine, prompts[:1], frozenset({"attention"}), Noise(0))
+    expected = VisionRelevanceReward()(rollout).tolist()
+    found = measure_attention(engine, without[:1], questions[:1], model.sample())
+    assert found == pytest.approx(expected, rel=1e-5) and 0 < found[0] < 1
+    monkeypatch.setattr(type(model), "sample", saying(model, "No stone ."))
+    assert measure_attention(engine, without[:1], questions[:1], model.sample()) == [None]
+    normal = questions[0].model_copy(update={"gold_boxes": ()})
+    monkeypatch.setattr(type(model), "sample", saying(model, "A stone is"))
+    assert measure_attention(engine, without[:1], [normal], model.sample()) == [None]

@@ -113,7 +113,7 @@ def test_a_stand_in_has_the_rules_of_what_it_stands_for() -> None:
 def test_mau_knows_the_categories_of_a_source_from_its_items() -> None:
     predictions = [
         diagnose(0, "a", "a cyst and a stone"),
-        diagnose(1, "a", "a stone", [[0, 0, 10, 10]], category="stone"),
+        diagnose(1, "a", "a stone", [[0, 0, 10, 10]], category="stone", image="another.png"),
         diagnose(2, "b", "a stone and a cyst"),
         diagnose(3, "b", "a vesicle"),
     ]
@@ -129,6 +129,30 @@ def test_mau_knows_the_categories_of_a_source_from_its_items() -> None:
     assert values["accuracy"] == Score("mau", "accuracy", 0.5, n=4)
     assert values["accuracy_multiclass/avg"] == Score("mau", "accuracy_multiclass", 0.5, "avg", n=2)
     assert "accuracy_multiclass/avg" not in means("mau", *predictions[2:])  # one category
+
+
+def test_what_is_also_gold_for_the_picture_is_not_wrong() -> None:
+    """Two findings of one picture are two items; another picture's finding, or one that nothing has, stays wrong."""
+    both = {"image": "a.png"}
+    found = judge(
+        diagnose(0, "a", "a cyst and a stone", **both),
+        diagnose(1, "a", "a cyst and a stone", category="stone", **both),
+        diagnose(2, "a", "a cyst, a stone and a tumor", **both, categories=["tumor"]),
+        diagnose(3, "a", "a cyst and a stone", image="b.png"),
+        diagnose(4, "b", "a cyst and a stone", **both, categories=["stone"]),
+    )
+    assert [v["accuracy"] for v in found] == [True, True, False, False, False]
+
+
+def test_attention_is_the_mean_over_the_answers_that_name_the_abnormality() -> None:
+    looks = [0.5, None, 0.25, 1.0]
+    predictions = [
+        diagnose(k, "aabb"[k], "a cyst").model_copy(update={"attention": look}) for k, look in enumerate(looks)
+    ]
+    values = means("mau", *predictions)
+    found = {name: values[f"attention/{name}"].value for name in ("a", "b", "avg")}
+    assert found == {"a": 0.5, "b": 0.625, "avg": 0.5625} and values["attention/avg"].n == 3
+    assert parse(predictions[0].to_line()) == predictions[0] and "attention" not in predictions[1].to_line()
 
 
 def test_boxes_of_an_answer_are_claimed_absent_or_unread() -> None:

@@ -25,6 +25,9 @@ def make_run(folder: Path, right: dict[str, int]) -> Path:
             diagnose(k, "ab"[k % 2], "A cyst." if k < count else "", BOX if k < count else None, id=record)
             for k, record in enumerate(IDS)
         ]
+        # an answer that names nothing looks at nothing in particular
+        looks = {k: None if k >= count else count / 10 for k in range(4)}
+        answers = [a.model_copy(update={"attention": looks[k]}) for k, a in enumerate(answers)]
         written(folder / "predictions" / stage / "mau.jsonl", answers)
         # a second sampled answer has no box
         sampled = [other for a in answers for other in (a, a.model_copy(update={"boxes": None}))]
@@ -42,11 +45,13 @@ def test_the_table_of_two_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[st
     table = json.loads((tmp_path / "seeds.json").read_text())
     stages = ("base", "sft", "ppo", "aar")
     gains = [f"{after} - {before}" for after, before in GAINS if "sft_continued" not in (after, before)]
-    assert list(table) == [*stages, *gains] and all(row.keys() == set(COLUMNS) for row in table.values())
+    assert list(table) == [*stages, *gains] and all(row.keys() >= set(COLUMNS[:4]) for row in table.values())
     assert [table[stage]["accuracy"]["value"] for stage in stages] == pytest.approx([0, 0.5, 0.25, 1])
     assert [table[stage]["iou_sampled"]["value"] for stage in stages] == pytest.approx([0, 0.25, 0.125, 0.5])
     assert [table[stage]["accuracy_sampled"]["value"] for stage in stages] == pytest.approx([0, 0.5, 0.25, 1])
     assert table["aar - sft"]["accuracy"]["value"] == pytest.approx(0.5)
+    assert table["aar"]["attention"]["value"] == pytest.approx(0.4) and "attention" not in table["base"]
+    assert table["aar - sft"]["attention"]["value"] == pytest.approx(0.2) and "attention" not in table["sft - base"]
     assert table["ppo - sft"]["iou"]["value"] == pytest.approx(-0.25)
     assert all(cell["low"] <= cell["value"] <= cell["high"] for row in table.values() for cell in row.values())
     assert (

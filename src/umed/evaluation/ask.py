@@ -11,6 +11,7 @@ from umed.engine.engine import Engine
 from umed.engine.likelihood import class_probabilities
 from umed.evaluation.benchmarks.mau import question_of
 from umed.evaluation.datamodule import BenchmarkDataModule, EvaluationItem
+from umed.evaluation.named_tokens import measure_attention
 from umed.evaluation.prediction import Prediction
 from umed.evaluation.question import BoxQuestion, Question
 from umed.evaluation.substitutes import Shown
@@ -54,7 +55,9 @@ def ask_questions(
             prompts = [item.prompt for item in batch]
             prefix = engine.read_prompts(prompts, max(1, samples), max_new_tokens)
             answers = engine.sample(prompts, 1, max_new_tokens, greedy=True, prefix=prefix)
-            greedy += to_predictions(engine.processor, batch, answers, _class_scores(engine, batch, prefix))
+            scores = _class_scores(engine, batch, prefix)
+            looked = measure_attention(engine, prompts, [item.question for item in batch], answers, prefix)
+            greedy += to_predictions(engine.processor, batch, answers, scores, looked)
             if samples:
                 places = range(first, first + len(batch))
                 answers = engine.sample(
@@ -71,6 +74,7 @@ def to_predictions(
     items: Sequence[EvaluationItem],
     answers: Answers,
     scores: Sequence[dict[str, float] | None] | None = None,
+    attention: Sequence[float | None] | None = None,
 ) -> list[Prediction]:
     """One prediction an answer; the answers to one question stand together."""
     per_question = len(answers.ids_BT) // len(items)
@@ -84,6 +88,7 @@ def to_predictions(
                 output=output,
                 boxes=_read_boxes(processor, item.question, item.prompt, output),
                 scores=None if scores is None else scores[b],
+                attention=None if attention is None else attention[b],
             )
         )
     return predictions
@@ -98,8 +103,12 @@ def records_to_predictions(processor: Processor, prompts: Sequence[Prompt], answ
 def _read_boxes(
     processor: Processor, question: Question, prompt: Prompt, output: str
 ) -> tuple[tuple[float, float, float, float], ...] | None:
-    """In full precision, since rounding could make a thin box empty; None where the data set has no boxes."""
+    """In full precision, since rounding could make a thin box empty; () where the answer writes none, None where none
+    could be read or the data set has no boxes.
+    """
     boxes = processor.read_boxes(output, prompt.view) if isinstance(question, BoxQuestion) else None
+    if boxes is None and isinstance(question, BoxQuestion) and not processor.box_spans(output):
+        return ()
     return None if boxes is None else tuple(box.to_xyxy(question.width, question.height) for box in boxes)  # type: ignore[attr-defined]
 
 

@@ -21,6 +21,7 @@ DETAIL = {
     "acc@0.5": "acc@0.5, avg",
     "accuracy_sampled": "accuracy of sampled answers",
     "iou_sampled": "IoU of sampled answers",
+    "attention": "attention on the abnormality",
     "unparsed": "unparsed",
     "false_positives": "normal pictures called abnormal",
     "false_boxes": "normal pictures with a box",

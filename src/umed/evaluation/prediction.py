@@ -23,6 +23,8 @@ class Prediction(BaseModel):
         default=None, description="a list of boxes of four numbers, or null,"
     )  # in pixels; null = none could be read
     scores: dict[StrictStr, Number] | None = Field(default=None, description="an object label -> number, or null,")
+    # share on the gold region of the attention of the tokens that name the abnormality, equation (12)
+    attention: Number | None = Field(default=None, description="a number or null")
 
     @classmethod
     def from_line(cls, line: Mapping[str, Any], question_type: type[Question] = Question) -> Self:
@@ -32,7 +34,7 @@ class Prediction(BaseModel):
             ValueError: a field is missing or of the wrong type.
         """
         item = {k: line[k] for k in question_type.model_fields if k in line and k != "extra"}
-        answer = {k: line[k] for k in ("output", "boxes", "scores") if k in line}
+        answer = {k: line[k] for k in ("output", "boxes", "scores", "attention") if k in line}
         try:
             return cls.model_validate({**answer, "question": question_type.model_validate(item)})
         except ValidationError as error:
@@ -74,6 +76,8 @@ class Prediction(BaseModel):
             del tail["closed_by"]
         boxes = None if self.boxes is None else [list(corners) for corners in self.boxes]
         answer = {"output": self.output, "boxes": boxes, "scores": self.scores}
+        if self.attention is not None:
+            tail["attention"] = self.attention
         return {**{k: fields[k] for k in _HEAD}, **answer, "image": self.question.image, **tail}
 
 

@@ -17,7 +17,7 @@ from umed.evaluation.score import STAGES, read_scores
 from umed.records import read_records
 from umed.run_files import write_whole
 
-COLUMNS = ("accuracy", "iou", "accuracy_sampled", "iou_sampled")
+COLUMNS = ("accuracy", "iou", "accuracy_sampled", "iou_sampled", "attention")
 GAINS = (
     ("sft", "base"),
     ("sft_continued", "sft"),
@@ -51,10 +51,20 @@ def build_seeds_table(runs: Sequence[Path]) -> dict[str, Row]:
         rows = dict(of_stage)
         for after, before in gains:
             paired = zip(of_stage[after], of_stage[before], strict=True)
-            rows[f"{after} - {before}"] = [difference(a, b) for a, b in paired]
+            rows[f"{after} - {before}"] = [difference(*keep_common([a, b])) for a, b in paired]
         for name, seeds in rows.items():
-            table[name][column] = dict(zip(("value", "low", "high"), interval(seeds, groups), strict=True))
+            if all(common := keep_common(seeds)):
+                table[name][column] = dict(zip(("value", "low", "high"), interval(common, groups), strict=True))
     return dict(table)
+
+
+def keep_common(seeds: Sequence[Verdicts]) -> list[Verdicts]:
+    """The verdicts on records that all have: not every answer names the abnormality, so not each has an attention."""
+    first, *others = seeds
+    kept = {s: [r for r in of if all(r in other.get(s, {}) for other in others)] for s, of in first.items()}
+    return [
+        {source: {r: seed[source][r] for r in records} for source, records in kept.items() if records} for seed in seeds
+    ]
 
 
 def _is_finished(run: Path) -> bool:
@@ -68,7 +78,12 @@ def _read_verdicts(run: Path, stage: str, column: str) -> Verdicts:
     values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for prediction, verdict in zip(predictions, BoxScorer().judge(predictions), strict=True):
         question = prediction.question
-        values[question.part][question.id].append(float(verdict[column.removesuffix("_sampled")] or 0.0))
+        if column == "attention":
+            value = prediction.attention  # None where the answer names no abnormality
+        else:
+            value = float(verdict[column.removesuffix("_sampled")] or 0.0)
+        if value is not None:
+            values[question.part][question.id].append(value)
     return {source: {r: sum(of) / len(of) for r, of in records.items()} for source, records in values.items()}
 
 
@@ -77,6 +92,7 @@ def _print_seeds(table: dict[str, Row], seeds: int, file: Path) -> None:
     for column in ("", *COLUMNS):
         shown.add_column(column)
     for name, row in table.items():
-        shown.add_row(name, *("{value:.3f} [{low:.3f}, {high:.3f}]".format(**row[column]) for column in COLUMNS))
-    Console(width=132).print(shown)
+        cells = ("{value:.3f} [{low:.3f}, {high:.3f}]".format(**row[c]) if c in row else "-" for c in COLUMNS)
+        shown.add_row(name, *cells)
+    Console(width=156).print(shown)
     print(f"-> {file}")

@@ -1,11 +1,9 @@
 """a ~ pi_old(. | x, q): sampled answers with all that the rewards and the objective need."""
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate, pairwise
 from typing import Literal
 
 import torch
-from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from umed.boxes import Box
@@ -14,6 +12,7 @@ from umed.engine.engine import Engine
 from umed.errors import check_choice
 from umed.evaluation.rules.mentions import find_mentions
 from umed.models.noise import Noise
+from umed.models.spans import char_spans, rows_of, tokens_inside
 from umed.rollout import Rollout
 from umed.thoughts import find_thoughts, hide_thoughts
 
@@ -68,7 +67,7 @@ class Sampler:
         if begin is not None:
             begin(prompts, texts)
         asked = [p for p in prompts for _ in range(g)]  # of each answer
-        offsets = [_offsets(processor.pieces(i)) for i in ids]
+        offsets = [char_spans(processor.pieces(i)) for i in ids]
         visible = [hide_thoughts(text) for text in raw]
         gold_spans = [
             find_mentions(text, p.record.category) if p.record.boxes else []  # a normal picture has none to name
@@ -79,12 +78,12 @@ class Sampler:
             for text, p in zip(visible, asked, strict=True)
         ]
         length = answers.ids_BT.shape[1]
-        name_BT = _inside(offsets, gold_spans, length)
+        name_BT = tokens_inside(offsets, gold_spans, length)
         if self.looking == "name":
             looking_BT = name_BT
         else:
-            looking_BT = mask_BT.bool() & ~_inside(offsets, [find_thoughts(text) for text in raw], length)
-        name_BN = _positions(looking_BT, first=1 if self.row == "token" else 0).to(engine.device)
+            looking_BT = mask_BT.bool() & ~tokens_inside(offsets, [find_thoughts(text) for text in raw], length)
+        name_BN = rows_of(looking_BT, first=1 if self.row == "token" else 0).to(engine.device)
         asked_BN = name_BN if "attention" in needs else None
         scores = engine.score(
             prompts,
@@ -109,8 +108,8 @@ class Sampler:
             name_BN=name_BN.cpu(),
             attention_BNP=scores.attention_BNP.cpu(),
             region_BP=pad_sequence([p.region for p in asked], True, torch.nan),
-            box_span_BT=_inside(offsets, [processor.box_spans(text) for text in raw], length).to(engine.device),
-            name_span_BT=_inside(offsets, name_spans, length).to(engine.device),
+            box_span_BT=tokens_inside(offsets, [processor.box_spans(text) for text in raw], length).to(engine.device),
+            name_span_BT=tokens_inside(offsets, name_spans, length).to(engine.device),
         )
 
 
@@ -118,22 +117,3 @@ def _read_boxes(processor: Processor, text: str, prompt: Prompt) -> list[Box] | 
     """The boxes of an answer, None where none could be read; [] where it rightly writes none."""
     boxes = processor.read_boxes(text, prompt.view)
     return [] if boxes is None and not prompt.record.boxes and not processor.box_spans(text) else boxes
-
-
-def _offsets(pieces: list[str]) -> list[tuple[int, int]]:
-    """Character span of each token in the joined text."""
-    return list(pairwise(accumulate(map(len, pieces), initial=0)))
-
-
-def _inside(offsets: list[list[tuple[int, int]]], spans: list[list[tuple[int, int]]], length: int) -> Tensor:
-    """(B, T) True on tokens that share a character with one of the answer's spans."""
-    inside = torch.zeros(len(offsets), length, dtype=torch.bool)
-    for b, (tokens, wanted) in enumerate(zip(offsets, spans, strict=False)):
-        for t, (start, end) in enumerate(tokens):
-            inside[b, t] = any(start < e and s < end for s, e in wanted)
-    return inside
-
-
-def _positions(tokens_BT: Tensor, first: int) -> Tensor:
-    """Rows of the answer pass of the True tokens, (B, N), -1 = none; token t is read in at row t + 1."""
-    return pad_sequence([row.nonzero()[:, 0] + first for row in tokens_BT], True, -1)

@@ -67,18 +67,20 @@ class BoxScorer(Scorer):
 
     def summarize(self, predictions: Sequence[Prediction], verdicts: Sequence[Verdict]) -> list[Score]:
         """`accuracy_multiclass/avg`: without the sources of one category, whose accuracy says only that the model knows
-        that word.
+        that word. `attention`: the mean share of equation (12) over the answers that name the abnormality.
         """
+        looking = [p for p in predictions if p.attention is not None]
+        attention = list(_score_by_source("attention", looking, [p.attention or 0.0 for p in looking]))
         several = {source for source, names in categories_by_source(predictions).items() if len(names) > 1}
         by_source: dict[str, list[float]] = defaultdict(list)
         for prediction, verdict in zip(predictions, verdicts, strict=True):
             by_source[prediction.question.part].append(float(verdict["accuracy"] or 0.0))
         if not several:
-            return []
+            return attention
         means = [sum(by_source[source]) / len(by_source[source]) for source in sorted(several)]
         n = sum(len(by_source[source]) for source in several)
         dataset = predictions[0].question.dataset
-        return [Score(dataset, "accuracy_multiclass", sum(means) / len(means), AVERAGE, n=n)]
+        return [*attention, Score(dataset, "accuracy_multiclass", sum(means) / len(means), AVERAGE, n=n)]
 
     def score_samples(self, predictions: Sequence[Prediction], options: Options = DEFAULTS) -> list[Score]:
         """`accuracy_sampled` and `iou_sampled` by source and on average: of answers sampled at temperature 1."""
@@ -97,13 +99,22 @@ class BoxScorer(Scorer):
 
 
 def _accuracies(predictions: Sequence[Prediction], options: Options) -> list[bool]:
-    """Whether each answer names the gold category and no other of its source."""
+    """Whether each answer names the gold category and no other of its source; what is also gold for the same picture is
+    no other one.
+    """
     categories = categories_by_source(predictions)
-    return [
-        names_category(p.final_answer, q.category, categories[q.source], options.synonyms, options.allow_others)
-        for p in predictions
-        if (q := _box_question(p))
-    ]
+    gold: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for question in map(_box_question, predictions):
+        gold[question.source, question.image or question.id].add(question.category)
+    accuracies = []
+    for prediction in predictions:
+        q = _box_question(prediction)
+        also = gold[q.source, q.image or q.id] - {q.category}
+        names = [name for name in categories[q.source] if name not in also]
+        accuracies.append(
+            names_category(prediction.final_answer, q.category, names, options.synonyms, options.allow_others)
+        )
+    return accuracies
 
 
 def categories_by_source(predictions: Sequence[Prediction]) -> dict[str, list[str]]:
