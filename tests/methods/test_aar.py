@@ -289,8 +289,9 @@ def test_score_function_pays_the_whole_reward(
     assert batch.mask_BT.any() and (batch.advantages_BT == 0).all() and scored.total_B.unique().numel() > 1
 
 
+@pytest.mark.parametrize("credit", [GaeCredit(), GroupCredit(scope="span")])
 def test_differentiable_runs_with_all_three_rewards_whatever_sizes_the_pictures_have(
-    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable, credit: object
 ) -> None:
     """A minibatch's own widest picture is narrower than that of the batch."""
     parts = {
@@ -299,7 +300,7 @@ def test_differentiable_runs_with_all_three_rewards_whatever_sizes_the_pictures_
         "vision_relevance": VisionRelevanceReward(),
     }
     settings = {"objective": {"reward_term": "differentiable"}, "num_minibatches": 2, "looking": "answer"}
-    method = aar(policy(adapter=LORA), parts, **settings)
+    method = aar(policy(adapter=LORA), parts, credit, **settings)
     (logged,) = train(method, [make_prompts(2, (56, 56), (112, 112))])
     assert logged["reward/localization"] == 0.0 < logged["reward/vision_relevance"]
     assert logged["policy/skipped"] == 0
@@ -362,9 +363,12 @@ def test_one_answer_has_nothing_to_be_compared_with(credit: object) -> None:
     AbnormalAwareRewarding(lambda **_: None, credit=ReinforceCredit(), **alone, **settings)
 
 
-def test_span_credit_needs_the_whole_reward_in_the_advantage() -> None:
-    with pytest.raises(InputError, match="credit.scope=span"):
-        aar(None, credit=GroupCredit(scope="span"), objective={"reward_term": "score_function"})
+def test_a_reward_paid_to_every_token_cannot_be_split_by_span() -> None:
+    span = GroupCredit(scope="span")
+    with pytest.raises(InputError, match="credit.scope=span .*score_function .*=credit or differentiable") as error:
+        aar(None, credit=span, objective={"reward_term": "score_function"})
+    assert "\n" not in str(error.value)
+    aar(None, {"look": VisionRelevanceReward()}, span, {"reward_term": "differentiable"})
 
 
 def test_a_batch_takes_as_many_steps_as_the_schedule_counts(

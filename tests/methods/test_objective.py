@@ -385,7 +385,8 @@ def test_differentiable_reaches_the_attention_when_all_advantages_are_zero(
 def test_differentiable_with_no_attention_at_all_adds_nothing(make_rollout: Callable[..., Rollout]) -> None:
     rollout = make_rollout(1, 2, maxima={"look": torch.zeros(2)})
     said = scores(rollout)
-    loss, _ = loss_of(objective(THREE, reward_term="differentiable"), said, rollout)
+    parts = THREE | {"look": VisionRelevanceReward()}
+    loss, _ = loss_of(objective(parts, reward_term="differentiable"), said, rollout)
     torch.testing.assert_close(loss, loss_of(objective(), said, rollout)[0])
     loss.backward()
     assert said.attention_BNP.grad.isfinite().all()

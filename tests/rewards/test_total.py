@@ -174,6 +174,24 @@ def test_spans_sum_the_rewards_that_judge_them(make_rollout: Callable[..., Rollo
     assert TotalReward({"b": name}, 2)(make_rollout(1, 2)).by_span().keys() == {"name"}
 
 
+def test_what_is_left_out_leaves_total_and_spans(make_rollout: Callable[..., Rollout]) -> None:
+    """The total's NaN stay; a query for which nothing else applied has 0 left."""
+    parts = {
+        "a": Fixed(0.1, 0.2, NAN, NAN, NAN, 1.0),
+        "b": Fixed(5.0, 1.0, 3.0, 4.0, 2.0, 2.0, weight=0.5),
+        "c": Fixed(0.3, 0.4, NAN, NAN, 7.0, 7.0),
+    }
+    parts["c"].span = "boxes"
+    scored = TotalReward(parts, 2, "none")(make_rollout(3, 2))
+    np.testing.assert_allclose(scored.total_without(["b"]), [0.4, 0.6, 0, 0, NAN, 8.0], rtol=1e-6)
+    np.testing.assert_allclose(scored.total_without([]), scored.total_B)
+    np.testing.assert_allclose(scored.total_without(["a", "b", "c"]), [0, 0, 0, 0, NAN, 0])
+    left = scored.by_span(without=["b"])
+    np.testing.assert_allclose(left["name"], [0.1, 0.2, NAN, NAN, NAN, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(left["boxes"], scored.by_span()["boxes"])
+    assert scored.by_span(without=["a", "b"]).keys() == {"boxes"}
+
+
 def test_judged_parts_begin_when_the_answers_are_known(make_rollout: Callable[..., Rollout]) -> None:
     """Not the others, and not a reward of a stranger's that knows nothing of it."""
     begun = []

@@ -82,10 +82,10 @@ class AbnormalAwareRewarding(Method):
             )
         self.kl = kl or Kl()
         self.objective = objective(rewards=rewards, kl=self.kl)
-        if credit.by_span and not self.objective.term.whole:
+        if credit.by_span and not self.objective.term.splits:
             raise InputError(
-                f"credit.scope=span splits the reward of the advantage, which objective.reward_term="
-                f"{self.objective.reward_term} does not put there whole: use objective.reward_term=credit"
+                f"credit.scope=span gives a token the rewards that judge it, objective.reward_term="
+                f"{self.objective.reward_term} the sum of all: use objective.reward_term=credit or differentiable"
             )
         self.rewards, self.credit, self.needs = rewards, credit, rewards.needs
         if credit.uses_values:
@@ -130,9 +130,9 @@ class AbnormalAwareRewarding(Method):
 
     def credited(self, rollout: Rollout, scored: Scored, ref_logp_BT: Tensor) -> TrainingBatch:
         """Advantages and returns of the answers that stay in the loss."""
-        kept = self.objective.without_truncated(rollout)
+        kept, term = self.objective.without_truncated(rollout), self.objective.term
         penalty = self.kl.penalty(kept, ref_logp_BT)
-        credit = self.credit(kept, self.objective.term.credited(scored), penalty, scored.by_span())
+        credit = self.credit(kept, term.credited(scored), penalty, term.credited_spans(scored))
         batch = TrainingBatch.of(
             rollout,
             mask_BT=credit.mask_BT,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from umed.errors import InputError
 from umed.models.policy import Scores
-from umed.rewards.total import Scored, TotalReward
+from umed.rewards.total import Scored, TotalReward, over_max
 from umed.rollout import TrainingBatch
 
 
@@ -15,7 +15,7 @@ class ThroughAdvantage:
     """`credit`: the whole reward through the advantage."""
 
     needs_attention = False
-    whole = True  # the advantage carries all rewards
+    splits = True  # whether each reward can go to the tokens that it judges
 
     def __init__(self, rewards: TotalReward, c1: float) -> None:
         self.rewards, self.c1 = rewards, c1
@@ -23,6 +23,10 @@ class ThroughAdvantage:
     def credited(self, scored: Scored) -> Tensor:
         """The part of the reward that enters through the advantage, (B,)."""
         return scored.total_B
+
+    def credited_spans(self, scored: Scored) -> dict[str, Tensor]:
+        """The same for the tokens that a reward judges, see `Scored.by_span`."""
+        return scored.by_span()
 
     def gain(self, scores: Scores, part: TrainingBatch, logp_BT: Tensor) -> Tensor:
         """What is added to the objective of each token, (B, T) or (B, 1)."""
@@ -32,7 +36,7 @@ class ThroughAdvantage:
 class ScoreFunction(ThroughAdvantage):
     """`score_function`: r_LLM through the advantage, and c1 R log pi."""
 
-    whole = False
+    splits = False  # c1 R log pi pays the sum to every token
 
     def __init__(self, rewards: TotalReward, c1: float) -> None:
         super().__init__(rewards, c1)
@@ -46,10 +50,9 @@ class ScoreFunction(ThroughAdvantage):
 
 
 class Differentiable(ThroughAdvantage):
-    """`differentiable`: c1 r_att / max r_att with its gradient, the other rewards through the advantage."""
+    """`differentiable`: c1 n(r_att) with its gradient, max r_att held fixed; the others through the advantage."""
 
     needs_attention = True
-    whole = False
 
     def __init__(self, rewards: TotalReward, c1: float) -> None:
         super().__init__(rewards, c1)
@@ -61,7 +64,10 @@ class Differentiable(ThroughAdvantage):
             )
 
     def credited(self, scored: Scored) -> Tensor:
-        return scored.total_B - torch.stack([scored.summands[n].nan_to_num(0.0) for n in self.names]).sum(0)
+        return scored.total_without(self.names)
+
+    def credited_spans(self, scored: Scored) -> dict[str, Tensor]:
+        return scored.by_span(without=self.names)
 
     def gain(self, scores: Scores, part: TrainingBatch, logp_BT: Tensor) -> Tensor:
         gain = torch.zeros_like(part.reward_B, dtype=logp_BT.dtype, device=logp_BT.device)
@@ -70,9 +76,11 @@ class Differentiable(ThroughAdvantage):
         missing = part.region_BP.shape[1] - attention_BNP.shape[2]
         attention_BNP = torch.cat([attention_BNP, attention_BNP.new_zeros(*attention_BNP.shape[:2], missing)], 2)
         for name in self.names:
-            reward, best = self.rewards.parts[name], part.maxima[name].to(logp_BT)
-            share = reward.weight * reward.share(attention_BNP, part)
-            gain = gain + torch.where(best > 0, share / best.where(best > 0, 1.0), 0.0)
+            reward = self.rewards.parts[name]
+            share = reward.share(attention_BNP, part)
+            if reward.max_normalized:  # in the form of the summand that `credited` leaves out
+                share = over_max(share, part.maxima[name].to(logp_BT))
+            gain = gain + reward.weight * share
         return (self.c1 * gain)[:, None]
 
 

@@ -1,6 +1,6 @@
 """The summed reward R_g, equation (13), with its named parts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,9 +40,23 @@ class Scored:
         """The sum of these summands, (B,)."""
         return nan_total([self.summands[name] for name in names], self.num_candidates)
 
-    def by_span(self) -> dict[str, Tensor]:
-        """`boxes` and `name` -> the sum of the summands that judge those tokens, where there are any."""
-        names = {span: [n for n, of in self.spans.items() if of == span] for span in ("boxes", "name")}
+    def total_without(self, names: Collection[str]) -> Tensor:
+        """The total less these summands, (B,): NaN where the total is, 0 where nothing else applied.
+
+        The others are summed anew: a difference would round equal rewards to unequal ones.
+        """
+        rest = [value for name, value in self.summands.items() if name not in names]
+        left = nan_total(rest, self.num_candidates).nan_to_num(0.0) if rest else torch.zeros_like(self.total_B)
+        return left.where(~self.total_B.isnan(), torch.nan)
+
+    def by_span(self, without: Collection[str] = ()) -> dict[str, Tensor]:
+        """`boxes` and `name` -> the sum of the summands that judge those tokens, where there are any.
+
+        Args:
+            without: summands that are left out.
+        """
+        left = {name: span for name, span in self.spans.items() if name not in without}
+        names = {span: [n for n, of in left.items() if of == span] for span in ("boxes", "name")}
         return {span: self.sum_of(of) for span, of in names.items() if of}
 
     def means(self) -> dict[str, float]:

@@ -34,7 +34,7 @@ class Credit(ABC):
     compares: bool = False
     """Whether it needs at least two answers to a query."""
     by_span: bool = False
-    """Whether tokens get the rewards that judge them, so that the advantage must carry all rewards."""
+    """Whether tokens get the rewards that judge them; refused where `objective.reward_term` cannot split them."""
 
     @abstractmethod
     def assign(
