@@ -100,7 +100,7 @@ def test_a_sweep_folder_is_named_after_the_overrides_and_every_folder_lies_in_ru
     [
         (["init_from=a"], "init_from-a"),
         (["experiment=umed_lvlm"], "experiment-umed_lvlm"),
-        (["experiment=table2_phantom", "seed=2", "paths.data=/x"], "seed-2"),
+        (["experiment=table2_main", "seed=2", "paths.data=/x"], "seed-2"),
         (["experiment=credits_phantom", "credit=gae", "init_from=/x/a", "records=/x/b"], "credit-gae"),
     ],
 )

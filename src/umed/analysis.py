@@ -22,8 +22,7 @@ from umed.evaluation.benchmarks.mau import BoxScorer
 from umed.evaluation.prediction import Prediction
 from umed.evaluation.prediction_files import read_answers
 from umed.evaluation.question import BoxQuestion
-from umed.evaluation.report import STAGES
-from umed.evaluation.score import read_scores
+from umed.evaluation.score import STAGES, read_scores
 from umed.evaluation.scorer import Verdict
 from umed.figures import draw_answer, draw_grid, draw_reward_curves, heat_overlay, mark_synthetic, shorten_boxes
 from umed.models.policy import Policy

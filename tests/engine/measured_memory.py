@@ -16,6 +16,7 @@ import lightning as L
 import numpy as np
 import torch
 from composed import composed
+from hydra.utils import instantiate
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from omegaconf import DictConfig
 from PIL import Image
@@ -117,6 +118,7 @@ def load(cfg: DictConfig, planner: Planner, family: str, dropout: float | None =
             folder
         )
     adapter = dict(cfg.model.adapter) if cfg.model.adapter else None
+    options["gradient_checkpointing"] = cfg.model.gradient_checkpointing
     return load_policy(str(folder), planner.processor, cfg.model.backbone, adapter, dropout=dropout, **options)
 
 
@@ -152,7 +154,13 @@ def measure(cfg: DictConfig, family: str, phase: str, queries: int) -> dict[str,
         parts = {"length": Length(), "vision_relevance": VisionRelevanceReward()}
         rewarding = {"rewards": TotalReward(parts, CANDIDATES), "credit": GaeCredit(), "objective": ClippedObjective}
         method = AbnormalAwareRewarding(
-            build, **options, **rewarding, num_candidates=CANDIDATES, num_minibatches=1, num_epochs=2
+            build,
+            **options,
+            **rewarding,
+            critic=instantiate(cfg.critic),
+            num_candidates=CANDIDATES,
+            num_minibatches=1,
+            num_epochs=2,
         )
         counted = planner.rewarding(cfg.method)
     peak = train(method, prompts)

@@ -174,7 +174,7 @@ MORE = {dataset: {"thought_removed", "unreadable"} for dataset in RULES}
 for dataset in MORE:
     MORE[dataset] |= {"acc_generated"} if dataset.startswith("medmnist") else set()
 MORE["pmc_vqa"] |= {"choice_likelihood"}
-AVERAGES = {"iou_sampled", "false_positives", "false_boxes", "accuracy_multiclass"}
+AVERAGES = {"accuracy_sampled", "iou_sampled", "false_positives", "false_boxes", "accuracy_multiclass"}
 
 
 def test_the_names_of_the_numbers(evaluated: EvaluatedRun) -> None:
@@ -196,7 +196,7 @@ def test_the_names_of_the_numbers(evaluated: EvaluatedRun) -> None:
                 rest.pop()
             assert rule in rules | (AVERAGES if dataset == "mau" else set()), name
             assert not rest or (dataset == "mau" and rest[0] in {*sources, "avg", f"{SYNTHETIC}tbx11k"}), name
-    for rule in RULES["mau"] | {"iou_sampled"}:
+    for rule in RULES["mau"] | {"accuracy_sampled", "iou_sampled"}:
         assert {f"mau/{rule}/{part}" for part in (*sources, "avg")} <= names
     assert {f"mau/{rule}/avg" for rule in AVERAGES} <= names
     names -= {name for dataset in ("mau", *BENCHMARKS) for name in names if name.startswith(f"{dataset}/")}

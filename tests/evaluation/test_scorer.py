@@ -142,9 +142,12 @@ def test_boxes_of_an_answer_are_claimed_absent_or_unread() -> None:
 
 def test_sampled_answers_and_normal_pictures_are_scored_by_source() -> None:
     mau, box = SCORERS["mau"], [[0, 0, 10, 10]]
-    sampled = [diagnose(0, "a", "", box), diagnose(0, "a", "", None), diagnose(1, "b", "", box)]
+    sampled = [diagnose(0, "a", "A cyst.", box), diagnose(0, "a", "", None), diagnose(1, "b", "", box)]
     values = flat_metrics(mau.score_samples(sampled))
-    assert values == {"mau/iou_sampled/a": 0.5, "mau/iou_sampled/b": 1.0, "mau/iou_sampled/avg": 0.75}
+    assert values == {
+        "mau/accuracy_sampled/a": 0.5, "mau/accuracy_sampled/b": 0.0, "mau/accuracy_sampled/avg": 0.25,
+        "mau/iou_sampled/a": 0.5, "mau/iou_sampled/b": 1.0, "mau/iou_sampled/avg": 0.75,
+    }  # fmt: skip
     gold = {"gold_boxes": [], "categories": ["cyst", "stone"]}
     controls = [
         diagnose(0, "a", "A stone.", box, **gold),

@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 from tests.conftest import make_record
 from umed.callbacks.seeds_table import SeedsTable
-from umed.evaluation.score import Score, flat_metrics
-from umed.evaluation.seeds import COLUMNS, GAINS, STAGES, build_seeds_table, report_seeds
+from umed.evaluation.score import STAGES, Score, flat_metrics
+from umed.evaluation.seeds import COLUMNS, GAINS, build_seeds_table, report_seeds
 from umed.run_files import update_metrics, write_jsonl
 
 BOX = [[0, 0, 10, 10]]
@@ -40,17 +40,30 @@ def test_the_table_of_two_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[st
     cfg = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
     SeedsTable().on_multirun_end(cfg)
     table = json.loads((tmp_path / "seeds.json").read_text())
-    names = [*STAGES, *(f"{after}-{before}" for after, before in GAINS)]
-    assert set(table) == {f"{name}/{column}" for name in names for column in COLUMNS}
-    means = {name: mean for name, (mean, _, _) in table.items()}
-    assert [means[f"{stage}/accuracy"] for stage in STAGES] == pytest.approx([0, 0.5, 0.25, 1])
-    assert [means[f"{stage}/iou_sampled"] for stage in STAGES] == pytest.approx([0, 0.25, 0.125, 0.5])
-    assert means["aar-sft/accuracy"] == pytest.approx(0.5) and means["ppo-sft/iou"] == pytest.approx(-0.25)
-    assert all(low <= mean <= high for mean, low, high in table.values())
-    assert table["aar/accuracy"] == pytest.approx([1, 1, 1]) and table["sft-base/iou"][1] >= 0
+    stages = ("base", "sft", "ppo", "aar")
+    gains = [f"{after} - {before}" for after, before in GAINS if "sft_continued" not in (after, before)]
+    assert list(table) == [*stages, *gains] and all(row.keys() == set(COLUMNS) for row in table.values())
+    assert [table[stage]["accuracy"]["value"] for stage in stages] == pytest.approx([0, 0.5, 0.25, 1])
+    assert [table[stage]["iou_sampled"]["value"] for stage in stages] == pytest.approx([0, 0.25, 0.125, 0.5])
+    assert [table[stage]["accuracy_sampled"]["value"] for stage in stages] == pytest.approx([0, 0.5, 0.25, 1])
+    assert table["aar - sft"]["accuracy"]["value"] == pytest.approx(0.5)
+    assert table["ppo - sft"]["iou"]["value"] == pytest.approx(-0.25)
+    assert all(cell["low"] <= cell["value"] <= cell["high"] for row in table.values() for cell in row.values())
+    assert (
+        list(table["aar"]["accuracy"].values()) == pytest.approx([1, 1, 1]) and table["sft - base"]["iou"]["low"] >= 0
+    )
     shown = capsys.readouterr().out
     assert "2 seeds" in shown and "aar - sft" in shown and "seeds.json" in shown
-    assert build_seeds_table([tmp_path / "0", tmp_path / "1"]) == {k: tuple(v) for k, v in table.items()}
+    assert build_seeds_table([tmp_path / "0", tmp_path / "1"]) == table
+
+
+def test_a_control_that_every_run_has_stands_in_the_table(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / n, {"base": 0, "sft": 2, "sft_continued": 3, "ppo": 2, "aar": 4}) for n in "01"]
+    table = build_seeds_table(runs)
+    assert list(table)[:5] == list(STAGES)
+    assert table["aar - sft_continued"]["accuracy"]["value"] == pytest.approx(0.25)
+    make_run(tmp_path / "2", {"base": 0, "sft": 2, "ppo": 2, "aar": 4})
+    assert "sft_continued" not in build_seeds_table([*runs, tmp_path / "2"])
 
 
 def test_without_a_finished_run_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,12 +43,12 @@ def test_drawn_pictures_are_called_synthetic(capsys: pytest.CaptureFixture[str])
     parts, rules = ("phantom_kvasir", "avg"), ("accuracy", "iou", "unparsed")
     drawn = [Score("mau", "accuracy", 0.5, n=2), *(Score("mau", rule, 0.5, part) for rule in rules for part in parts)]
     drawn += [Score("mau", "accuracy", 0.25, "avg", row) for row in ("majority", "black", "shuffled")]
-    drawn += [Score("mau", "iou_sampled", 0.75, "avg")]
+    drawn += [Score("mau", "iou_sampled", 0.75, "avg"), Score("mau", "accuracy_sampled", 0.25, "avg")]
     print_stages({"base": drawn}, "MAU")
     shown = capsys.readouterr().out
     assert "MAU (SYNTHETIC pictures): accuracy / IoU" in shown and " kvasir " in shown
     assert cells(shown) == [
-        ["base", "0.50 / 0.50", "0.50 / 0.50", "0.75", "0.50"],
+        ["base", "0.50 / 0.50", "0.50 / 0.50", "0.25 / 0.75", "0.50"],
         ["majority", "- / -", "0.25 / -", "-", "-"],
         ["black picture", "- / -", "0.25 / -", "-", "-"],
         ["another picture", "- / -", "0.25 / -", "-", "-"],

@@ -12,12 +12,15 @@ from omegaconf import DictConfig
 
 
 class SeedsTable(Callback):
-    """Hydra callback: reads the finished run folders of a sweep, prints the table, writes `seeds.json` beside them."""
+    """Hydra callback: reads the finished run folders of a sweep, prints the table, writes `file` beside them."""
+
+    def __init__(self, file: str = "seeds.json") -> None:
+        self.file = file
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         from umed.evaluation.seeds import report_seeds  # takes long to import, and Hydra imports this file first
 
-        report_seeds(Path(config.hydra.sweep.dir))
+        report_seeds(Path(config.hydra.sweep.dir), self.file)
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def _score(
     rows = {row: [p for of in answers.values() for p in of] for row, answers in evaluation.baselines.items()}
     scores = score_predictions(predictions, verdicts, scorers, rows, leaked, options=options)
     for dataset, sampled in evaluation.sampled.items():
-        scores += scorers[without_stand_in(dataset)].score_samples(sampled)
+        scores += scorers[without_stand_in(dataset)].score_samples(sampled, options)
     for dataset, answers in evaluation.controls.items():
         scores += scorers[without_stand_in(dataset)].score_controls(answers, options)
     return scores

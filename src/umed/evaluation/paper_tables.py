@@ -19,6 +19,7 @@ DETAIL = {
     "accuracy_multiclass": "without single-class sources",
     "iou": "IoU, avg",
     "acc@0.5": "acc@0.5, avg",
+    "accuracy_sampled": "accuracy of sampled answers",
     "iou_sampled": "IoU of sampled answers",
     "unparsed": "unparsed",
     "false_positives": "normal pictures called abnormal",

@@ -22,11 +22,10 @@ from umed.evaluation.prediction import Prediction
 from umed.evaluation.prediction_files import read_answers, read_judge, read_predictions
 from umed.evaluation.results import score_predictions
 from umed.evaluation.rules.diagnosis import count_by_iou
-from umed.evaluation.score import BASELINES, Score, read_scores
+from umed.evaluation.score import BASELINES, STAGES, Score, read_scores
 from umed.evaluation.scorer import JUDGED, Options, Scorer, judge_all
 from umed.figures import draw_shares_by_bin, mark_synthetic
 
-STAGES = ("base", "sft", "ppo", "aar")
 EDGES = [k / 10 for k in range(11)]
 
 
@@ -102,7 +101,7 @@ def score_stage(
     scores = score_predictions(predictions, verdicts, scorers, baselines, leaked, options=options, draws=draws)
     for dataset, scorer in scorers.items():
         if sampled := read_answers(path / f"{dataset}_sampled.jsonl", scorer.question_type):
-            scores += scorer.score_samples(sampled)
+            scores += scorer.score_samples(sampled, options)
         if controls := read_answers(path / "sanity" / f"{dataset}.controls.jsonl", scorer.question_type):
             scores += scorer.score_controls(controls, options)
     return scores

@@ -85,7 +85,7 @@ class Scorer(ABC):
         """Scores that are no mean of verdicts, such as an AUC."""
         return []
 
-    def score_samples(self, predictions: Sequence[Prediction]) -> list[Score]:
+    def score_samples(self, predictions: Sequence[Prediction], options: Options = DEFAULTS) -> list[Score]:
         """Scores of answers sampled at temperature 1, several an item."""
         return []
 

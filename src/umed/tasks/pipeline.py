@@ -6,16 +6,17 @@ from omegaconf import DictConfig, open_dict
 
 from umed.analysis import write_figures
 from umed.annotate.stage import load_or_annotate
+from umed.control import continued
 from umed.errors import InputError
 from umed.evaluating import evaluate_and_log, print_evaluation
 from umed.evaluation.evaluation_set import EvaluationSet, check_evaluation
-from umed.evaluation.score import read_scores
+from umed.evaluation.score import STAGES, read_scores
 from umed.evaluation.tables import print_stages
 from umed.records import RecordSet
 from umed.run_files import read_metrics
 from umed.training import check_data, check_stage, train_stage
 
-STAGES = ("base", "sft", "ppo", "aar")
+CONTROL = "sft_continued"
 
 
 def pipeline(cfg: DictConfig) -> dict[str, float]:
@@ -23,20 +24,24 @@ def pipeline(cfg: DictConfig) -> dict[str, float]:
     run = Path(cfg.paths.run_dir)
     if cfg.init_from is not None:
         raise InputError(f"init_from={cfg.init_from}: the pipeline trains every stage itself; use task=train")
+    if not isinstance(cfg.task.control, bool):
+        raise InputError(f"task.control={cfg.task.control}: choose true or false")
     check_evaluation(cfg)
     if not cfg.data.evaluate.mau:
         raise InputError("data.evaluate.mau=false: the pipeline is measured on MAU; use task=evaluate")
     for method, stage in ((cfg.task.sft, "sft"), (relevance_only(cfg), "ppo"), (cfg.method, "aar")):
         check_stage(cfg, method, stage)
     data = load_or_annotate(cfg)
-    check_data(cfg, data)
+    sizes = check_data(cfg, data)
     evaluation_set = EvaluationSet(cfg, data, trained_on=data)
     evaluate_once(evaluation_set, "base", None)
     sft = train_and_evaluate(evaluation_set, cfg.task.sft, data, "sft", None, run / "adapter" / "sft")
+    if cfg.task.control:
+        train_and_evaluate(evaluation_set, continued(cfg, data, sizes), data, CONTROL, sft, run / "adapter" / CONTROL)
     train_and_evaluate(evaluation_set, relevance_only(cfg), data, "ppo", sft, run / "adapter" / "ppo")
     train_and_evaluate(evaluation_set, cfg.method, data, "aar", sft, run / "adapter")
     write_figures(run)
-    scores = {stage: read_scores(run, stage) for stage in STAGES}
+    scores = {stage: read_scores(run, stage) for stage in STAGES if stage != CONTROL or cfg.task.control}
     print_evaluation(evaluation_set, "aar", scores["aar"], "aar by every rule")
     print_stages(scores, title=f"MAU {cfg.data.evaluate.split}")
     print(f"every stage beside the paper's rows: python run.py task=report predictions={run}")

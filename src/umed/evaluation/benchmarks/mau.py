@@ -46,17 +46,12 @@ class BoxScorer(Scorer):
                 ) from None
 
     def judge(self, predictions: Sequence[Prediction], options: Options = DEFAULTS) -> list[Verdict]:
-        categories = categories_by_source(predictions)
         verdicts: list[Verdict] = []
-        for prediction in predictions:
-            question = _box_question(prediction)
-            names, category = categories[question.source], question.category
-            iou = box_iou(prediction.said_boxes, question.true_boxes)
+        for prediction, accuracy in zip(predictions, _accuracies(predictions, options), strict=True):
+            iou = box_iou(prediction.said_boxes, _box_question(prediction).true_boxes)
             verdicts.append(
                 {
-                    "accuracy": names_category(
-                        prediction.final_answer, category, names, options.synonyms, options.allow_others
-                    ),
+                    "accuracy": accuracy,
                     "iou": iou,
                     "acc@0.5": iou >= 0.5,
                     "unparsed": prediction.boxes is None,
@@ -85,10 +80,12 @@ class BoxScorer(Scorer):
         dataset = predictions[0].question.dataset
         return [Score(dataset, "accuracy_multiclass", sum(means) / len(means), AVERAGE, n=n)]
 
-    def score_samples(self, predictions: Sequence[Prediction]) -> list[Score]:
-        """`iou_sampled` by source and on average: the mean IoU of answers sampled at temperature 1."""
+    def score_samples(self, predictions: Sequence[Prediction], options: Options = DEFAULTS) -> list[Score]:
+        """`accuracy_sampled` and `iou_sampled` by source and on average: of answers sampled at temperature 1."""
+        accuracies = [float(right) for right in _accuracies(predictions, options)]
         ious = [box_iou(p.said_boxes, _box_question(p).true_boxes) for p in predictions]
-        return list(_score_by_source("iou_sampled", predictions, ious))
+        scores = list(_score_by_source("accuracy_sampled", predictions, accuracies))
+        return scores + list(_score_by_source("iou_sampled", predictions, ious))
 
     def score_controls(self, predictions: Sequence[Prediction], options: Options = DEFAULTS) -> list[Score]:
         """On pictures known to be normal: `false_positives`, answers that name a category of the source, and
@@ -97,6 +94,16 @@ class BoxScorer(Scorer):
         named = [mentions.named(p.final_answer, _box_question(p).categories, options.synonyms) for p in predictions]
         scores = list(_score_by_source("false_positives", predictions, [float(bool(names)) for names in named]))
         return scores + list(_score_by_source("false_boxes", predictions, [float(bool(p.boxes)) for p in predictions]))
+
+
+def _accuracies(predictions: Sequence[Prediction], options: Options) -> list[bool]:
+    """Whether each answer names the gold category and no other of its source."""
+    categories = categories_by_source(predictions)
+    return [
+        names_category(p.final_answer, q.category, categories[q.source], options.synonyms, options.allow_others)
+        for p in predictions
+        if (q := _box_question(p))
+    ]
 
 
 def categories_by_source(predictions: Sequence[Prediction]) -> dict[str, list[str]]:

@@ -1,0 +1,39 @@
+"""The control of what rewarding adds: fine-tuning continued for the same compute."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
+
+from omegaconf import DictConfig, open_dict
+
+from umed.data.sample import keep_train_share
+from umed.methods.base import planned_batches
+from umed.methods.compute import rewarding_passes, steps_of_equal_compute
+from umed.records import RecordSet
+from umed.run_files import write_whole
+
+FILE = "control.json"
+
+
+def continued(cfg: DictConfig, data: RecordSet, sizes: Mapping[str, tuple[int, int]]) -> DictConfig:
+    """Stage 1 once more, for the token passes that stage 2 takes: the control of what rewarding adds.
+
+    The steps are written to `control.json` before the first of them; answers are taken to be as long as gold ones.
+
+    Args:
+        sizes: tokens of each record's prompt and gold answer.
+    """
+    train = [r for r in keep_train_share(data.records, cfg.data.fraction, cfg.data.split.seed) if r.split == "train"]
+    prompt, answer = (fmean(sizes[r.id][k] for r in train) for k in (0, 1))
+    rewarding, tuning = cfg.method, cfg.task.sft.copy()
+    planned = planned_batches(len(train), rewarding.batch_size, rewarding.epochs, rewarding.steps)
+    queries = min(planned, cfg.limits.batches or math.inf) * rewarding.batch_size
+    updates = rewarding.num_epochs * rewarding.num_minibatches
+    passes = queries * rewarding_passes(prompt, answer, rewarding.num_candidates, rewarding.num_epochs, updates)
+    steps = steps_of_equal_compute(passes, prompt, answer, tuning.batch_size)
+    write_whole(Path(cfg.paths.run_dir) / FILE, json.dumps({"steps": steps, "token_passes": round(passes)}) + "\n")
+    with open_dict(tuning):
+        tuning.steps, tuning.epochs = steps, None
+    return tuning

@@ -1,0 +1,34 @@
+"""Compute of training in token passes, so that methods can be given the same: reading a token costs 1, so does decoding
+it, and a backward pass 2. The vision tower, which reads each picture once for both, is left out.
+"""
+
+import math
+
+FORWARD, BACKWARD, DECODE = 1, 2, 1
+
+
+def tuning_passes(prompt: float, answer: float) -> float:
+    """Of one record in stage 1.
+
+    Args:
+        prompt, answer: tokens, the picture's included.
+    """
+    return (FORWARD + BACKWARD) * (prompt + answer)
+
+
+def rewarding_passes(prompt: float, answer: float, num_candidates: int, num_epochs: int, updates: int) -> float:
+    """Of one query in stage 2: its answers are sampled, scored, and learned from in each epoch.
+
+    Args:
+        prompt, answer: tokens; the prompt is read once for all its answers.
+        updates: a batch takes; with a single one, its gradients are those of the scores.
+    """
+    tokens = prompt + num_candidates * answer
+    sampled = FORWARD * prompt + DECODE * num_candidates * answer
+    learned = num_epochs * (FORWARD + BACKWARD) * tokens + FORWARD * tokens
+    return sampled + (learned if updates > 1 else (FORWARD + BACKWARD) * tokens)
+
+
+def steps_of_equal_compute(passes: float, prompt: float, answer: float, batch_size: int) -> int:
+    """Steps of stage 1 that take at least so many token passes."""
+    return math.ceil(passes / (batch_size * tuning_passes(prompt, answer)))
