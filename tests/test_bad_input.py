@@ -134,7 +134,7 @@ def test_an_annotator_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_one_candidate(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_folder: Path) -> None:
-    line = refused(capsys, tmp_path / "run", f"model.path={tiny_folder}", "method.num_candidates=1")
+    line = refused(capsys, tmp_path / "run", f"model.path={tiny_folder}", "method.num_candidates=1", "credit=gae")
     assert "num_candidates=1" in line and "reward.normalize=none" in line
     assert not (tmp_path / "run" / "records.jsonl").exists(), "refused before anything is drawn or trained"
 

@@ -94,7 +94,14 @@ def test_a_planted_typo_is_caught() -> None:
 def test_the_default_rewards_are_the_papers_three() -> None:
     cfg = composed()
     assert list(cfg.reward.parts) == ["relevance", "localization", "vision_relevance"]
-    assert cfg.reward.normalize == "max" and cfg.credit.gae_lambda == 0.95 and cfg.objective.clip_eps == 0.2
+    assert cfg.reward.normalize == "max" and cfg.objective.clip_eps == 0.2
+
+
+def test_the_embedded_model_chooses_its_credit_and_the_command_line_comes_first() -> None:
+    cfg = composed()
+    assert (cfg.credit.scope, cfg.objective.reward_term) == ("span", "differentiable")
+    assert composed("reward=[relevance]").objective.reward_term == "credit"  # no attention is rewarded
+    assert composed("credit=gae").credit.gae_lambda == composed("model=qwen3_vl_2b").credit.gae_lambda == 0.95
 
 
 def test_the_papers_run_is_one_file_whose_parts_can_be_left_out() -> None:

@@ -74,7 +74,7 @@ def test_stock_callbacks_and_loggers_stand_in_yaml_beside_ours(tmp_path: Path) -
         (["logger=csv", "trainer.accelerator=tpu"], "trainer: "),
         (["+objective.foo=1"], "objective.ClippedObjective: .*'foo'"),
         (["+credit.foo=1"], "credit.*'foo'"),
-        (["+critic.foo=1"], "critic.*'foo'"),
+        (["credit=gae", "+critic.foo=1"], "critic.*'foo'"),
         (["+reward.parts.localization.foo=1"], "reward.parts.localization=.*'foo'"),
         (["logger=csv", "trainer.precision=9"], "trainer: Precision 9 is invalid"),
         (["logger=csv", "trainer.precision=bf16-true"], "trainer.precision=.*bf16-mixed"),
@@ -85,7 +85,7 @@ def test_stock_callbacks_and_loggers_stand_in_yaml_beside_ours(tmp_path: Path) -
         (["logger=csv", "+trainer.no_such=1"], "Trainer: .*no_such"),
         (["logger=csv", "data.checkpoint_every=0"], "data.checkpoint_every=0: at least 1"),
         (
-            ["~critic", "+critic={_target_: my_critics.Half, _partial_: true}"],
+            ["credit=gae", "~critic", "+critic={_target_: my_critics.Half, _partial_: true}"],
             r"\(my_critics.Half\) lacks states",
         ),
     ],
@@ -113,7 +113,7 @@ def test_an_adapter_or_a_whole_model_to_start_from_decides_what_types_can_be(tmp
 
 @pytest.mark.usefixtures("my_file")
 def test_a_strangers_critic_is_a_file_and_a_key() -> None:
-    cfg = composed("~critic", "+critic={_target_: my_critics.First, _partial_: true}")
+    cfg = composed("credit=gae", "~critic", "+critic={_target_: my_critics.First, _partial_: true}")
     method = build_method(cfg, cfg.method)
     method.configure_model()
     assert type(method.policy.critic).__name__ == "First" and method.policy.critic.body() == []

@@ -49,6 +49,7 @@ def register() -> None:
     resolvers: dict[str, Callable[..., Any]] = {
         "umed.first": lambda *values: next((v for v in values if v is not None), None),
         "umed.epochs": lambda steps, epochs: None if steps else epochs,
+        "umed.where_has": lambda name, parts, there, missing: there if name in parts else missing,
         "umed.package": lambda path: str(PACKAGE / path),
         "umed.in_mau": _in_mau,
         "umed.folder_name": make_folder_name,

@@ -120,7 +120,11 @@ def _panels(history: pd.DataFrame) -> dict[str, dict[str, str]]:
     raw = [name for name in rewards if f"{name}_normalized" in rewards]
     return {
         "rewards (raw means)": {name: name.removeprefix("reward/") for name in raw},
-        "critic and policy": {"policy/explained_variance": "explained variance", "policy/kl": "KL to pi_old"},
+        "critic and policy": {
+            "policy/explained_variance": "explained variance",  # where the credit has a critic
+            "policy/kl": "KL to pi_old",  # 0 with one update a batch
+            "policy/entropy": "entropy",
+        },
         "validation": {"val/mau/accuracy/avg": "accuracy", "val/mau/iou/avg": "IoU"},
     }
 

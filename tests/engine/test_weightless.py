@@ -58,7 +58,7 @@ def test_the_picture_has_the_shape_that_takes_most_tokens(model: str, image: int
 
 def test_prompts_of_the_embedded_model() -> None:
     long, short = encode_prompts(build_processor(composed("model=tiny")), 20)
-    assert long.view.tokens == 16 and [len(p.inputs["input_ids"]) for p in (long, short)] == [36, 35]
+    assert long.view.tokens == 64 and [len(p.inputs["input_ids"]) for p in (long, short)] == [84, 83]
     assert long.inputs["pixel_values"] is short.inputs["pixel_values"]
 
 

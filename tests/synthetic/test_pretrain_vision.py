@@ -50,6 +50,9 @@ def test_the_tower_learns_where_the_bright_square_is(
     records.append(replace(records[0], id="s/other", category="corner"))  # one picture, two records
     patches = Patches(records, {"s": tmp_path}, processor)
     assert len(patches) == 8 and patches.categories == ["corner", "square"]
+    first = patches[0]
+    (tmp_path / "0.png").unlink()  # read once
+    assert all(torch.equal(a, b) for a, b in zip(first, patches[0], strict=True))
     model = policy().core
     before = {n: p.clone() for n, p in model.named_parameters()}
     losses = [pretrain_vision(model, patches, steps=n, lr=1e-2, batch_size=4, seed=0) for n in (1, 20)]

@@ -12,7 +12,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
            "<|video_pad|>")  # fmt: skip
-# Pieces of the codec's JSON are one token each, and so is each multiple of STEP up to 1000: an answer is short.
+# Pieces of the codec's JSON are one token each, and so is each multiple of a step up to 1000: an answer is short.
 JSON_PIECES = ('[{"bbox_2d":[', '],"label":"', '"},{"bbox_2d":[', '"}]')
 STEP = 10
 WORDS = r" ?[A-Za-z]+"
@@ -50,24 +50,32 @@ def build_tokenizer(
     pad: str = "<|endoftext|>",
     eos: str = "<|im_end|>",
     bos: str | None = None,
+    step: int = STEP,
+    phrases: Sequence[str] = (),
+    commas: bool = False,
     **names: str,
 ) -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer in which every word of the corpus and every multiple of STEP is one token.
+    """A byte-level tokenizer in which every word of the corpus and every multiple of `step` is one token.
 
     Any other text falls back to its bytes, so every text decodes to itself.
 
     Args:
+        phrases: of several words, written as one token each wherever no letter follows; the longest one first.
+        commas: a multiple of `step` and a comma behind it are one token too.
         special: tokens that are never split and that a decoded answer leaves out; `pad`, `eos` and `bos` are among
             them.
         names: of further tokens, e.g. `image_token`.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = sorted({w for text in corpus for w in re.findall(WORDS, text)} | {"user", "assistant"})
-    whole = [*JSON_PIECES, *map(str, range(0, 1001, STEP)), *words]
+    numbers = [f"{n}{end}" for end in ("", ",")[: 1 + commas] for n in range(0, 1001, step)]
+    pieces = [*JSON_PIECES, *sorted(phrases, key=len, reverse=True)]
+    whole = [*pieces, *numbers, *words]
     as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokens = dict.fromkeys([*special, *alphabet, *("".join(t for t, _ in as_bytes.pre_tokenize_str(w)) for w in whole)])
     tokenizer = Tokenizer(BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=[], ignore_merges=True))
-    pattern = "|".join([*map(re.escape, JSON_PIECES), WORDS, r"[0-9]+", r"[\s\S]"])
+    matched = [re.escape(p) + r"(?![A-Za-z])" * p[-1].isalpha() for p in pieces]
+    pattern = "|".join([*matched, WORDS, r"[0-9]+,?" if commas else r"[0-9]+", r"[\s\S]"])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), as_bytes])
     tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(
@@ -88,7 +96,7 @@ def gemma_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """A tokenizer of the Gemma kind; `start` and `stop` enclose a turn, `begin` and `end` a picture."""
     special = ("<pad>", "<eos>", "<bos>", start, stop, begin, end, image, *others)
-    names = {"pad": "<pad>", "eos": "<eos>", "bos": "<bos>"}
+    names: dict[str, Any] = {"pad": "<pad>", "eos": "<eos>", "bos": "<bos>"}
     names |= {"image_token": image, "boi_token": begin, "eoi_token": end}
     return build_tokenizer([*corpus, "model"], special, gemma_template(picture, start, stop), **names)
 

@@ -1,14 +1,25 @@
 """The recipe of the embedded base model, `experiment=pretrain_tiny`: vocabulary, vision tower, coarse training."""
 
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 from transformers import AutoModelForImageTextToText
 
-from umed.annotate.offline import OfflineAnnotator
+from umed.annotate.offline import (
+    DETECT,
+    LOCALIZE,
+    LOCALIZE_MANY,
+    ORGANS,
+    QUERIES,
+    RADIOLOGY,
+    RECOGNIZE,
+    OfflineAnnotator,
+)
 from umed.annotate.stage import load_or_prepare
 from umed.records import Record, RecordSet
 from umed.synthetic.pretrain_vision import Patches, pretrain_vision
@@ -28,7 +39,9 @@ def pretrain(cfg: DictConfig) -> None:
     with open_dict(cfg):
         cfg.model.path, cfg.model.adapter, cfg.model.frozen = str(start), None, list(cfg.task.frozen)
     if not start.is_dir():
-        build(run / "random", _corpus(annotated), seed=cfg.seed)
+        tokens: dict[str, Any] = {"step": cfg.model.processor.step, "commas": True}
+        tokens["phrases"] = _phrases({r.category for r in annotated})
+        build(run / "random", _corpus(annotated), seed=cfg.seed, **tokens)
         model = AutoModelForImageTextToText.from_pretrained(run / "random", dtype=torch.float32)
         processor = instantiate(cfg.model.processor, path=str(run / "random"))
         train = [r for r in data.records if r.split == "train"]
@@ -44,6 +57,24 @@ def pretrain(cfg: DictConfig) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "preprocessor_config.json"):
         shutil.copy(trained / name, out / name)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters -> {out}")
+
+
+# Findings of MAU that the synthetic pictures do not show, and the words before one.
+FINDINGS = ("kidney stone", "active tuberculosis", "latent tuberculosis", "brain tumor", "breast tumor", "lung tumor")
+
+
+def _phrases(categories: set[str]) -> list[str]:
+    """What an answer's and a query's templates leave of a sentence, and names of several words: one token each."""
+    fragments = [" a lesion of the", *DETECT]
+    for sentence in (*QUERIES, *LOCALIZE, *LOCALIZE_MANY, *RECOGNIZE):
+        for text, filled in re.findall(r"([^{}]+)(?:{(\w+)}|$)", sentence):
+            # a word brings the blank before it, coordinates do not
+            fragments.append(text if filled in ("region", "") else text.rstrip())
+    starts = tuple(s.split("{")[0].rstrip() for s in (*LOCALIZE, *RECOGNIZE, LOCALIZE_MANY[1]))
+    fragments = [f" {f}" if f in starts else f for f in fragments]  # follow the sentence before
+    names = [n for n in {*categories, *ORGANS, *FINDINGS, *RADIOLOGY} if not n.isalpha()]
+    whole = [*fragments, *names, *(f" {n}" for n in names)]
+    return sorted({w for w in whole if len(w) > 1 and not re.fullmatch(r" ?[A-Za-z]+", w)})
 
 
 def _corpus(records: list[Record]) -> list[str]:

@@ -13,8 +13,12 @@ from umed.synthetic import tiny
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>", *TAGS)
 
-NAMES = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
-         "video_token": "<video>"}  # fmt: skip
+NAMES: dict[str, Any] = {
+    "start_image_token": "<img>",
+    "end_image_token": "</img>",
+    "context_image_token": "<IMG_CONTEXT>",
+    "video_token": "<video>",
+}
 
 
 def write_tiny(folder: str | Path, corpus: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from umed.synthetic import tiny
 
 MARKERS = {"image_token_id": "image_pad", "video_token_id": "video_pad", "vision_start_token_id": "vision_start",
            "vision_end_token_id": "vision_end"}  # fmt: skip
-SMALL = {"hidden": 64, "layers": 2, "vision_layers": 2, "patch": 14, "max_pixels": 112 * 112}
+SMALL: dict[str, Any] = {"hidden": 64, "layers": 2, "vision_layers": 2, "patch": 14, "merge": 2, "max_pixels": 112**2}
 
 
 def write_tiny(folder: str | Path, corpus: Iterable[str]) -> None:
@@ -27,18 +27,31 @@ def build(
     layers: int = 4,
     vision_layers: int = 4,
     patch: int = 16,
+    merge: int = 1,
     max_pixels: int = 128 * 128,
+    **tokens: Any,
 ) -> None:
-    """Write a model of about 2 M parameters, or of other sizes, with tokenizer and image processor to `folder`."""
-    tokenizer = tiny.build_tokenizer(corpus)
+    """Write a model of about 2 M parameters, or of other sizes, with tokenizer and image processor to `folder`.
+
+    Args:
+        merge: patches along each side of an image token.
+        tokens: settings of the tokenizer, see `tiny.build_tokenizer`.
+    """
+    tokenizer = tiny.build_tokenizer(corpus, **tokens)
+    text = text_settings(tokenizer, hidden, layers)
+    text["rope_parameters"]["mrope_interleaved"] = True  # as published ones say it; transformers knows no other way
     config = Qwen3VLConfig(
-        text_config=text_settings(tokenizer, hidden, layers),
+        text_config=text,
         vision_config=tower_settings(hidden, vision_layers, patch)
-        | {"num_position_embeddings": 64, "deepstack_visual_indexes": [vision_layers // 2 - 1]},
+        | {
+            "spatial_merge_size": merge,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [vision_layers // 2 - 1],
+        },
         **common_settings(tokenizer, hidden),
     )
     model = tiny.new_model(Qwen3VLForConditionalGeneration, config, seed)
-    tiny.save(folder, model, tokenizer, image_processor(patch, max_pixels))
+    tiny.save(folder, model, tokenizer, image_processor(patch, max_pixels, merge))
 
 
 def common_settings(tokenizer: Any, hidden: int) -> dict[str, Any]:
@@ -69,5 +82,7 @@ def tower_settings(hidden: int, layers: int, patch: int) -> dict[str, Any]:
     }
 
 
-def image_processor(patch: int, max_pixels: int) -> Qwen2VLImageProcessorPil:
-    return Qwen2VLImageProcessorPil(patch_size=patch, min_pixels=(4 * patch) ** 2, max_pixels=max_pixels)
+def image_processor(patch: int, max_pixels: int, merge: int = 2) -> Qwen2VLImageProcessorPil:
+    return Qwen2VLImageProcessorPil(
+        patch_size=patch, merge_size=merge, min_pixels=(4 * patch) ** 2, max_pixels=max_pixels
+    )
