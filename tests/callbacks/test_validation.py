@@ -54,7 +54,8 @@ def stopped(
 def test_early_stopping_reads_the_number(stopped: tuple[L.Trainer, Path]) -> None:
     trainer, _ = stopped
     assert trainer.current_epoch == 3  # the first one, and two without anything better
-    assert trainer.callback_metrics["val/mau/iou/avg"] == 0 and trainer.callback_metrics["val/mau/unparsed/avg"] == 1
+    # the answers of a random model claim no region
+    assert trainer.callback_metrics["val/mau/iou/avg"] == 0 and trainer.callback_metrics["val/mau/unparsed/avg"] == 0
 
 
 def test_the_best_checkpoint_is_not_the_one_to_resume_from(stopped: tuple[L.Trainer, Path]) -> None:

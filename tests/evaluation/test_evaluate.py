@@ -72,7 +72,7 @@ def test_sanity_rows_answer_the_same_items(evaluated: EvaluatedRun) -> None:
     expected = {f"{d}.{row}" for d in ("mau", *BENCHMARKS) for row in ROWS}
     expected |= {f"{d}.question_prior" for d in BENCHMARKS} | {"mau.controls"}
     assert {p.stem for p in folder.glob("*")} == expected
-    said = ("output", "boxes", "scores")
+    said = ("output", "boxes", "scores", "attention")
     for name in expected - {"mau.controls"}:
         dataset, row = name.split(".")
         own, lines = evaluated.lines(dataset), evaluated.lines(f"sanity/{name}")
