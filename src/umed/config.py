@@ -27,7 +27,7 @@ _IN_ADDRESS = re.compile(r"://(?:[^/@\s]*@|[^\s?#]*(?:\?(?!api-version=[\w.-]*(?
 _SECRET = re.compile(r"(?:^|[._])(?:api_?key|token|secret|password|authorization)$", re.IGNORECASE)
 REQUESTS = tuple(f"{owner}.request" for owner in ("annotator", "judge", "open_judge"))
 FIRST_VERSION = "0.1.0"  # wrote no version into its configs
-MAY_CHANGE = ("engine.tokens", "engine.features.")  # in a resume: how much fits where changes no result
+MAY_CHANGE = ("engine.tokens", "engine.features")  # in a resume: how much fits where changes no result
 TRAINING = ("pipeline", "train", "pretrain")
 
 
@@ -49,7 +49,10 @@ def register() -> None:
     resolvers: dict[str, Callable[..., Any]] = {
         "umed.first": lambda *values: next((v for v in values if v is not None), None),
         "umed.epochs": lambda steps, epochs: None if steps else epochs,
-        "umed.where_has": lambda name, parts, there, missing: there if name in parts else missing,
+        # of the attention's own gradient, where a reward of it is normalized as it needs
+        "umed.attention_term": lambda parts, normalize: (
+            "differentiable" if "vision_relevance" in parts and normalize == "max" else "credit"
+        ),
         "umed.package": lambda path: str(PACKAGE / path),
         "umed.in_mau": _in_mau,
         "umed.folder_name": make_folder_name,

@@ -31,7 +31,9 @@ def continued(cfg: DictConfig, data: RecordSet, sizes: Mapping[str, tuple[int, i
     planned = planned_batches(len(train), rewarding.batch_size, rewarding.epochs, rewarding.steps)
     queries = min(planned, cfg.limits.batches or math.inf) * rewarding.batch_size
     updates = rewarding.num_epochs * rewarding.num_minibatches
-    passes = queries * rewarding_passes(prompt, answer, rewarding.num_candidates, rewarding.num_epochs, updates)
+    passes = queries * rewarding_passes(
+        prompt, answer, rewarding.num_candidates, rewarding.num_epochs, updates, rewarding.kl.coef > 0
+    )
     steps = steps_of_equal_compute(passes, prompt, answer, tuning.batch_size)
     write_whole(Path(cfg.paths.run_dir) / FILE, json.dumps({"steps": steps, "token_passes": round(passes)}) + "\n")
     with open_dict(tuning):

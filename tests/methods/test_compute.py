@@ -23,6 +23,10 @@ def test_rewarding_samples_scores_and_learns(epochs: int, updates: int, expected
     assert rewarding_passes(10, 4, 3, epochs, updates) == expected
 
 
+def test_a_reference_scores_the_answers_once_more() -> None:
+    assert rewarding_passes(10, 4, 3, 1, 1, reference=True) == rewarding_passes(10, 4, 3, 1, 1) + 22
+
+
 def test_the_control_has_at_least_the_compute_and_less_than_a_step_more() -> None:
     passes = 7 * 16 * rewarding_passes(80, 23, 16, 1, 1)
     steps = steps_of_equal_compute(passes, 80, 23, 32)

@@ -103,6 +103,7 @@ class Engine:
         prefix: Prefix | None = None,
         keep: bool = False,
         keep_attention: bool = False,
+        logits: bool = True,
     ) -> Scores:
         """`Policy.score` within the budget, in eval mode and without gradients.
 
@@ -111,6 +112,7 @@ class Engine:
             keep: these answers are what the next gradients are of: where they fit in one part, their graph is kept for
                 `take_live`.
             keep_attention: too, with the graph of their attention.
+            logits: see `Policy.score`.
         """
         num_candidates, lengths = len(ids_BT) // len(prompts), mask_BT.sum(1).tolist()
         if keep:
@@ -127,7 +129,9 @@ class Engine:
                 return Scores(*(getattr(live, f.name).detach() for f in fields(live)))
             parts = self.budget.cut(_lengths(prompts), lengths, cached=True)
             if len(parts) == 1:
-                return self.policy.score(prompts, ids_BT, mask_BT, name_BN, values=values, plain=plain, prefix=prefix)
+                return self.policy.score(
+                    prompts, ids_BT, mask_BT, name_BN, values=values, plain=plain, prefix=prefix, logits=logits
+                )
             scored = []
             for part in parts:
                 rows = part.rows(num_candidates)
@@ -135,7 +139,9 @@ class Engine:
                 names = None if name_BN is None else name_BN[rows.to(name_BN.device)]
                 few, width = [prompts[q] for q in part.queries], part.width
                 ids, mask = ids_BT[here, :width], mask_BT[here, :width]
-                scored.append((rows, self.policy.score(few, ids, mask, names, values=values, plain=plain)))
+                scored.append(
+                    (rows, self.policy.score(few, ids, mask, names, values=values, plain=plain, logits=logits))
+                )
             return merge_rows(scored, ids_BT.shape[1])
 
         checkpointed, shared = uses_checkpointing(self.policy.core), self.policy.backbone.shares_prefix

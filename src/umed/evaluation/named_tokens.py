@@ -50,7 +50,7 @@ def measure_attention(
     if engine.policy.backbone.no_attention or not name_BN.shape[1]:
         return [None] * len(asked)
     scores = engine.score(
-        prompts, answers.ids_BT, answers.mask_BT, name_BN.to(engine.device), values=False, prefix=prefix
+        prompts, answers.ids_BT, answers.mask_BT, name_BN.to(engine.device), values=False, prefix=prefix, logits=False
     )
     regions = [p.view.patch_weights(q.true_boxes if q else []) for p, q in zip(prompts, asked, strict=True)]
     attention_BNP = scores.attention_BNP.float().cpu()

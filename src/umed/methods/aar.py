@@ -85,7 +85,8 @@ class AbnormalAwareRewarding(Method):
         if credit.by_span and not self.objective.term.splits:
             raise InputError(
                 f"credit.scope=span gives a token the rewards that judge it, objective.reward_term="
-                f"{self.objective.reward_term} the sum of all: use objective.reward_term=credit or differentiable"
+                f"{self.objective.reward_term} the sum of all: use objective.reward_term=credit or "
+                "differentiable, or a credit without spans, as credit=group or credit=gae"
             )
         self.rewards, self.credit, self.needs = rewards, credit, rewards.needs
         if credit.uses_values:

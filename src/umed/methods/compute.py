@@ -16,16 +16,20 @@ def tuning_passes(prompt: float, answer: float) -> float:
     return (FORWARD + BACKWARD) * (prompt + answer)
 
 
-def rewarding_passes(prompt: float, answer: float, num_candidates: int, num_epochs: int, updates: int) -> float:
+def rewarding_passes(
+    prompt: float, answer: float, num_candidates: int, num_epochs: int, updates: int, reference: bool = False
+) -> float:
     """Of one query in stage 2: its answers are sampled, scored, and learned from in each epoch.
 
     Args:
         prompt, answer: tokens; the prompt is read once for all its answers.
         updates: a batch takes; with a single one, its gradients are those of the scores.
+        reference: whether a reference policy scores the answers too.
     """
     tokens = prompt + num_candidates * answer
     sampled = FORWARD * prompt + DECODE * num_candidates * answer
     learned = num_epochs * (FORWARD + BACKWARD) * tokens + FORWARD * tokens
+    sampled += reference * FORWARD * tokens
     return sampled + (learned if updates > 1 else (FORWARD + BACKWARD) * tokens)
 
 

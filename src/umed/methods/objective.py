@@ -65,6 +65,7 @@ class ClippedObjective:
         entropy_target: nats a token; c3 rises by `c3_step` after each batch below it and falls after each above, within
             [0, c3_max]. None = c3 stays.
         mask_truncated: answers that reached the length limit leave the loss.
+        attention_weight: factor of the attention's own gradient, with `differentiable` alone.
         reward_term: reading R8 of c1 * r_t: `credit`, `score_function` or `differentiable`, see `reward_term.py`.
         aggregation: reading R18: `token_mean`, `seq_mean` or `constant`.
         max_length: the divisor of `constant`.
@@ -91,18 +92,27 @@ class ClippedObjective:
         c3_step: float = 1e-3,
         c3_max: float = 0.1,
         mask_truncated: bool = False,
+        attention_weight: float = 1.0,
     ) -> None:
         self.reward_term = check_choice("objective.reward_term", reward_term, *REWARD_TERMS)
         self.aggregation = check_choice("objective.aggregation", aggregation, "token_mean", "seq_mean", "constant")
         check_number("objective.dual_clip", dual_clip, above=1)
         for name, value in {"clip_eps": clip_eps, "clip_eps_high": clip_eps_high, "value_clip": value_clip}.items():
             check_number(f"objective.{name}", value, above=0)
-        for name, value in {"entropy_target": entropy_target, "c3_step": c3_step, "c3_max": c3_max}.items():
+        for name, value in {
+            "entropy_target": entropy_target,
+            "c3_step": c3_step,
+            "c3_max": c3_max,
+            "attention_weight": attention_weight,
+        }.items():
             check_number(f"objective.{name}", value, at_least=0)
         if not isinstance(mask_truncated, bool):
             raise InputError(f"objective.mask_truncated={mask_truncated}: true or false")
         check_positive("objective.max_length", max_length)
-        self.kl, self.term = kl, REWARD_TERMS[reward_term](rewards, c1)
+        self.kl, self.term = (
+            kl,
+            REWARD_TERMS[reward_term](rewards, c1 * (attention_weight if reward_term == "differentiable" else 1.0)),
+        )
         self.clip_eps, self.clip_eps_high, self.dual_clip = clip_eps, clip_eps_high, dual_clip
         self.c2, self.c3, self.value_clip, self.max_length = c2, c3, value_clip, max_length
         self.entropy_target, self.c3_step, self.c3_max = entropy_target, c3_step, c3_max

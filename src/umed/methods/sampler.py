@@ -116,4 +116,4 @@ class Sampler:
 def _read_boxes(processor: Processor, text: str, prompt: Prompt) -> list[Box] | None:
     """The boxes of an answer, None where none could be read; [] where it rightly writes none."""
     boxes = processor.read_boxes(text, prompt.view)
-    return [] if boxes is None and not prompt.record.boxes and not processor.box_spans(text) else boxes
+    return [] if boxes is None and not prompt.record.boxes and not processor.tries_boxes(text) else boxes

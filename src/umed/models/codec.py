@@ -1,11 +1,14 @@
 """`BoxCodec`: how a model family writes boxes in its answers; one file a convention, `backbones/<name>_codec.py`."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 from umed.boxes import Box, BoxError
 from umed.thoughts import hide_thoughts
 
+# what begins like a box of any family, cut off or in the wrong words too
+_LIKE_A_BOX = re.compile(r"bbox|box_2d|<box|<ref|<loc\d|[\[(]\s*[\d.]+\s*%?\s*[,;]", re.IGNORECASE)
 OVERSHOOT = 0.1  # of the frame: a corner may lie so far outside; one further away is of another convention
 
 
@@ -53,6 +56,11 @@ class BoxCodec(ABC):
             except BoxError:
                 continue
         return boxes or None
+
+    def tries(self, text: str) -> bool:
+        """Whether a reply writes anything like a box, be it readable or not; its thoughts do not count."""
+        answer = hide_thoughts(text)
+        return bool(_LIKE_A_BOX.search(answer) or self.find(answer))
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Character spans of the coordinates in a reply; none in its thoughts."""

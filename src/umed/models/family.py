@@ -230,6 +230,9 @@ class FamilyProcessor(ABC):
                 continue
         return boxes or None
 
+    def tries_boxes(self, text: str) -> bool:
+        return self.codec.tries(text)
+
     def box_spans(self, text: str) -> list[tuple[int, int]]:
         return self.codec.spans(text)
 

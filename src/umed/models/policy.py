@@ -155,6 +155,7 @@ class Policy(nn.Module):
         plain: bool = False,
         prefix: Prefix | None = None,
         attention_graph: bool = True,
+        logits: bool = True,
     ) -> Scores:
         """Log-probability, entropy and value of given answer tokens, teacher-forced; differentiable.
 
@@ -166,6 +167,7 @@ class Policy(nn.Module):
             plain: of the model's own distribution, at temperature 1 and with no token suppressed.
             prefix: of `read_prompts`; without gradients only.
             attention_graph: whether gradients go through the attention.
+            logits: whether the language-model head is run; without it log-probability and entropy are 0.
 
         Raises:
             InputError: attention that the family or gradient checkpointing cannot give.
@@ -173,7 +175,9 @@ class Policy(nn.Module):
         recorder = None if name_BN is None else self._recorder(name_BN, attention_graph)
         state = self.reader.read(prompts, ids_BT, mask_BT, recorder, prefix)[:, :-1]
         temperature, suppressed = (1.0, ()) if plain else (self.temperature, self.processor.suppressed_ids)
-        logp, entropy = answer_scores(state, ids_BT, mask_BT, self.head, temperature, suppressed)
+        logp = entropy = state.new_zeros(ids_BT.shape)
+        if logits:
+            logp, entropy = answer_scores(state, ids_BT, mask_BT, self.head, temperature, suppressed)
         attention = recorder.pooled() if recorder else state.new_zeros(len(ids_BT), 0, 0)
         value = self.critic(prompts, ids_BT, mask_BT, state) if values else torch.zeros_like(logp)
         return Scores(logp, entropy, value, attention)

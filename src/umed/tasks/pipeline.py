@@ -8,6 +8,7 @@ from umed.analysis import write_figures
 from umed.annotate.stage import load_or_annotate
 from umed.control import continued
 from umed.data.controls import add_controls
+from umed.data.sample import keep_train_share
 from umed.engine.budget import Budget
 from umed.errors import InputError
 from umed.evaluating import evaluate_and_log, print_evaluation
@@ -38,7 +39,8 @@ def pipeline(cfg: DictConfig) -> dict[str, float]:
     trained = add_controls(cfg, data)
     sizes = check_data(cfg, trained)
     for method in methods.values():  # before the first stage takes its time
-        train = [r.id for r in trained.records if r.split == "train"]
+        kept = keep_train_share(trained.records, cfg.data.fraction, cfg.data.split.seed)
+        train = [r.id for r in kept if r.split == "train"]
         check_sizes(Budget(cfg.engine.tokens), build_method(cfg, method), sizes, train)
     evaluation_set = EvaluationSet(cfg, data, trained_on=trained)
     evaluate_once(evaluation_set, "base", None)

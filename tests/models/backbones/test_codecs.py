@@ -266,3 +266,35 @@ def test_what_remains_of_tags_and_location_tokens() -> None:
     assert plain[1:4] == [["A", "stone"], ["left"], ["left"]]
     assert plain[4:] == [["stone", ";", "cyst"], ["A", "stone", "at"]]
     assert set(LocCodec().write([Box(0, 0, 1, 1)], "stone", 9, 9).replace("><", "> <").split()) <= set(TOKENS)
+
+
+@pytest.mark.parametrize(
+    ("codec", "text"),
+    [
+        ("pixels", '[{"bbox_2d":[10,20,300'),
+        ("pixels", '{"bbox":[1,2,3,4]}'),
+        ("pixels", '{"bbox_2d":"10,20"}'),
+        ("tags", "<ref>a</ref><box>[10, 20, 30, 40]</box>"),
+        ("tags", "<box>[[10, 20, 30"),
+        ("locations", "<loc0010><loc0020><loc0300>"),
+        ("fractions", "[0.1, 0.2, 0.3"),
+        ("fractions", "[10%,20%,30%,40%]"),
+    ],
+)
+def test_a_broken_box_is_tried_and_not_read(codec: str, text: str) -> None:
+    said = f"The image is abnormal: {text}"
+    assert CODECS[codec].tries(said) and CODECS[codec].read(said, 1000, 1000) is None
+
+
+@EVERY_CODEC
+@pytest.mark.parametrize(
+    "text",
+    ["", "The image is normal. There is no abnormality.", "A 3 x 4 cm mass [1].", "<think>[1, 2, 3, 4]</think>No."],
+)
+def test_plain_language_tries_no_box(codec: BoxCodec, text: str) -> None:
+    assert not codec.tries(text)
+
+
+@EVERY_CODEC
+def test_what_a_codec_writes_is_tried(codec: BoxCodec) -> None:
+    assert codec.tries(codec.write([Box(0.1, 0.2, 0.5, 0.6)], "stone", 1000, 1000))

@@ -110,9 +110,9 @@ def _accuracies(predictions: Sequence[Prediction], options: Options) -> list[boo
     for prediction in predictions:
         q = _box_question(prediction)
         also = gold[q.source, q.image or q.id] - {q.category}
-        names = [name for name in categories[q.source] if name not in also]
+        names = categories[q.source]
         accuracies.append(
-            names_category(prediction.final_answer, q.category, names, options.synonyms, options.allow_others)
+            names_category(prediction.final_answer, q.category, names, options.synonyms, options.allow_others, also)
         )
     return accuracies
 

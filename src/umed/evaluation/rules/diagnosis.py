@@ -1,6 +1,6 @@
 """The rules of diagnoses with boxes (MAU): pure functions of an answer, the category it should name and its boxes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from umed.boxes import Box, iou_union, pair_iou
 from umed.evaluation.rules.mentions import NO_ALIASES, named
@@ -12,6 +12,7 @@ def names_category(
     categories: Sequence[str],
     synonyms: Mapping[str, Sequence[str]] = NO_ALIASES,
     allow_others: bool = False,
+    also: Collection[str] = (),
 ) -> bool:
     """`accuracy`: whether the answer names the category, and no other of its source.
 
@@ -19,9 +20,10 @@ def names_category(
         categories: those of the source.
         synonyms: category -> other names that count as naming it.
         allow_others: whether other categories may be named too.
+        also: other categories that are no mistake.
     """
     mentioned = named(output, categories, synonyms)
-    return category in mentioned and (allow_others or len(mentioned) == 1)
+    return category in mentioned and (allow_others or not set(mentioned) - {category, *also})
 
 
 def box_iou(predicted: Sequence[Box] | None, true: Sequence[Box]) -> float:
