@@ -143,10 +143,11 @@ lines = map(json.loads, (run / "predictions/aar/mau.jsonl").open())
 line = next(line for line in lines if line["source"] == "phantom_nih_chest")  # 8 bits: plain PIL opens it
 root = Path(json.loads((run / "sources.json").read_text())[line["source"]])
 image = Image.open(root / line["image"]).convert("RGB")
-picture = Pictures.from_pretrained(run / "adapter")(image, return_tensors="pt")
+pictures = Pictures.from_pretrained(run / "adapter")
+picture = pictures(image, return_tensors="pt")
 words = [{{"role": "user", "content": [{{"type": "image"}}, {{"type": "text", "text": line["question"]}}]}}]
 text = tokenizer.apply_chat_template(words, tokenize=False, add_generation_prompt=True)
-text = text.replace("<|image_pad|>", "<|image_pad|>" * (int(picture["image_grid_thw"].prod()) // 4))
+text = text.replace("<|image_pad|>", "<|image_pad|>" * (int(picture["image_grid_thw"].prod()) // pictures.merge_size**2))
 batch = tokenizer(text, return_tensors="pt")
 types = (batch["input_ids"] == tokenizer.convert_tokens_to_ids("<|image_pad|>")).long()
 ids = model.generate(**batch, **picture, mm_token_type_ids=types, max_new_tokens=64, do_sample=False)
