@@ -147,7 +147,8 @@ pictures = Pictures.from_pretrained(run / "adapter")
 picture = pictures(image, return_tensors="pt")
 words = [{{"role": "user", "content": [{{"type": "image"}}, {{"type": "text", "text": line["question"]}}]}}]
 text = tokenizer.apply_chat_template(words, tokenize=False, add_generation_prompt=True)
-text = text.replace("<|image_pad|>", "<|image_pad|>" * (int(picture["image_grid_thw"].prod()) // pictures.merge_size**2))
+tokens = int(picture["image_grid_thw"].prod()) // pictures.merge_size**2
+text = text.replace("<|image_pad|>", "<|image_pad|>" * tokens)
 batch = tokenizer(text, return_tensors="pt")
 types = (batch["input_ids"] == tokenizer.convert_tokens_to_ids("<|image_pad|>")).long()
 ids = model.generate(**batch, **picture, mm_token_type_ids=types, max_new_tokens=64, do_sample=False)
