@@ -304,7 +304,12 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder of the whole pipeline in a few steps, made by the command that users type."""
     root, run = Path(__file__).parents[1], tmp_path_factory.mktemp("finished") / "run"
     command = [sys.executable, "run.py", "trainer=smoke", f"hydra.run.dir={run}", f"paths.data={run.parent / 'data'}"]
-    small = ["data.source.phantom.num_images=30", "method.val_samples=4", "method.batch_size=4", "task.control=true"]
+    small = [
+        "data.source.phantom.num_images=30",
+        "method.val_samples=4",
+        "method.batch_size=4",
+        "task.sft_continued=true",
+    ]
     done = subprocess.run([*command, *small], cwd=root, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return run

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from umed.run_files import METRICS, read_metrics
 
-STAGES = ("base", "sft", "sft_continued", "ppo", "aar")  # of a pipeline, in their order; the third if it is asked for
+STAGES = ("base", "sft", "sft_continued", "ppo", "aar")  # of a pipeline, in order; sft_continued is optional
 BASELINES = ("majority", "chance", "question_prior", "black", "shuffled", "disjoint")  # rows beside a value
 COUNTS = ("thought_removed", "unreadable")  # shares of the answers that say nothing of their quality
 CANDIDATES = "candidates"  # the number of texts that a nearest answer is chosen from

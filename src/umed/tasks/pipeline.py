@@ -6,7 +6,6 @@ from omegaconf import DictConfig, open_dict
 
 from umed.analysis import write_figures
 from umed.annotate.stage import load_or_annotate
-from umed.control import continued
 from umed.data.controls import add_controls
 from umed.data.sample import keep_train_share
 from umed.engine.budget import Budget
@@ -17,9 +16,9 @@ from umed.evaluation.score import STAGES, read_scores
 from umed.evaluation.tables import print_stages
 from umed.records import RecordSet
 from umed.run_files import read_metrics
+from umed.sft_continued import STAGE as CONTINUED
+from umed.sft_continued import continue_tuning
 from umed.training import build_method, check_data, check_sizes, check_stage, train_stage
-
-CONTROL = "sft_continued"
 
 
 def pipeline(cfg: DictConfig) -> dict[str, float]:
@@ -27,8 +26,8 @@ def pipeline(cfg: DictConfig) -> dict[str, float]:
     run = Path(cfg.paths.run_dir)
     if cfg.init_from is not None:
         raise InputError(f"init_from={cfg.init_from}: the pipeline trains every stage itself; use task=train")
-    if not isinstance(cfg.task.control, bool):
-        raise InputError(f"task.control={cfg.task.control}: choose true or false")
+    if not isinstance(cfg.task.sft_continued, bool):
+        raise InputError(f"task.sft_continued={cfg.task.sft_continued}: choose true or false")
     check_evaluation(cfg)
     if not cfg.data.evaluate.mau:
         raise InputError("data.evaluate.mau=false: the pipeline is measured on MAU; use task=evaluate")
@@ -45,13 +44,13 @@ def pipeline(cfg: DictConfig) -> dict[str, float]:
     evaluation_set = EvaluationSet(cfg, data, trained_on=trained)
     evaluate_once(evaluation_set, "base", None)
     sft = train_and_evaluate(evaluation_set, cfg.task.sft, trained, "sft", None, run / "adapter" / "sft")
-    if cfg.task.control:
-        tuning = continued(cfg, trained, sizes)
-        train_and_evaluate(evaluation_set, tuning, trained, CONTROL, sft, run / "adapter" / CONTROL)
+    if cfg.task.sft_continued:
+        tuning = continue_tuning(cfg, trained, sizes)
+        train_and_evaluate(evaluation_set, tuning, trained, CONTINUED, sft, run / "adapter" / CONTINUED)
     train_and_evaluate(evaluation_set, relevance_only(cfg), trained, "ppo", sft, run / "adapter" / "ppo")
     train_and_evaluate(evaluation_set, cfg.method, trained, "aar", sft, run / "adapter")
     write_figures(run)
-    scores = {stage: read_scores(run, stage) for stage in STAGES if stage != CONTROL or cfg.task.control}
+    scores = {stage: read_scores(run, stage) for stage in STAGES if stage != CONTINUED or cfg.task.sft_continued}
     print_evaluation(evaluation_set, "aar", scores["aar"], "aar by every rule")
     print_stages(scores, title=f"MAU {cfg.data.evaluate.split}")
     print(f"every stage beside the paper's rows: python run.py task=report predictions={run}")

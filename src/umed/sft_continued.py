@@ -1,4 +1,4 @@
-"""The control of what rewarding adds: fine-tuning continued for the same compute."""
+"""Fine-tuning continued for the compute of rewarding: what rewarding itself adds is the difference to it."""
 
 import json
 import math
@@ -14,13 +14,13 @@ from umed.methods.compute import rewarding_passes, steps_of_equal_compute
 from umed.records import RecordSet
 from umed.run_files import write_whole
 
-FILE = "control.json"
+STAGE, FILE = "sft_continued", "sft_continued.json"
 
 
-def continued(cfg: DictConfig, data: RecordSet, sizes: Mapping[str, tuple[int, int]]) -> DictConfig:
-    """Stage 1 once more, for the token passes that stage 2 takes: the control of what rewarding adds.
+def continue_tuning(cfg: DictConfig, data: RecordSet, sizes: Mapping[str, tuple[int, int]]) -> DictConfig:
+    """The settings of stage 1 for the token passes that stage 2 takes.
 
-    The steps are written to `control.json` before the first of them; answers are taken to be as long as gold ones.
+    The steps are written to `sft_continued.json` before training; answers are taken to be as long as gold ones.
 
     Args:
         sizes: tokens of each record's prompt and gold answer.

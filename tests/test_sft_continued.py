@@ -8,8 +8,8 @@ import pytest
 from composed import composed
 
 from tests.conftest import make_record
-from umed.control import FILE, continued
 from umed.records import RecordSet
+from umed.sft_continued import FILE, continue_tuning
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_the_steps_are_those_of_equal_compute(tmp_path: Path, overrides: list[st
     cfg = composed("task=pipeline", *settings, *overrides, f"paths.run_dir={tmp_path}")
     records = [replace(make_record(k, 20, 20), split="test" if k == 0 else "train") for k in range(3)]
     sizes = {record.id: (10_000, 10_000) if record.split == "test" else (100, 10) for record in records}
-    tuning = continued(cfg, RecordSet(records, {}), sizes)
+    tuning = continue_tuning(cfg, RecordSet(records, {}), sizes)
     steps = -(-passes // (5 * 3 * 110))
     assert (tuning.steps, tuning.epochs, tuning.lr) == (steps, None, cfg.task.sft.lr)
     assert json.loads((tmp_path / FILE).read_text()) == {"steps": steps, "token_passes": passes}
