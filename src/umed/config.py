@@ -49,7 +49,7 @@ def register() -> None:
     resolvers: dict[str, Callable[..., Any]] = {
         "umed.first": lambda *values: next((v for v in values if v is not None), None),
         "umed.epochs": lambda steps, epochs: None if steps else epochs,
-        # of the attention's own gradient, where a reward of it is normalized as it needs
+        # the gradient through the attention needs the vision relevance reward, normalized by its maximum
         "umed.attention_term": lambda parts, normalize: (
             "differentiable" if "vision_relevance" in parts and normalize == "max" else "credit"
         ),

@@ -26,6 +26,11 @@ class Answers:
     truncated_B: Tensor  # the end was not reached
     logp_BT: Tensor  # of the distribution sampled from
 
+    def token_ids(self) -> list[list[int]]:
+        """The valid tokens of each answer; the host waits for the device once."""
+        ids_BT, mask_BT = torch.stack([self.ids_BT, self.mask_BT.long()]).cpu()
+        return [ids[mask].tolist() for ids, mask in zip(ids_BT, mask_BT.bool(), strict=True)]
+
 
 @dataclass(slots=True)
 class Rollout:

@@ -121,8 +121,8 @@ def test_no_test_picture_and_no_patient_of_another_split_is_trained_on(start: St
 def test_fewer_than_asked_are_told_in_one_line(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     cfg, data = start("data.controls=0.5", controls=CONTROLS[:9])
     add_controls(cfg, data)
-    told = capsys.readouterr().out
-    assert told.count("\n") == 1 and told.endswith(
+    message = capsys.readouterr().out
+    assert message.count("\n") == 1 and message.endswith(
         "controls.jsonl has 9 of the 18 train controls that this takes and 0 of the 9 val controls that this takes: "
         "all are used\n"
     )
@@ -136,16 +136,16 @@ def test_what_is_no_share_is_refused_before_anything_long(tmp_path: Path, share:
 
 
 @pytest.mark.parametrize(
-    ("controls", "told"),
+    ("controls", "message"),
     [
         ([], "no controls.jsonl beside the records, so it has no normal picture"),
         (CONTROLS[9:], r"controls.jsonl has no normal picture of a source that is trained on: add .*data.controls=0"),
         ([control(0, "train", source="synthetic_other")], "no folder is known for synthetic_other: keep sources.json"),
     ],
 )
-def test_what_cannot_be_added_is_told_in_one_line(start: Start, controls: list[Record], told: str) -> None:
+def test_what_cannot_be_added_is_told_in_one_line(start: Start, controls: list[Record], message: str) -> None:
     cfg, data = start("data.controls=0.1", controls=controls)
-    with pytest.raises(InputError, match=told) as error:
+    with pytest.raises(InputError, match=message) as error:
         add_controls(cfg, data)
     assert "\n" not in str(error.value)
 

@@ -168,9 +168,9 @@ def measure(cfg: DictConfig, family: str, phase: str, queries: int) -> dict[str,
     held = sum(t.nbytes for t in (*method.policy.parameters(), *method.policy.buffers(), *state))
     # of passes with a cache there are as many rows as the batch has, fewer than the budget lets in
     cached = len(prompts) * (1 if phase == "sft" else CANDIDATES) * row / CACHED
-    asked = {"gradients": queries * per_query, "pictures": 0, "optimizer": 0}
-    asked |= dict.fromkeys(("prompts", "sampling", "scoring"), cached) if phase == "aar" else {}
-    planned = max(line.peak(asked[name]) for name, line in counted.lines.items() if name in asked)
+    tokens = {"gradients": queries * per_query, "pictures": 0, "optimizer": 0}
+    tokens |= dict.fromkeys(("prompts", "sampling", "scoring"), cached) if phase == "aar" else {}
+    planned = max(line.peak(tokens[name]) for name, line in counted.lines.items() if name in tokens)
     return {"measured": held + peak, "planned": planned, "weights": held}
 
 

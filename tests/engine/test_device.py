@@ -93,7 +93,7 @@ def test_what_this_machine_lacks_is_told_in_one_line(overrides: list[str]) -> No
 @pytest.mark.parametrize("overrides", [["trainer.devices=2", "trainer.accelerator=cpu"], ["+trainer.num_nodes=3"]])
 def test_several_processes_are_refused_by_training_and_answering(overrides: list[str]) -> None:
     for create in (lambda: find_placement(composed(*overrides)), lambda: bare_trainer(*overrides)):
-        with pytest.raises(InputError, match=r"ask for [23] processes: a run has one"):
+        with pytest.raises(InputError, match=r"ask for [23] processes, but a run uses one"):
             create()
 
 

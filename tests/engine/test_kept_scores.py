@@ -30,6 +30,20 @@ def scored(policy: Callable[..., Policy], make_prompts: Callable[..., list[Promp
     return pi, prompts, (answers.ids_BT, answers.mask_BT)
 
 
+@pytest.fixture
+def train_once(
+    policy: Callable[..., Policy], make_prompts: Callable[..., list[Prompt]], train: Callable
+) -> Callable[..., tuple[dict, dict[str, Tensor]]]:
+    """One batch with these settings: what is logged, and the trained weights."""
+
+    def run(**settings: object) -> tuple[dict, dict[str, Tensor]]:
+        pi = policy(adapter=LORA)
+        (logged,) = train(aar(pi, max_grad_norm=1e9, **settings), [make_prompts(2)])
+        return logged, trained(pi)
+
+    return run
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -46,12 +60,8 @@ def scored(policy: Callable[..., Policy], make_prompts: Callable[..., list[Promp
         ),
     ],
 )
-def test_the_step_is_that_of_a_pass_of_its_own(
-    policy: Callable[..., Policy],
-    make_prompts: Callable[..., list[Prompt]],
-    train: Callable,
-    monkeypatch: pytest.MonkeyPatch,
-    settings: dict,
+def test_the_step_equals_that_of_a_new_pass(
+    train_once: Callable, monkeypatch: pytest.MonkeyPatch, settings: dict
 ) -> None:
     outcomes, take, sample = [], Engine.take_live, Policy.sample
 
@@ -70,10 +80,8 @@ def test_the_step_is_that_of_a_pass_of_its_own(
             return live if kept else None
 
         monkeypatch.setattr(Engine, "take_live", take_live)
-        pi = policy(adapter=LORA)
-        (logged,) = train(aar(pi, max_grad_norm=1e9, **settings), [make_prompts(2)])
+        outcomes.append(train_once(**settings))
         assert taken == [True]
-        outcomes.append((logged, trained(pi)))
     (live, weights), (again, others) = outcomes
     norm = live["policy/grad_norm"]
     assert norm > 0 and norm == pytest.approx(again["policy/grad_norm"], rel=1e-4)
@@ -83,11 +91,7 @@ def test_the_step_is_that_of_a_pass_of_its_own(
 
 
 def test_a_resume_that_cuts_the_gradients_takes_no_part_twice(
-    policy: Callable[..., Policy],
-    make_prompts: Callable[..., list[Prompt]],
-    train: Callable,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    train_once: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The scores fit with their graph, the step behind them did not: the resumed run knows that only by its file."""
     loss, outcomes = ClippedObjective.loss, []
@@ -102,12 +106,11 @@ def test_a_resume_that_cuts_the_gradients_takes_no_part_twice(
 
         monkeypatch.setattr(ClippedObjective, "loss", loss_of)
         budget = Budget(100_000, tmp_path / "engine.json", "aar")
-        pi = policy(adapter=LORA)
-        (logged,) = train(aar(pi, max_grad_norm=1e9, budget=budget), [make_prompts(2)])
-        outcomes.append((logged["policy/grad_norm"], trained(pi)))
+        outcomes.append(train_once(budget=budget))
         assert len(budget.halvings) == 1
     (first, weights), (again, others) = outcomes
-    assert first == again > 0 and all(torch.equal(weights[name], others[name]) for name in weights)
+    assert first["policy/grad_norm"] == again["policy/grad_norm"] > 0
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
 
 
 @pytest.mark.parametrize("graph", [True, False])

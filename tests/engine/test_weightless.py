@@ -78,7 +78,7 @@ def test_a_folder_with_a_configuration_is_enough(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "message"),
     [
         ({}, "no config.json can be read there"),
         ({"config.json": "{"}, "cannot be followed"),
@@ -86,10 +86,10 @@ def test_a_folder_with_a_configuration_is_enough(tmp_path: Path) -> None:
         ({"config.json": '{"model_type": "nothing"}'}, "nothing"),
     ],
 )
-def test_a_configuration_that_cannot_be_read(tmp_path: Path, files: dict[str, str], told: str) -> None:
+def test_a_configuration_that_cannot_be_read(tmp_path: Path, files: dict[str, str], message: str) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(InputError, match=told) as error:
+    with pytest.raises(InputError, match=message) as error:
         build_processor(composed("model=smolvlm_256m", f"model.path={tmp_path}"))
     assert str(error.value).startswith(f"model.path={tmp_path}")
     assert "/tmp" not in str(error.value).replace(str(tmp_path), "")

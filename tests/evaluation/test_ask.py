@@ -117,7 +117,7 @@ class Saying:
     """A processor whose model says this text."""
 
     def __init__(self, processor: FamilyProcessor, text: str) -> None:
-        self.read_boxes, self.tries_boxes, self.text = processor.read_boxes, processor.tries_boxes, text
+        self.read_boxes, self.has_box_syntax, self.text = processor.read_boxes, processor.has_box_syntax, text
 
     def decode(self, ids: list[int]) -> str:
         return self.text
@@ -140,7 +140,7 @@ def test_whatever_is_said_can_be_written_and_judged(
     boxes = processor.read_boxes(text, view)
     assert read == made and BoxScorer().judge([read]) == [verdict]
     assert 0 <= verdict["iou"] <= 1 + 1e-6 and verdict["unparsed"] == (
-        boxes is None and (not text.strip() or processor.tries_boxes(text))
+        boxes is None and (not text.strip() or processor.has_box_syntax(text))
     )
     assert (read.said_boxes is None) == verdict["unparsed"]
     assert boxes is None or len(made.boxes or ()) == len(boxes)

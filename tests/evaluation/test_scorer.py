@@ -142,6 +142,8 @@ def test_what_is_also_gold_for_the_picture_is_not_wrong() -> None:
         diagnose(4, "b", "a cyst and a stone", **both, categories=["stone"]),
     )
     assert [v["accuracy"] for v in found] == [True, True, False, False, False]
+    alone = judge(diagnose(0, "a", "a cyst and a stone", categories=["stone"], also_gold=["stone"]))
+    assert alone[0]["accuracy"] is True  # the other item need not be among those that are scored
     nested = [diagnose(k, "a", "a brain tumor", category=c, **both) for k, c in enumerate(("tumor", "brain tumor"))]
     assert [v["accuracy"] for v in judge(*nested)] == [False, True]  # it is the longer name
 

@@ -85,5 +85,5 @@ def test_a_batch_whose_boxes_all_miss_is_told_once(capsys: pytest.CaptureFixture
     LocalizationReward(shape="giou")(missed)
     assert not capsys.readouterr().err
     assert not reward(missed).any() and not reward(missed).any()
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1 and "reward.parts.localization.shape=giou" in told
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "reward.parts.localization.shape=giou" in printed

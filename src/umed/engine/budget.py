@@ -39,7 +39,7 @@ class Halving:
     iteration: int
     attempt: int
     tokens: int
-    cached: bool = False  # of passes that keep a cache alone; the others have their own
+    cached: bool = False  # whether it limits the passes that keep only a cache, or those with gradients
 
     def __post_init__(self) -> None:
         if any(type(number) is not int for number in (self.iteration, self.attempt, self.tokens)):

@@ -66,8 +66,8 @@ def create_trainer(trainer: Callable[..., L.Trainer], **settings: Any) -> L.Trai
         ) from error
     if created.world_size > 1:
         raise InputError(
-            f"trainer.devices and trainer.num_nodes ask for {created.world_size} processes: a run has one: set both to "
-            "1, and give other devices runs of their own"
+            f"trainer.devices and trainer.num_nodes ask for {created.world_size} processes, but a run uses one: set "
+            "both to 1 and start one run for each device"
         )
     if isinstance(plugin, HalfPrecision | DoublePrecision):
         raise InputError(

@@ -59,8 +59,8 @@ def build_processor(cfg: DictConfig) -> FamilyProcessor:
             return instantiate(cfg.model.processor, path=name)
         except Exception as error:  # of a configuration that is not ours; hydra wraps what a constructor raises
             known = next((e for e in (error, error.__cause__) if isinstance(e, InputError)), None)
-            told = str(known or f"model.path={path}: its configuration cannot be followed ({first_line(error)})")
-            raise InputError(told.replace(name, path)) from error
+            message = str(known or f"model.path={path}: its configuration cannot be followed ({first_line(error)})")
+            raise InputError(message.replace(name, path)) from error
 
 
 def _copy_files(path: str, folder: Path) -> None:

@@ -56,10 +56,10 @@ def ask_questions(
             prefix = engine.read_prompts(prompts, max(1, samples), max_new_tokens)
             answers = engine.sample(prompts, 1, max_new_tokens, greedy=True, prefix=prefix)
             scores = _class_scores(engine, batch, prefix)
-            looks = None
-            if shown == "own":  # the region is that of no other picture
-                looks = measure_attention(engine, prompts, [item.question for item in batch], answers, prefix)
-            greedy += to_predictions(engine.processor, batch, answers, scores, looks)
+            attention = None
+            if shown == "own":  # the gold region belongs to no other picture
+                attention = measure_attention(engine, prompts, [item.question for item in batch], answers, prefix)
+            greedy += to_predictions(engine.processor, batch, answers, scores, attention)
             if samples:
                 places = range(first, first + len(batch))
                 answers = engine.sample(
@@ -81,9 +81,9 @@ def to_predictions(
     """One prediction an answer; the answers to one question stand together."""
     per_question = len(answers.ids_BT) // len(items)
     predictions = []
-    for b, (ids, mask) in enumerate(zip(answers.ids_BT.cpu(), answers.mask_BT.cpu(), strict=True)):
+    for b, ids in enumerate(answers.token_ids()):
         item = items[b // per_question]
-        output = processor.decode(ids[mask].tolist())
+        output = processor.decode(ids)
         predictions.append(
             Prediction.model_construct(
                 question=item.question,
@@ -106,10 +106,10 @@ def _read_boxes(
     processor: Processor, question: Question, prompt: Prompt, output: str
 ) -> tuple[tuple[float, float, float, float], ...] | None:
     """In full precision, since rounding could make a thin box empty; () where the answer writes none, None where none
-    could be read, nothing is said, or the data set has no boxes.
+    could be read, the answer is empty, or the data set has no boxes.
     """
     boxes = processor.read_boxes(output, prompt.view) if isinstance(question, BoxQuestion) else None
-    if boxes is None and isinstance(question, BoxQuestion) and output.strip() and not processor.tries_boxes(output):
+    if boxes is None and isinstance(question, BoxQuestion) and output.strip() and not processor.has_box_syntax(output):
         return ()
     return None if boxes is None else tuple(box.to_xyxy(question.width, question.height) for box in boxes)  # type: ignore[attr-defined]
 

@@ -23,7 +23,7 @@ def find_names(processor: Processor, answers: Answers, names: Sequence[Sequence[
     Args:
         names: of each answer.
     """
-    ids = [row[valid].tolist() for row, valid in zip(answers.ids_BT.cpu(), answers.mask_BT.cpu(), strict=True)]
+    ids = answers.token_ids()
     texts = [hide_thoughts(processor.decode(of_answer)) for of_answer in ids]
     spans = [
         [span for name in of_answer for span in find_mentions(text, name)]
@@ -45,15 +45,15 @@ def measure_attention(
     Args:
         prefix: of the prompts, if they were read.
     """
-    asked = [q if isinstance(q, BoxQuestion) and q.gold_boxes else None for q in questions]
-    name_BN = find_names(engine.processor, answers, [(q.category,) if q else () for q in asked])
+    with_region = [q if isinstance(q, BoxQuestion) and q.gold_boxes else None for q in questions]
+    name_BN = find_names(engine.processor, answers, [(q.category,) if q else () for q in with_region])
     if engine.policy.backbone.no_attention or not name_BN.shape[1]:
-        return [None] * len(asked)
+        return [None] * len(questions)
     scores = engine.score(
         prompts, answers.ids_BT, answers.mask_BT, name_BN.to(engine.device), values=False, prefix=prefix, logits=False
     )
-    regions = [p.view.patch_weights(q.true_boxes if q else []) for p, q in zip(prompts, asked, strict=True)]
-    attention_BNP = scores.attention_BNP.float().cpu()
-    region_BP = pad_sequence(regions, True, torch.nan)
-    shares = attention_share(attention_BNP, region_BP[:, : attention_BNP.shape[2]], name_BN).tolist()
+    regions = [p.view.patch_weights(q.true_boxes if q else []) for p, q in zip(prompts, with_region, strict=True)]
+    shares = attention_share(
+        scores.attention_BNP.float().cpu(), pad_sequence(regions, True, torch.nan), name_BN
+    ).tolist()
     return [share if named else None for share, named in zip(shares, (name_BN >= 0).any(1).tolist(), strict=True)]

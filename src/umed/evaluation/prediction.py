@@ -76,6 +76,8 @@ class Prediction(BaseModel):
             del tail["closed_by"]
         boxes = None if self.boxes is None else [list(corners) for corners in self.boxes]
         answer = {"output": self.output, "boxes": boxes, "scores": self.scores}
+        if not tail.get("also_gold"):
+            tail.pop("also_gold", None)
         if self.attention is not None:
             tail["attention"] = self.attention
         return {**{k: fields[k] for k in _HEAD}, **answer, "image": self.question.image, **tail}

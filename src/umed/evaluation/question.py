@@ -76,6 +76,8 @@ class BoxQuestion(Question):
     width: Side = Field(description="the picture's width in pixels")
     height: Side = Field(description="the picture's height in pixels")
     categories: tuple[StrictStr, ...] = Field(default=(), description="a list of names")  # those of the source
+    # other categories that are gold for the same picture, each an item of its own
+    also_gold: tuple[StrictStr, ...] = Field(default=(), description="a list of names")
 
     @property
     def part(self) -> str:

@@ -65,7 +65,7 @@ class ClippedObjective:
         entropy_target: nats a token; c3 rises by `c3_step` after each batch below it and falls after each above, within
             [0, c3_max]. None = c3 stays.
         mask_truncated: answers that reached the length limit leave the loss.
-        attention_weight: factor of the attention's own gradient, with `differentiable` alone.
+        attention_weight: factor of the gradient through the attention, with `differentiable` only.
         reward_term: reading R8 of c1 * r_t: `credit`, `score_function` or `differentiable`, see `reward_term.py`.
         aggregation: reading R18: `token_mean`, `seq_mean` or `constant`.
         max_length: the divisor of `constant`.

@@ -60,8 +60,7 @@ class Sampler:
         processor, g = engine.processor, self.num_candidates
         prefix = engine.read_prompts(prompts, g, self.max_new_tokens)
         answers = engine.sample(prompts, g, self.max_new_tokens, noise=noise, prefix=prefix)
-        ids_BT, mask_BT = torch.stack([answers.ids_BT, answers.mask_BT.long()]).cpu()  # one wait for the device
-        ids = [row[valid].tolist() for row, valid in zip(ids_BT, mask_BT.bool(), strict=True)]
+        ids = answers.token_ids()
         raw = [processor.decode(i) for i in ids]
         texts = [processor.plain(text) for text in raw]
         if begin is not None:
@@ -82,7 +81,8 @@ class Sampler:
         if self.looking == "name":
             looking_BT = name_BT
         else:
-            looking_BT = mask_BT.bool() & ~tokens_inside(offsets, [find_thoughts(text) for text in raw], length)
+            is_valid_BT = torch.arange(length) < torch.tensor([len(i) for i in ids])[:, None]
+            looking_BT = is_valid_BT & ~tokens_inside(offsets, [find_thoughts(text) for text in raw], length)
         name_BN = rows_of(looking_BT, first=1 if self.row == "token" else 0).to(engine.device)
         asked_BN = name_BN if "attention" in needs else None
         scores = engine.score(
@@ -116,4 +116,4 @@ class Sampler:
 def _read_boxes(processor: Processor, text: str, prompt: Prompt) -> list[Box] | None:
     """The boxes of an answer, None where none could be read; [] where it rightly writes none."""
     boxes = processor.read_boxes(text, prompt.view)
-    return [] if boxes is None and not prompt.record.boxes and not processor.tries_boxes(text) else boxes
+    return [] if boxes is None and not prompt.record.boxes and not processor.has_box_syntax(text) else boxes

@@ -59,7 +59,7 @@ class AttentionRecorder:
             _active.reset(token)
 
     def keep(self, module: nn.Module, rows: Callable[[], Tensor]) -> None:
-        """Keep the rows of a module, if it is one of those that are asked for."""
+        """Keep the rows of a module, if it is one of `modules`."""
         if any(module is m for m in self.modules):
             with torch.set_grad_enabled(self.graph and torch.is_grad_enabled()):
                 self.maps.append(rows())

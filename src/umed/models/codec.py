@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from umed.boxes import Box, BoxError
 from umed.thoughts import hide_thoughts
 
-# what begins like a box of any family, cut off or in the wrong words too
-_LIKE_A_BOX = re.compile(r"bbox|box_2d|<box|<ref|<loc\d|[\[(]\s*[\d.]+\s*%?\s*[,;]", re.IGNORECASE)
+# the beginning of a box of any family, also truncated or with another key
+_BOX_SYNTAX = re.compile(r"bbox|box_2d|<box|<ref|<loc\d|[\[(]\s*[\d.]+\s*%?\s*[,;]", re.IGNORECASE)
 OVERSHOOT = 0.1  # of the frame: a corner may lie so far outside; one further away is of another convention
 
 
@@ -57,10 +57,10 @@ class BoxCodec(ABC):
                 continue
         return boxes or None
 
-    def tries(self, text: str) -> bool:
-        """Whether a reply writes anything like a box, be it readable or not; its thoughts do not count."""
+    def has_box_syntax(self, text: str) -> bool:
+        """Whether a reply contains a box or the beginning of one, readable or not; thoughts are ignored."""
         answer = hide_thoughts(text)
-        return bool(_LIKE_A_BOX.search(answer) or self.find(answer))
+        return bool(_BOX_SYNTAX.search(answer) or self.find(answer))
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Character spans of the coordinates in a reply; none in its thoughts."""

@@ -230,8 +230,8 @@ class FamilyProcessor(ABC):
                 continue
         return boxes or None
 
-    def tries_boxes(self, text: str) -> bool:
-        return self.codec.tries(text)
+    def has_box_syntax(self, text: str) -> bool:
+        return self.codec.has_box_syntax(text)
 
     def box_spans(self, text: str) -> list[tuple[int, int]]:
         return self.codec.spans(text)

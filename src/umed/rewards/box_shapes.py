@@ -62,8 +62,8 @@ def giou_union(predicted: Sequence[Box], true: Sequence[Box]) -> float:
 def distance_union(predicted: Sequence[Box], true: Sequence[Box]) -> float:
     """`pair_distance` of two sets: the IoU of the regions covered; where it is 0, the offset of the sets.
 
-    That is the offset of the box furthest from its nearest box in the other set (Hausdorff), which boxes said twice
-    leave as it is and more boxes around the true one do not lower.
+    That is the offset of the box furthest from its nearest box in the other set (Hausdorff), which duplicate boxes
+    do not change and more boxes around the true one do not lower.
     """
     if not predicted or not true:
         return 0.0

@@ -43,3 +43,11 @@ def test_normal_pictures_are_asked_as_the_abnormal_ones_of_their_source() -> Non
     queries = list(dict.fromkeys(r.query for r in records()))
     assert {q.question for q in asked} == set(queries)  # they take turns
     assert asked[0].categories == ("cyst", "lung nodule", "stone") and asked[1].categories == ("cyst",)
+
+
+def test_a_question_knows_what_is_also_gold_for_its_picture() -> None:
+    """Whatever part of the questions is asked; another split's or another picture's finding is none of it."""
+    one, other, elsewhere = make_record(0, 20, 20), make_record(1, 20, 20), make_record(2, 20, 20)
+    records = [replace(r, image="a.png", split="test") for r in (one, other)] + [replace(elsewhere, split="test")]
+    first, second, third = MauBenchmark(RecordSet(records, {})).questions()
+    assert (first.also_gold, second.also_gold, third.also_gold) == ((other.category,), (one.category,), ())

@@ -281,9 +281,9 @@ def test_what_remains_of_tags_and_location_tokens() -> None:
         ("fractions", "[10%,20%,30%,40%]"),
     ],
 )
-def test_a_broken_box_is_tried_and_not_read(codec: str, text: str) -> None:
-    said = f"The image is abnormal: {text}"
-    assert CODECS[codec].tries(said) and CODECS[codec].read(said, 1000, 1000) is None
+def test_a_malformed_box_is_recognized_and_not_read(codec: str, text: str) -> None:
+    answer = f"The image is abnormal: {text}"
+    assert CODECS[codec].has_box_syntax(answer) and CODECS[codec].read(answer, 1000, 1000) is None
 
 
 @EVERY_CODEC
@@ -291,10 +291,10 @@ def test_a_broken_box_is_tried_and_not_read(codec: str, text: str) -> None:
     "text",
     ["", "The image is normal. There is no abnormality.", "A 3 x 4 cm mass [1].", "<think>[1, 2, 3, 4]</think>No."],
 )
-def test_plain_language_tries_no_box(codec: BoxCodec, text: str) -> None:
-    assert not codec.tries(text)
+def test_plain_language_has_no_box_syntax(codec: BoxCodec, text: str) -> None:
+    assert not codec.has_box_syntax(text)
 
 
 @EVERY_CODEC
-def test_what_a_codec_writes_is_tried(codec: BoxCodec) -> None:
-    assert codec.tries(codec.write([Box(0.1, 0.2, 0.5, 0.6)], "stone", 1000, 1000))
+def test_what_a_codec_writes_has_box_syntax(codec: BoxCodec) -> None:
+    assert codec.has_box_syntax(codec.write([Box(0.1, 0.2, 0.5, 0.6)], "stone", 1000, 1000))

@@ -1,7 +1,7 @@
 """MAU as a benchmark: diagnoses with boxes, reported by source, and pictures known to be normal."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -109,7 +109,7 @@ def _accuracies(predictions: Sequence[Prediction], options: Options) -> list[boo
     accuracies = []
     for prediction in predictions:
         q = _box_question(prediction)
-        also = gold[q.source, q.image or q.id] - {q.category}
+        also = {*q.also_gold, *gold[q.source, q.image or q.id]} - {q.category}
         names = categories[q.source]
         accuracies.append(
             names_category(prediction.final_answer, q.category, names, options.synonyms, options.allow_others, also)
@@ -126,8 +126,13 @@ def categories_by_source(predictions: Sequence[Prediction]) -> dict[str, list[st
     return {source: sorted(of) for source, of in names.items()}
 
 
-def question_of(record: Record, categories: Sequence[str]) -> BoxQuestion:
-    """The question of a record; `categories` are those of its source, to which that of a normal picture is none."""
+def question_of(record: Record, categories: Sequence[str], also_gold: Iterable[str] = ()) -> BoxQuestion:
+    """The question of a record.
+
+    Args:
+        categories: those of its source, among which that of a normal picture is not.
+        also_gold: those that other records have for the same picture.
+    """
     from umed.chat import without_region  # imports torch, which scoring does without
 
     size = record.width, record.height
@@ -145,6 +150,7 @@ def question_of(record: Record, categories: Sequence[str]) -> BoxQuestion:
         width=record.width,
         height=record.height,
         categories=tuple(sorted({*([record.category] if record.boxes else []), *categories})),
+        also_gold=tuple(sorted({*also_gold} - {record.category})),
     )
 
 
@@ -177,7 +183,10 @@ class MauBenchmark(Benchmark):
         self._record_of = {record.id: record for record in (*self.records, *(control for _, control in self.normal))}
 
     def questions(self) -> list[Question]:
-        return [question_of(record, self.categories[record.source]) for record in self.records]
+        gold: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for record in self.records:
+            gold[record.source, record.image].add(record.category)
+        return [question_of(r, self.categories[r.source], gold[r.source, r.image]) for r in self.records]
 
     def train(self) -> list[Question]:
         """Empty: which records a model was tuned on is known to its run, not to the benchmark."""
