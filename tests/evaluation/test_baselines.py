@@ -88,3 +88,9 @@ def test_a_prior_of_labels_has_their_scores() -> None:
     [verdict] = judge_all([answer], SCORERS)
     assert verdict["acc"] is False and verdict["acc_generated"] is False and verdict["auc"] is None
     assert pytest.approx(sum(answer.scores.values())) == 1
+
+
+def test_a_constant_answer_has_nothing_that_the_model_has_measured() -> None:
+    answer = diagnose(0, "a", "A cyst.", [[0, 0, 5, 5]]).model_copy(update={"attention": 0.5})
+    [constant] = answer_majority([answer], SCORERS)
+    assert constant == Prediction(question=answer.question, output="cyst")

@@ -23,7 +23,10 @@ def test_a_table_of_real_pictures_has_no_mark(capsys: pytest.CaptureFixture[str]
     print_stages({"sft": SFT, "aar": AAR}, "MAU [x]")
     shown = capsys.readouterr().out
     assert "MAU [x]" in shown and "SYNTHETIC" not in shown and "black" not in shown
-    assert cells(shown) == [["sft", "0.50 / -", "0.25 / -", "-", "-"], ["aar", "1.00 / -", "- / -", "-", "-"]]
+    assert cells(shown) == [
+        ["sft", "0.50 / -", "0.25 / -", "-", "-", "-"],
+        ["aar", "1.00 / -", "- / -", "-", "-", "-"],
+    ]
     print_rules(SFT, "MAU", "sft")
     shown = capsys.readouterr().out
     assert "SYNTHETIC" not in shown and "question" not in shown and "majority" not in shown
@@ -44,14 +47,15 @@ def test_drawn_pictures_are_called_synthetic(capsys: pytest.CaptureFixture[str])
     drawn = [Score("mau", "accuracy", 0.5, n=2), *(Score("mau", rule, 0.5, part) for rule in rules for part in parts)]
     drawn += [Score("mau", "accuracy", 0.25, "avg", row) for row in ("majority", "black", "shuffled")]
     drawn += [Score("mau", "iou_sampled", 0.75, "avg"), Score("mau", "accuracy_sampled", 0.25, "avg")]
+    drawn += [Score("mau", "attention", 0.125, "avg")]
     print_stages({"base": drawn}, "MAU")
     shown = capsys.readouterr().out
     assert "MAU (SYNTHETIC pictures): accuracy / IoU" in shown and " kvasir " in shown
     assert cells(shown) == [
-        ["base", "0.50 / 0.50", "0.50 / 0.50", "0.25 / 0.75", "0.50"],
-        ["majority", "- / -", "0.25 / -", "-", "-"],
-        ["black picture", "- / -", "0.25 / -", "-", "-"],
-        ["another picture", "- / -", "0.25 / -", "-", "-"],
+        ["base", "0.50 / 0.50", "0.50 / 0.50", "0.25 / 0.75", "0.12", "0.50"],
+        ["majority", "- / -", "0.25 / -", "-", "-", "-"],
+        ["black picture", "- / -", "0.25 / -", "-", "-", "-"],
+        ["another picture", "- / -", "0.25 / -", "-", "-", "-"],
     ]
     print_rules(drawn, "MAU")
     shown = capsys.readouterr().out

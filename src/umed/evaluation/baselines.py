@@ -60,7 +60,7 @@ def _part(question: Question) -> tuple[str, str, str]:
 
 
 def _answer(prediction: Prediction, output: str, scorers: Mapping[str, Scorer]) -> Prediction:
-    """The same item with another output and no boxes; of the labels or letters it has a score of 1 for its own."""
+    """The same item with a constant output and no evidence of the model; its label or letter has a score of 1."""
     labels = scorers[without_stand_in(prediction.question.dataset)].labels(prediction.question)
     scores = {label: float(label == output) for label in labels} if prediction.scores and output in labels else None
-    return prediction.model_copy(update={"output": output, "boxes": None, "scores": scores})
+    return Prediction(question=prediction.question, output=output, scores=scores)

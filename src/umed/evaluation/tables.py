@@ -24,7 +24,10 @@ BELOW = ("majority", "black", "shuffled")  # baselines below the last stage
 
 
 def print_stages(stages: Mapping[str, Sequence[Score]], title: str) -> None:
-    """Print accuracy / IoU by source, on average and of sampled answers; below the last stage what it must beat."""
+    """Print accuracy / IoU by source, on average and of sampled answers, and the attention on the abnormality.
+
+    Below the last stage stand the baselines that it must beat.
+    """
     indexes = {stage: index_scores(scores) for stage, scores in stages.items()}
     sources = list(
         dict.fromkeys(
@@ -38,7 +41,7 @@ def print_stages(stages: Mapping[str, Sequence[Score]], title: str) -> None:
     table.add_column("stage")
     for source in sources:
         table.add_column(escape(source.removeprefix(SYNTHETIC)), justify="right")
-    for column in ("average", "sampled", "unparsed"):
+    for column in ("average", "sampled", "attention", "unparsed"):
         table.add_column(column, justify="right")
     last = list(stages)[-1]
     rows = [(stage, stage, "") for stage in stages]
@@ -52,8 +55,14 @@ def print_stages(stages: Mapping[str, Sequence[Score]], title: str) -> None:
         cells = [f"{show('accuracy', s)} / {show('iou', s)}" for s in (*sources, AVERAGE)]
         if not row or show("accuracy", AVERAGE) != "-":
             sampled = f"{show('accuracy_sampled', AVERAGE)} / {show('iou_sampled', AVERAGE)}"
-            table.add_row(escape(name), *cells, sampled.replace("- / -", "-"), show("unparsed", AVERAGE))
-    Console(width=max(80, 36 + 14 * (len(sources) + 3))).print(table)
+            table.add_row(
+                escape(name),
+                *cells,
+                sampled.replace("- / -", "-"),
+                show("attention", AVERAGE),
+                show("unparsed", AVERAGE),
+            )
+    Console(width=max(80, 36 + 14 * (len(sources) + 4))).print(table)
 
 
 def print_rules(scores: Sequence[Score], title: str, stage: str = "") -> None:
