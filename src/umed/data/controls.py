@@ -16,7 +16,7 @@ from umed.run_files import write_jsonl
 
 FILE = "controls.jsonl"
 SUFFIX = "_controls"  # ends the name of a source that has only the controls of another one
-SHARE = 0.1  # of the pictures, where data.controls is null and there are controls
+SHARE = 0.15  # of the pictures, where data.controls is null and there are controls
 DIAGNOSIS = "The image is normal. There is no abnormality."  # what a model learns to answer
 
 
