@@ -7,7 +7,7 @@ import umed
 
 PACKAGE = Path(umed.__file__).parent
 LAYERS = (
-    {"errors", "names", "boxes", "config", "dicom", "thoughts"},
+    {"errors", "names", "boxes", "config", "paper_data", "sweeps", "dicom", "thoughts"},
     {"run_files"},
     {"records", "chat"},
     {"rollout", "pictures", "figures"},
