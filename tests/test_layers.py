@@ -15,7 +15,7 @@ LAYERS = (
     {"annotate", "judges", "rewards", "engine"},
     {"methods"},
     {"evaluation", "metrics"},
-    {"callbacks", "analysis", "training", "sft_continued"},
+    {"callbacks", "analysis", "comparisons", "training", "sft_continued"},
     {"evaluating"},
     {"synthetic"},
     {"bench"},

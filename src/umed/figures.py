@@ -187,5 +187,6 @@ def draw_estimates(panels: Mapping[str, Mapping[str, Sequence[Estimate]]], label
             axis.axhline(0, color="gray", linewidth=0.8)
         axis.set(xlabel=label, title=metric)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
+        if lines:
+            axis.legend(fontsize=8)
     return figure

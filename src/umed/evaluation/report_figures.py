@@ -77,7 +77,7 @@ def take_turns(records: Sequence[Record]) -> list[Record]:
 def describe_answer(prediction: Prediction, verdict: Verdict) -> str:
     """An answer without coordinates, and what it is worth."""
     right = "right" if verdict["accuracy"] else "wrong"
-    return f"{shorten_boxes(prediction.final_answer)} [{right}, IoU {verdict['iou']:.2f}]"
+    return f"{shorten_boxes(prediction.final_answer)} [{right}, IoU {verdict['iou']:.2f}]".strip()
 
 
 def find_examples(folder: Path, stages: Sequence[str], count: int = SHOWN) -> list[Example]:
