@@ -167,8 +167,12 @@ def test_an_ablation_is_a_stage_for_each_set_of_rewards() -> None:
     without = reward_stage(cfg, "without_vrr")
     assert without.objective.reward_term == "credit", "no attention is rewarded"
     assert reward_stage(cfg, "without_relevance").objective.reward_term == "differentiable"
+    cfg = composed("task.stages=[aar_boxes_only,aar]", "paths.run_dir=run")
+    assert [reward_stage(cfg, stage).queries for stage in check_stages(cfg)] == ["boxes_only", "annotated"]
+    with pytest.raises(InputError, match="method.queries=all"):
+        build_method(cfg := composed("method.queries=all", "paths.run_dir=run"), cfg.method)
     for wrong in ("[]", "[aar,aar]", "[sft]", "[apo]", "aar"):
-        with pytest.raises(InputError, match="task.stages=.*list some of ppo, aar, without_vrr"):
+        with pytest.raises(InputError, match="task.stages=.*list some of ppo, aar, aar_boxes_only, without_vrr"):
             check_stages(composed(f"task.stages={wrong}"))
     with pytest.raises(InputError, match="without_vrr keeps localization"):
         check_stages(composed("reward=[relevance]", "task.stages=[without_vrr]"))

@@ -60,7 +60,8 @@ def test_what_is_no_member_of_a_sweep(tmp_path: Path) -> None:
 
 
 PAPER = ["table2_main", "table3_external", "table6_ablation", "table7_unseen_category", "table8_unseen_dataset",
-         "table9_unseen_modality", "figure_data_scale", "figure_epochs", "figure_iou_vs_diagnosis"]  # fmt: skip
+         "table9_unseen_modality", "figure_data_scale", "figure_epochs", "figure_iou_vs_diagnosis",
+         "figure_when_rewarding_pays"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PAPER)

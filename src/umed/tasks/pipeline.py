@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, open_dict
 from umed.analysis import write_figures
 from umed.annotate.stage import load_or_annotate
 from umed.data.controls import add_controls
-from umed.data.sample import keep_train_share
+from umed.data.sample import choose_queries
 from umed.engine.budget import Budget
 from umed.errors import InputError
 from umed.evaluating import evaluate_and_log, print_evaluation
@@ -23,7 +23,7 @@ from umed.evaluation.score import Score, read_scores
 from umed.evaluation.summary_tables import print_benchmarks, print_summary
 from umed.evaluation.tables import print_stages
 from umed.records import RecordSet
-from umed.run_files import read_metrics, write_whole
+from umed.run_files import METRICS, read_metrics, update_metrics, write_whole
 from umed.sft_continued import STAGE as CONTINUED
 from umed.sft_continued import continue_tuning
 from umed.training import build_method, check_data, check_sizes, check_stage, train_stage
@@ -48,9 +48,11 @@ def pipeline(cfg: DictConfig) -> dict[str, float]:
     data = load_or_annotate(cfg)
     trained = add_controls(cfg, data)
     sizes = check_data(cfg, trained)
-    for method in methods.values():  # before the first stage takes its time
-        kept = keep_train_share(trained.records, cfg.data.fraction, cfg.data.split.seed)
+    for stage, method in methods.items():  # before the first stage takes its time
+        queries = method.get("queries", "annotated")
+        kept = choose_queries(trained.records, cfg.data.fraction, cfg.data.split.seed, queries)
         train = [r.id for r in kept if r.split == "train"]
+        update_metrics(run / METRICS, {f"train/{stage}/records": len(train)})
         check_sizes(Budget(cfg.engine.tokens), build_method(cfg, method), sizes, train)
     evaluation_set = EvaluationSet(cfg, data, trained_on=trained)
     evaluate_once(evaluation_set, "base", None)
@@ -114,6 +116,8 @@ def check_stages(cfg: DictConfig) -> list[str]:
 def reward_stage(cfg: DictConfig, stage: str) -> DictConfig:
     """`method` with the rewards that a stage keeps; `ppo` is the paper's "SFT + PPO": the relevance reward alone."""
     names, method = cfg.task.rewards[stage], cfg.method.copy()
+    if stage == "aar_boxes_only":
+        method.queries = "boxes_only"
     if names is None:
         return method
     relevance = {"_target_": "umed.rewards.relevance.RelevanceReward", "judge": cfg.judge}
