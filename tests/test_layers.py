@@ -7,7 +7,7 @@ import umed
 
 PACKAGE = Path(umed.__file__).parent
 LAYERS = (
-    {"errors", "names", "boxes", "config", "dicom", "thoughts"},
+    {"errors", "names", "boxes", "config", "paper_data", "sweeps", "dicom", "thoughts"},
     {"run_files"},
     {"records", "chat"},
     {"rollout", "pictures", "figures"},
@@ -15,7 +15,7 @@ LAYERS = (
     {"annotate", "judges", "rewards", "engine"},
     {"methods"},
     {"evaluation", "metrics"},
-    {"callbacks", "analysis", "training", "sft_continued"},
+    {"callbacks", "analysis", "comparisons", "training", "sft_continued"},
     {"evaluating"},
     {"synthetic"},
     {"bench"},

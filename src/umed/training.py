@@ -20,7 +20,7 @@ from umed.callbacks.checkpoints import AtomicCheckpointIO, newest_checkpoint
 from umed.data.check_records import check_records
 from umed.data.controls import check_share
 from umed.data.mau import MauDataModule
-from umed.data.sample import keep_train_share
+from umed.data.sample import choose_queries
 from umed.engine.budget import Budget
 from umed.engine.choose import budget_of, check_engine
 from umed.engine.device import create_trainer
@@ -51,9 +51,9 @@ def datamodule_of(
     )
 
 
-def keep_fraction(cfg: DictConfig, data: RecordSet) -> RecordSet:
-    """The data with `data.fraction` of its train records."""
-    kept = keep_train_share(data.records, cfg.data.fraction, cfg.data.split.seed)
+def keep_fraction(cfg: DictConfig, data: RecordSet, queries: str = "annotated") -> RecordSet:
+    """The data with `data.fraction` of its train records, or with the others of them, see `choose_queries`."""
+    kept = choose_queries(data.records, cfg.data.fraction, cfg.data.split.seed, queries)
     if len(kept) < len(data.records):
         print(f"data.fraction={cfg.data.fraction}: {len(data.records) - len(kept)} train records left out")
     return replace(data, records=kept)
@@ -183,7 +183,7 @@ def train_stage(
     Raises:
         InputError: no room on the disk for a checkpoint (the one before is kept); a metric to monitor that is none.
     """
-    data = keep_fraction(cfg, data)
+    data = keep_fraction(cfg, data, method_cfg.get("queries", "annotated"))
     sizes = check_data(cfg, data)
     train = [r.id for r in data.records if r.split == "train"]
     planned = planned_batches(len(train), method_cfg.batch_size, method_cfg.epochs, method_cfg.steps)

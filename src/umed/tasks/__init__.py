@@ -17,6 +17,8 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from umed import config
 from umed.errors import InputError
+from umed.paper_data import use_mau
+from umed.sweeps import is_done, is_started_member, mark_done
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -29,15 +31,23 @@ def run(cfg: DictConfig) -> float | None:
         sys.path.append(os.getcwd())
     try:
         overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-        cfg = config.empty_requests(cfg, overrides)
+        cfg = use_mau(config.empty_requests(cfg, overrides))
+        run_dir = Path(cfg.paths.run_dir)
+        is_member = is_started_member(cfg)
+        if is_member:
+            cfg.resume = str(run_dir)
         if cfg.resume:
             cfg = resume(cfg, overrides)
         else:
-            config.store(cfg, Path(cfg.paths.run_dir))
-        task = get_method(cfg.task._target_)
-        quiet()
-        task(cfg)
-        return metric(Path(cfg.paths.run_dir), cfg.optimized_metric)
+            config.store(cfg, run_dir)
+        if is_member and is_done(run_dir):
+            print(f"{run_dir}: done before, nothing is computed again")
+        else:
+            task = get_method(cfg.task._target_)
+            quiet()
+            task(cfg)
+            mark_done(run_dir)
+        return metric(run_dir, cfg.optimized_metric)
     except Exception as error:
         line = plain(error)
         if line is None:
