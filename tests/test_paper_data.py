@@ -35,5 +35,7 @@ def test_what_is_not_there_is_named_with_the_way_out(tmp_path: Path) -> None:
         use_mau(composed("experiment=table2_main", f"paths.mau={tmp_path}"))
     for folder in FOLDERS[3:]:
         (tmp_path / folder).mkdir()
-    with pytest.raises(InputError, match=r"no PMC-VQA/, VQA-RAD/, SLAKE/, MedMNIST/ there"):
-        use_mau(composed("experiment=table3_external", f"paths.mau={tmp_path}"))
+    for name in ("table3_external", "umed_lvlm"):
+        with pytest.raises(InputError, match=r"no PMC-VQA/, VQA-RAD/, SLAKE/, MedMNIST/ there"):
+            use_mau(composed(f"experiment={name}", f"paths.mau={tmp_path}"))
+    use_mau(composed("experiment=umed_lvlm", "task=score"))  # reads no data set

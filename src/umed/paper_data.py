@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from umed.config import TRAINING
 from umed.errors import InputError
 
 STAND_IN = ["phantom"]
@@ -22,22 +23,22 @@ def use_mau(cfg: DictConfig) -> DictConfig:
     """
     with open_dict(cfg):
         on_mau = cfg.pop("on_mau", None)
-        if on_mau is None or cfg.paths.mau is None:
-            return cfg
-        chosen: dict[str, Any] = {str(name): node for name, node in on_mau.items()}
-        for group in GROUPS:
-            node = chosen.pop(group, None)
-            if node is not None and list(cfg.data.get(group) or {}) == STAND_IN:
-                cfg.data[group] = node
-        cfg.data = OmegaConf.merge(cfg.data, chosen)
-    check_folders(cfg)
+        if cfg.paths.mau is not None:
+            chosen: dict[str, Any] = {str(name): node for name, node in (on_mau or {}).items()}
+            for group in GROUPS:
+                node = chosen.pop(group, None)
+                if node is not None and list(cfg.data.get(group) or {}) == STAND_IN:
+                    cfg.data[group] = node
+            cfg.data = OmegaConf.merge(cfg.data, chosen)
+            if cfg.task._target_.rsplit(".", 1)[-1] in TRAINING:  # before anything long begins
+                check_folders(cfg)
     return cfg
 
 
 def check_folders(cfg: DictConfig) -> None:
     """Refuse data sets in `paths.mau` that are not there. Raises InputError: all of them in one line."""
     mau = Path(cfg.paths.mau)
-    for group in GROUPS:
+    for group in GROUPS[1:] if cfg.records else GROUPS:
         roots = {name: node.get("root") for name, node in (cfg.data.get(group) or {}).items()}
         inside = {name: Path(root) for name, root in roots.items() if root and mau in Path(root).parents}
         lost = {name: root.name for name, root in inside.items() if not root.is_dir()}

@@ -48,7 +48,7 @@ def show_cell(cell: Mapping[str, float]) -> str:
 
 
 def show_number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{value:.3g}"
 
 
 def draw_sweep(table: Cells, figure: Mapping[str, Any], title: str) -> Figure:

@@ -14,7 +14,7 @@ from omegaconf import ListConfig, OmegaConf
 from umed.evaluation.intervals import Verdicts, bootstrap_intervals, difference, interval
 from umed.evaluation.question import without_stand_in
 from umed.evaluation.render_sweep import draw_sweep, print_sweep
-from umed.evaluation.score import AVERAGE, STAGES, read_scores
+from umed.evaluation.score import AVERAGE, CANDIDATES, STAGES, read_scores
 from umed.evaluation.verdict_files import Judged, clear_files, read_bins, read_judged
 from umed.records import SYNTHETIC
 from umed.run_files import METRICS, read_metrics, write_whole
@@ -93,7 +93,7 @@ def describe_members(runs: Sequence[Path], layout: Layout) -> str:
 def build_seeds_table(runs: Sequence[Path], layout: Layout | None = None) -> dict[str, Row]:
     """`[<values of by>/]<row>` or `.../<row> - <row>` -> metric -> value, low, high, n.
 
-    Rows of `chance` stand where a metric is of a benchmark that has one.
+    Rows `chance` and `majority` stand where a metric is of a benchmark that has such a baseline.
     """
     layout = layout or Layout()
     clear_files()
@@ -143,10 +143,11 @@ def _stage_rows(runs: Sequence[Path], layout: Layout) -> Iterator[tuple[str, Row
             gains = [difference(*keep_common([a.values, b.values])) for a, b in paired]
             if cell := make_cell(gains, judged[after]):
                 rows[f"{after} - {before}"][metric] = cell
-    chance = {m: {"value": v} for m in layout.metrics if (v := _read_chance(runs[0], m)) is not None}
     yield from rows.items()
-    if chance:
-        yield "chance", chance
+    for name in ("chance", "majority"):
+        beaten = {m: {"value": v} for m in layout.metrics if (v := _read_baseline(runs[0], m, name)) is not None}
+        if beaten:
+            yield name, beaten
 
 
 def make_cell(seeds: Sequence[Verdicts], judged: Sequence[Judged]) -> dict[str, float]:
@@ -198,8 +199,13 @@ def _read_number(runs: Sequence[Path], stage: str, metric: str) -> dict[str, flo
     return {"value": sum(known) / len(known)} if len(known) == len(runs) else {}
 
 
-def _read_chance(run: Path, metric: str) -> float | None:
-    return _find_score(run, "base", metric, "chance")
+def _read_baseline(run: Path, metric: str, row: str) -> float | None:
+    """What a benchmark's answers must beat: a guess among the choices or candidates, or the most frequent answer."""
+    if "/" not in metric:
+        return None
+    value = _find_score(run, "base", metric, row)
+    candidates = _find_score(run, "base", metric, CANDIDATES) if value is None and row == "chance" else None
+    return 1 / candidates if candidates else value
 
 
 def _find_score(run: Path, stage: str, metric: str, row: str) -> float | None:

@@ -62,7 +62,7 @@ def print_benchmarks(
     table = Table(title=escape(title), title_justify="left")
     for head in ("benchmark", "rule"):
         table.add_column(head)
-    for head in ("chance", "constant", "n", "base", name):
+    for head in ("chance", "majority", "n", "base", name):
         table.add_column(head, justify="right")
     for prefix in ("", SYNTHETIC):
         for dataset, column in columns:
