@@ -29,6 +29,7 @@ def run(cfg: DictConfig) -> float | None:
         sys.path.append(os.getcwd())
     try:
         overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+        _refuse_copies()
         cfg = config.empty_requests(cfg, overrides)
         if cfg.resume:
             cfg = resume(cfg, overrides)
@@ -46,6 +47,15 @@ def run(cfg: DictConfig) -> float | None:
         sys.exit(1)
 
 
+def _refuse_copies() -> None:
+    """Raises InputError: torchrun or srun has started this program several times, which each would make a run."""
+    if any(os.environ.get(name, "0") not in ("", "0") for name in ("RANK", "SLURM_PROCID")):
+        raise InputError(
+            "run.py was started several times, by torchrun or srun: start it once, with trainer=ddp; it starts the "
+            "processes of each stage itself, with launch='srun python' on several machines (docs/training.md)"
+        )
+
+
 def resume(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     """The config to continue with; what may change is checked before it is kept."""
     from umed.engine.choose import check_engine  # imports torch
@@ -53,7 +63,7 @@ def resume(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     cfg = config.resume_config(cfg, overrides)
     if "engine" in cfg:  # not in configs of old runs
         check_engine(cfg)
-        config.keep_engine(cfg)
+    config.keep_changes(cfg)
     return cfg
 
 

@@ -18,7 +18,8 @@ from umed.records import RecordSet
 from umed.run_files import read_metrics
 from umed.sft_continued import STAGE as CONTINUED
 from umed.sft_continued import continue_tuning
-from umed.training import build_method, check_data, check_sizes, check_stage, train_stage
+from umed.training import build_method, check_stage, train_stage
+from umed.training_data import check_data, check_sizes
 
 
 def pipeline(cfg: DictConfig) -> dict[str, float]:
