@@ -117,6 +117,7 @@ def test_how_many_processes_train(
 
 @pytest.mark.usefixtures("two_cards")
 def test_all_cards_are_used_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CUDAAccelerator, "auto_device_count", staticmethod(lambda: 2))
     assert count_processes(composed("trainer=ddp")) == (2, 1)
     assert bare_trainer("trainer=ddp").strategy.root_device == torch.device("cuda:0")
     monkeypatch.setenv("RANK", "1")

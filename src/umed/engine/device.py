@@ -57,9 +57,13 @@ def create_trainer(trainer: Callable[..., L.Trainer], **settings: Any) -> L.Trai
     from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch.plugins import DoublePrecision, HalfPrecision, MixedPrecision
 
+    from umed.engine.data_parallel import Ranks
+
     try:
         if _count_processes(trainer) > 1:
             settings["strategy"] = _share_batches(trainer)
+        else:
+            settings["plugins"] = [*settings.get("plugins", ()), Ranks()]
         created = trainer(**settings)
         plugin, device = created.precision_plugin, created.strategy.root_device
     except (MisconfigurationException, ImportError, TypeError, ValueError, RuntimeError) as error:

@@ -3,10 +3,12 @@
 import errno
 import json
 import logging
+import math
 import os
 import re
 import sys
 import warnings
+from contextlib import nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from umed import config
+from umed.callbacks.sweep_members import claim, is_member, report_member
 from umed.errors import InputError
 
 
@@ -23,7 +26,8 @@ def run(cfg: DictConfig) -> float | None:
     """Run the chosen task; wrong input ends with one plain line and exit code 1.
 
     Returns:
-        The metric named by `optimized_metric`, for a sweeper; None where it is null.
+        The metric named by `optimized_metric`, for a sweeper; None where it is null; NaN for a member of a sweep that
+        has failed, which does not end the others.
     """
     if os.getcwd() not in sys.path:  # rewards, benchmarks and callbacks in a user's files
         sys.path.append(os.getcwd())
@@ -37,14 +41,24 @@ def run(cfg: DictConfig) -> float | None:
             config.store(cfg, Path(cfg.paths.run_dir))
         task = get_method(cfg.task._target_)
         quiet()
-        task(cfg)
+        with claim(Path(cfg.paths.run_dir)) if _is_training(cfg) else nullcontext():
+            task(cfg)
         return metric(Path(cfg.paths.run_dir), cfg.optimized_metric)
     except Exception as error:
         line = plain(error)
+        if is_member():
+            report_member(Path(cfg.paths.run_dir), error, line)
+            if cfg.optimized_metric is not None:
+                raise  # a sweeper counts it as a trial without a value
+            return math.nan
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)
         sys.exit(1)
+
+
+def _is_training(cfg: DictConfig) -> bool:
+    return str(cfg.task._target_).rsplit(".", 1)[-1] in config.TRAINING
 
 
 def _refuse_copies() -> None:
