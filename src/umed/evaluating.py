@@ -7,6 +7,7 @@ from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig
 
 from umed.analysis import open_run
+from umed.callbacks.wandb_artifacts import log_artifacts
 from umed.callbacks.wandb_tables import log_evaluation
 from umed.engine.device import count_processes, find_placement
 from umed.engine.memory import release_memory
@@ -46,6 +47,10 @@ def _evaluate(
         if isinstance(logger, WandbLogger):
             figure = open_run(run).examples(stages=[stage]) if "mau" in evaluation.predictions else None
             log_evaluation(logger, evaluation, figure)
+            start = None if adapter is None else Path(adapter)
+            trained = (run / "checkpoints" / stage).is_dir()
+            log_artifacts(logger.experiment, run, stage, start, trained)
+            logger.experiment.finish()
     return evaluation
 
 

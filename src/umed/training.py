@@ -25,6 +25,7 @@ from umed.launch import launch
 from umed.methods.base import BuildPolicy, Method
 from umed.methods.compute import planned_batches
 from umed.methods.precision import check_precision
+from umed.models.adapters import adapter_folder, read_note
 from umed.models.load import build_policy, save_adapter, trains_whole
 from umed.orders import write_order
 from umed.processes import ALONE, Processes, find_processes, join
@@ -217,4 +218,5 @@ def fit_stage(
         raise InputError(f"callbacks: {error}") from error
     if processes.rank == 0:
         note = {"stage": stage, "method": type(method).__name__, "seed": cfg.seed, "processes": processes.count}
-        save_adapter(method.policy, out, note)
+        started_from = read_note(adapter_folder(init_from)).get("stage") if init_from else None
+        save_adapter(method.policy, out, {**note, "started_from": started_from})
