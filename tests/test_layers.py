@@ -15,7 +15,7 @@ LAYERS = (
     {"annotate", "judges", "rewards", "engine"},
     {"methods"},
     {"evaluation", "metrics"},
-    {"callbacks", "analysis", "training", "training_data", "sft_continued", "launch", "orders"},
+    {"callbacks", "analysis", "dashboard", "training", "training_data", "sft_continued", "launch", "orders"},
     {"evaluating"},
     {"synthetic"},
     {"bench"},
