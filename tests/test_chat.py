@@ -63,6 +63,8 @@ def test_the_region_is_said_where_it_stands() -> None:
     assert say_region("No abnormality.", "[1,2]") == "No abnormality."
     assert without_region("A stone at <region>, small.") == "A stone at, small."
     assert tidy("  a   stone , seen \n here . ") == "a stone, seen here."
+    assert without_region("It is medium: <region>, in the upper part.") == "It is medium, in the upper part."
+    assert without_region("Two regions: <region>.") == "Two regions." and tidy("well ...") == "well..."
 
 
 def test_the_heat_of_tiles_lies_where_they_are() -> None:

@@ -13,7 +13,7 @@ import umed
 from umed import config, tasks
 from umed.annotate.stage import find_roots
 from umed.errors import InputError
-from umed.tasks.pipeline import relevance_only
+from umed.tasks.pipeline import check_stages, reward_stage
 from umed.training import build_method
 
 
@@ -149,8 +149,33 @@ def test_an_empty_mapping_empties_the_request(owner: str, given: list[str], requ
 )
 def test_the_ppo_row_can_be_made_for_every_reading(overrides: list[str]) -> None:
     cfg = composed(*overrides, "paths.run_dir=run")
-    method = build_method(cfg, relevance_only(cfg), stage="ppo")
+    method = build_method(cfg, reward_stage(cfg, "ppo"), stage="ppo")
     assert list(method.rewards.parts) == ["relevance"] and method.stage == "ppo"
+
+
+def test_an_ablation_is_a_stage_for_each_set_of_rewards() -> None:
+    cfg = composed("task.stages=[without_vrr,without_relevance,aar]", "paths.run_dir=run")
+    kept = {
+        stage: list(build_method(cfg, reward_stage(cfg, stage), stage=stage).rewards.parts)
+        for stage in check_stages(cfg)
+    }
+    assert kept == {
+        "without_vrr": ["relevance", "localization"],
+        "without_relevance": ["localization", "vision_relevance"],
+        "aar": ["relevance", "localization", "vision_relevance"],
+    }
+    without = reward_stage(cfg, "without_vrr")
+    assert without.objective.reward_term == "credit", "no attention is rewarded"
+    assert reward_stage(cfg, "without_relevance").objective.reward_term == "differentiable"
+    cfg = composed("task.stages=[aar_boxes_only,aar]", "paths.run_dir=run")
+    assert [reward_stage(cfg, stage).queries for stage in check_stages(cfg)] == ["boxes_only", "annotated"]
+    with pytest.raises(InputError, match="method.queries=all"):
+        build_method(cfg := composed("method.queries=all", "paths.run_dir=run"), cfg.method)
+    for wrong in ("[]", "[aar,aar]", "[sft]", "[apo]", "aar"):
+        with pytest.raises(InputError, match="task.stages=.*list some of ppo, aar, aar_boxes_only, without_vrr"):
+            check_stages(composed(f"task.stages={wrong}"))
+    with pytest.raises(InputError, match="without_vrr keeps localization"):
+        check_stages(composed("reward=[relevance]", "task.stages=[without_vrr]"))
 
 
 @pytest.mark.parametrize("name", ["qwen2_5_vl_3b", "qwen3_vl_2b"])

@@ -7,7 +7,7 @@ import umed
 
 PACKAGE = Path(umed.__file__).parent
 LAYERS = (
-    {"errors", "names", "boxes", "config", "dicom", "thoughts"},
+    {"errors", "names", "boxes", "config", "paper_data", "sweeps", "dicom", "thoughts"},
     {"run_files", "processes"},
     {"records", "chat"},
     {"rollout", "pictures", "figures"},
@@ -15,7 +15,8 @@ LAYERS = (
     {"annotate", "judges", "rewards", "engine"},
     {"methods"},
     {"evaluation", "metrics"},
-    {"callbacks", "analysis", "dashboard", "training", "training_data", "sft_continued", "launch", "orders"},
+    {"callbacks", "analysis", "comparisons", "dashboard", "training", "training_data", "launch", "orders"}
+    | {"sft_continued"},
     {"evaluating"},
     {"synthetic"},
     {"bench"},

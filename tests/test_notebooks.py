@@ -10,7 +10,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
 def test_there_are_notebooks():
-    assert len(NOTEBOOKS) >= 3
+    assert len(NOTEBOOKS) >= 5
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -23,11 +23,14 @@ def test_stored_without_outputs(path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # those of the kernel's own machinery
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_runs(path, finished_run, monkeypatch):
+def test_runs(path, finished_run, tmp_path, monkeypatch):
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     pytest.importorskip("ipykernel")
     source = str(Path(__file__).parents[1] / "src")
     monkeypatch.setenv("UMED_RUN", str(finished_run))
+    for member in ("seed-0", "seed-1"):  # a sweep whose members are the same run
+        (tmp_path / member).symlink_to(finished_run, target_is_directory=True)
+    monkeypatch.setenv("UMED_SWEEP", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([source, os.environ.get("PYTHONPATH", "")]))
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}

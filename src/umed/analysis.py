@@ -22,6 +22,7 @@ from umed.evaluation.benchmarks.mau import BoxScorer
 from umed.evaluation.prediction import Prediction
 from umed.evaluation.prediction_files import read_answers
 from umed.evaluation.question import BoxQuestion
+from umed.evaluation.report_figures import describe_answer, read_history, take_turns
 from umed.evaluation.score import STAGES, read_scores
 from umed.evaluation.scorer import Verdict
 from umed.figures import draw_answer, draw_grid, draw_reward_curves, heat_overlay, mark_synthetic, shorten_boxes
@@ -77,10 +78,7 @@ class Run:
 
     def history(self, stage: str) -> pd.DataFrame:
         """What was logged while a stage was trained, one row an iteration; a resumed part replaces what it repeats."""
-        path = self.folder / "logs" / stage / "metrics.csv"
-        if not path.is_file():
-            raise InputError(f"{path}: no history of stage {stage}: was it trained in this run?")
-        return pd.read_csv(path).groupby("step").last().rename_axis("iteration")
+        return read_history(self.folder, stage)
 
     def predictions(self, stage: str) -> pd.DataFrame:
         """The answers to the test queries with the verdict of every rule."""
@@ -117,10 +115,7 @@ class Run:
 
     def some(self, count: int, split: str = "test") -> list[Record]:
         """Records of a split, the sources in turn: chosen before anything was answered, by position alone."""
-        of_split = [r for r in self.records if r.split == split]
-        queues = [[r for r in of_split if r.source == s] for s in self.sources]
-        turns = [queue[i] for i in range(max(map(len, queues), default=0)) for queue in queues if i < len(queue)]
-        return turns[:count]
+        return take_turns([r for r in self.records if r.split == split])[:count]
 
     def data(self, count: int = 10) -> Figure:
         """Pictures with their true boxes and the annotated diagnosis."""
@@ -147,8 +142,7 @@ class Run:
 
     def _answered(self, record: Record, prediction: Prediction, verdict: Verdict) -> tuple[Image.Image, str]:
         picture = draw_answer(self.picture(record), record.boxes, prediction.said_boxes)
-        right = "right" if verdict["accuracy"] else "wrong"
-        return picture, f"{shorten_boxes(prediction.final_answer)} [{right}, IoU {verdict['iou']:.2f}]"
+        return picture, describe_answer(prediction, verdict)
 
     def reward_curves(self) -> Figure:
         """Rewards, critic and validation over the iterations of each rewarding stage."""

@@ -178,5 +178,6 @@ def without_region(diagnosis: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """Single spaces, and none before punctuation."""
-    return re.sub(r"\s+([.,;:!?])", r"\1", re.sub(r"\s+", " ", text)).strip()
+    """Single spaces, none before punctuation, and of several punctuation marks that a gap left the last one."""
+    closed = re.sub(r"\s+([.,;:!?])", r"\1", re.sub(r"\s+", " ", text))
+    return re.sub(r"[,;:]+(?=[.,;:!?])", "", closed).strip()

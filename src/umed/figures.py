@@ -6,7 +6,7 @@ import itertools
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -157,4 +157,36 @@ def draw_shares_by_bin(counts: Mapping[str, Sequence[tuple[int, int]]], edges: S
     if counts:
         axis.legend(fontsize=8)
     axis.set_title(textwrap.fill(title, 80), fontsize=10)
+    return figure
+
+
+class Estimate(NamedTuple):
+    """A value with its interval, at a place."""
+
+    x: float
+    value: float
+    low: float
+    high: float
+
+
+def draw_estimates(panels: Mapping[str, Mapping[str, Sequence[Estimate]]], label: str, title: str) -> Figure:
+    """Lines of estimates with their 95 % intervals, one panel a metric.
+
+    Args:
+        panels: metric -> name of a line -> its points.
+        label: of the x-axis.
+    """
+    figure = Figure(figsize=(max(6.0, 4.8 * len(panels)), 4.2), layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    axes = figure.subplots(1, max(1, len(panels)), squeeze=False)[0]
+    for axis, (metric, lines) in zip(axes, panels.items(), strict=False):
+        for name, points in lines.items():
+            x, y, low, high = (np.array(column) for column in zip(*sorted(points), strict=True))
+            axis.errorbar(x, y, np.clip([y - low, high - y], 0, None), marker="o", capsize=3, label=name)
+        if any(" - " in name for name in lines):
+            axis.axhline(0, color="gray", linewidth=0.8)
+        axis.set(xlabel=label, title=metric)
+        axis.grid(alpha=0.3)
+        if lines:
+            axis.legend(fontsize=8)
     return figure

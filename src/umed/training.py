@@ -140,7 +140,7 @@ def train_stage(
     Raises:
         InputError: no room on the disk for a checkpoint (the one before is kept); a metric to monitor that is none.
     """
-    data = keep_fraction(cfg, data)
+    data = keep_fraction(cfg, data, method_cfg.get("queries", "annotated"))
     sizes = check_data(cfg, data)
     train = [r.id for r in data.records if r.split == "train"]
     largest = find_largest(build_method(cfg, method_cfg, stage=stage), sizes, train)

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from umed.data.check_records import check_records
 from umed.data.mau import MauDataModule
-from umed.data.sample import keep_train_share
+from umed.data.sample import choose_queries
 from umed.engine.budget import Budget
 from umed.methods.base import Method
 from umed.models.lengths import Lengths
@@ -41,9 +41,9 @@ def datamodule_of(
     )
 
 
-def keep_fraction(cfg: DictConfig, data: RecordSet) -> RecordSet:
-    """The data with `data.fraction` of its train records."""
-    kept = keep_train_share(data.records, cfg.data.fraction, cfg.data.split.seed)
+def keep_fraction(cfg: DictConfig, data: RecordSet, queries: str = "annotated") -> RecordSet:
+    """The data with `data.fraction` of its train records, or with the others of them, see `choose_queries`."""
+    kept = choose_queries(data.records, cfg.data.fraction, cfg.data.split.seed, queries)
     if len(kept) < len(data.records):
         print(f"data.fraction={cfg.data.fraction}: {len(data.records) - len(kept)} train records left out")
     return replace(data, records=kept)

@@ -73,8 +73,7 @@ def test_the_share_is_of_all_pictures_to_one_picture(
 
 
 def test_none_is_as_before_to_the_bit(start: Start) -> None:
-    cfg, data = start()
-    assert cfg.data.controls == 0
+    cfg, data = start("data.controls=0")
     run = Path(cfg.paths.run_dir)
     before = {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()}
     (run / "controls.jsonl").write_text("not even read")
@@ -83,6 +82,16 @@ def test_none_is_as_before_to_the_bit(start: Start) -> None:
         **before,
         "controls.jsonl": b"not even read",
     }
+
+
+def test_by_default_a_tenth_are_controls_where_there_are_some(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    cfg, data = start()
+    assert cfg.data.controls is None
+    assert Counter(r.split for r in add_controls(cfg, data).records[len(RECORDS) :]) == {"train": 2, "val": 1}
+    cfg, data = start(controls=[])
+    (Path(cfg.paths.run_dir) / "controls.jsonl").unlink()
+    assert add_controls(cfg, data) is data
+    assert not capsys.readouterr().out
 
 
 def test_a_control_is_asked_as_its_source_and_answered_without_a_box(start: Start) -> None:
@@ -128,7 +137,7 @@ def test_fewer_than_asked_are_told_in_one_line(start: Start, capsys: pytest.Capt
     )
 
 
-@pytest.mark.parametrize("share", ["1", "1.5", "-0.1", "null", "much", "true", "nan", ".inf", "[0.1]"])
+@pytest.mark.parametrize("share", ["1", "1.5", "-0.1", "much", "true", "nan", ".inf", "[0.1]"])
 def test_what_is_no_share_is_refused_before_anything_long(tmp_path: Path, share: str) -> None:
     cfg = composed(f"data.controls={share}", f"paths.run_dir={tmp_path}", "logger=none")
     with pytest.raises(InputError, match="^data.controls=.*: a share of at least 0 and below 1 is expected"):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from umed.boxes import Box
 from umed.chat import Prompt
-from umed.data.mau import BatchPlan, MauDataModule, list_categories
+from umed.data.mau import BatchPlan, MauDataModule, Prompts, list_categories
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
 from umed.records import RecordSet
@@ -81,6 +81,13 @@ def test_a_prompt_knows_the_other_categories_of_its_source(module: MauDataModule
     prompt = module.split("train")[0]
     assert prompt.record.category == "stone" and prompt.others == ("cyst", "lung nodule")
     assert list_categories(module.records) == {"synthetic": ("cyst", "lung nodule", "stone")}
+
+
+def test_what_the_picture_shows_too_is_no_other_category(module: MauDataModule) -> None:
+    first = module.records[0]
+    again = replace(first, id="synthetic/0#2", category="cyst")
+    prompts = Prompts([first, again], module.roots, module.processor, [*module.records, again])
+    assert [prompts[k].others for k in (0, 1)] == [("lung nodule",)] * 2
 
 
 def test_validation_takes_an_even_part(module: MauDataModule) -> None:

@@ -1,13 +1,14 @@
 """Sub-samples and quotas."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from umed.boxes import Box
-from umed.data.sample import share_quotas, subsample
+from umed.data.sample import choose_queries, share_quotas, subsample
 from umed.errors import InputError
 from umed.records import Record
 
@@ -63,3 +64,19 @@ def test_none_is_all_and_more_than_all_is_refused() -> None:
             subsample(all_of, total, "natural", 0)
     with pytest.raises(InputError, match="natural, source or category"):
         subsample(all_of, 3, "patient", 0)
+
+
+def test_queries_are_the_annotated_records_or_the_others_undescribed() -> None:
+    described = [
+        replace(r, diagnosis="A mass.", split="train" if k % 4 else "val") for k, r in enumerate(records(a=40))
+    ]
+    normal = replace(described[1], id="n", boxes=(), category="normal")
+    kept = choose_queries([*described, normal], 0.25, 0, "annotated")
+    others = choose_queries([*described, normal], 0.25, 0, "boxes_only")
+    train = {kind: {r.id for r in of if r.split == "train" and r.boxes} for kind, of in (("a", kept), ("b", others))}
+    assert not train["a"] & train["b"] and len(train["a"] | train["b"]) == 30
+    assert all(r.diagnosis == "" for r in others if r.id in train["b"])
+    assert all(r.diagnosis for r in others if r.split == "val" or not r.boxes), "as they are"
+    assert normal in kept and normal in others
+    with pytest.raises(InputError, match="data.fraction=1.0 leaves no train record out"):
+        choose_queries(described, 1.0, 0, "boxes_only")

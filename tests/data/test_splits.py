@@ -217,6 +217,13 @@ def test_another_source_does_not_change_a_share() -> None:
             keep_train_share(mine, wrong, 0)
 
 
+def test_a_data_set_that_is_not_there_means_its_stand_in() -> None:
+    drawn = [*records([1] * 9, "phantom_s"), *records([1] * 9, "phantom_t")]
+    split = assign_splits(drawn, FRACTIONS, 0, {"source": ["s"]})
+    assert split == assign_splits(drawn, FRACTIONS, 0, {"source": ["phantom_s"]})
+    assert {r.source for r in split if r.split == "test"} == {"phantom_s"}
+
+
 def test_nothing_unseen_changes_nothing() -> None:
     divided = assign_splits(records([1, 2] * 10), FRACTIONS, 0)
     for nothing in ({}, {"source": [], "category": None}):

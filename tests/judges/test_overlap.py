@@ -69,7 +69,14 @@ def test_token_f1_counts_content_words() -> None:
 
 
 def test_without_a_gold_diagnosis_the_judge_fails() -> None:
-    assert OverlapJudge()([replace(ITEM, gold=" ", answer="a stone")]) == [Verdict(None, "no gold diagnosis")]
+    nobody_knows = replace(ITEM, gold=" ", answer="a stone", category="")
+    assert OverlapJudge()([nobody_knows]) == [Verdict(None, "no gold diagnosis")]
+
+
+def test_without_a_diagnosis_the_category_alone_counts() -> None:
+    answers = (f"A {ITEM.category}.", f"A {ITEM.category} or a {ITEM.others[0]}.", "Normal.")
+    verdicts = OverlapJudge()([replace(ITEM, gold="", answer=answer) for answer in answers])
+    assert [v.score for v in verdicts] == [1.0, 0.0, 0.0]
 
 
 def test_of_a_normal_picture_an_abnormality_scores_low() -> None:

@@ -50,6 +50,8 @@ def test_a_smoke_run_leaves_what_the_outside_relies_on(finished_run: Path) -> No
                  "adapter/umed.json", "figures/examples.png", "figures/reward_curves.png"):  # fmt: skip
         assert (finished_run / name).is_file(), name
     assert list((finished_run / "checkpoints" / "aar").glob("*.ckpt")) and list((finished_run / "wandb").iterdir())
+    results = (finished_run / "report" / "results.txt").read_text()
+    assert "aar by every rule" in results and "accuracy / IoU" in results and "split file" in results
 
 
 @pytest.mark.slow

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from answers import SCORERS, diagnose, predict, run_here, written
+from composed import composed
 from PIL import Image
 
 from umed.evaluation.prediction import Prediction
 from umed.evaluation.results import score_predictions
 from umed.evaluation.score import flat_metrics
 from umed.evaluation.scorer import judge_all
+from umed.tasks.report import report
 
 BENIGN = ["malignant", "normal, benign"]
 
@@ -109,20 +111,23 @@ def test_a_run_stands_in_the_papers_tables_in_every_form(finished: Path, tmp_pat
     assert 0 <= float(kvasir["low"]) <= 2 / 3 <= float(kvasir["high"]) <= 1
     several = cells["mau_detail", "aar (SYNTHETIC)", "without single-class sources"]
     assert several["n"] == "4" and cells["mau_detail", "aar (SYNTHETIC)", "IoU of sampled answers"]["n"] == "3"
-    assert shown.index("UMed-LVLM (paper)") < shown.index("base (SYNTHETIC), accuracy") < shown.index("aar (SYN")
+    # pictures that a program drew stand in no table of the paper's
+    assert shown.index("base (SYNTHETIC), accuracy") < shown.index("aar (SYN") < shown.index("UMed-LVLM (paper)")
+    assert cells["mau_paper", "UMed-LVLM (paper)", "Avg"]["value"] == "0.75"
 
     by_iou = {c: cells["accuracy_by_iou", "aar", c] for c in ("0.0 to 0.1", "0.5 to 0.6", "0.9 to 1.0")}
     assert [(c["value"], c["n"]) for c in by_iou.values()] == [("1.0", "2"), ("0.0", "1"), ("1.0", "1")]
     with Image.open(out / "accuracy_by_iou.png") as picture:
         assert picture.width > 400
     tex = (out / "table.tex").read_text()
-    assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 4
+    assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 5
     for table in tex.split(r"\end{table}")[:-1]:
         columns = len(re.findall(r"\\begin\{tabular\}\{l(r+)\}", table)[0])
         rows = [r for r in table.split("\n") if r.endswith(r"\\") and not r.startswith(r"\\")]
         assert len(rows) > 2 and all(len(re.findall(r"(?<!\\)&", r)) == columns for r in rows)
     html = (out / "report.html").read_text()
-    assert "1 of 3 test pictures (2 of 3 items) are in own_train" in html
+    assert "1 of 3 test pictures (2 of 3 items) are in own_train" in html and '<meta name="viewport"' in html
+    assert "without_vrr" not in html and "not finished" not in html
     assert "open_nearest, test.json, n = 2, 95 %:" in html and "data:image/png;base64," in html
     assert not re.findall(r'(?:src|href)="(?!data:)', html)  # needs nothing from elsewhere
     offline = next((tmp_path / "out" / "wandb").glob("offline-run-*"))
@@ -141,9 +146,23 @@ def test_a_single_file_has_a_majority_row_and_every_split_file(tmp_path: Path) -
     assert r"{[}b{]}x \_\&\%, strict rules &" in tex
 
 
+def test_a_run_that_was_stopped_is_reported_and_says_so(finished: Path, tmp_path: Path, capsys: Any) -> None:
+    (finished / ".hydra").mkdir()
+    task = "{_target_: umed.tasks.pipeline.pipeline, sft_continued: true, stages: [ppo, aar]}"
+    (finished / ".hydra" / "config.yaml").write_text(f"{{task: {task}, model: {{path: x}}, seed: 3}}")
+    cfg = composed(
+        "task=report", f"predictions={finished}", "task.draws=0", "logger=csv", f"paths.run_dir={tmp_path}/out"
+    )
+    report(cfg)
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and "no answers of sft, sft_continued, ppo yet: python run.py resume=" in line
+    assert "no answers of sft, sft_continued, ppo yet" in (tmp_path / "out" / "report" / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("file", "content"),
     [
+        (".hydra/config.yaml", "model: {path: [x"),
         ("leaks.json", '{"slake": {'),
         ("predictions/base/splits.json", "[1]"),
         ("predictions/base/sanity/mau.controls.jsonl", "{}\n"),
@@ -151,6 +170,7 @@ def test_a_single_file_has_a_majority_row_and_every_split_file(tmp_path: Path) -
     ],
 )
 def test_a_damaged_file_of_a_run_is_told(finished: Path, tmp_path: Path, file: str, content: str) -> None:
+    (finished / file).parent.mkdir(exist_ok=True)
     (finished / file).write_text(content)
     words = ["task=report", f"predictions={finished}", "task.draws=0", "logger=csv"]
     assert file in run_here(tmp_path / "out", *words, fails=True)

@@ -16,11 +16,14 @@ from umed.run_files import write_jsonl
 
 FILE = "controls.jsonl"
 SUFFIX = "_controls"  # ends the name of a source that has only the controls of another one
+SHARE = 0.15  # of the pictures, where data.controls is null and there are controls
 DIAGNOSIS = "The image is normal. There is no abnormality."  # what a model learns to answer
 
 
 def check_share(share: Any) -> None:
-    """Refuse a `data.controls` that is no share."""
+    """Refuse a `data.controls` that is no share; None is `SHARE` where there are controls."""
+    if share is None:
+        return
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
         raise InputError(
             f"data.controls={share}: a share of at least 0 and below 1 is expected, as 0.1; 0 takes no control"
@@ -67,7 +70,7 @@ def add_controls(cfg: DictConfig, data: RecordSet) -> RecordSet:
         InputError: no share; no control to train on, or one whose folder is not known.
     """
     check_share(cfg.data.controls)
-    chosen = choose_controls(cfg, data) if cfg.data.controls else []
+    chosen = [] if cfg.data.controls == 0 else choose_controls(cfg, data)
     file = Path(cfg.paths.run_dir) / "records.jsonl"
     if chosen or (file.is_file() and not all(r.boxes for r in read_records(file))):  # of a run that was given up
         write_records(file, None, chosen)
@@ -76,7 +79,8 @@ def add_controls(cfg: DictConfig, data: RecordSet) -> RecordSet:
 
 def choose_controls(cfg: DictConfig, data: RecordSet) -> list[Record]:
     """Controls as records to train and validate on. Raises InputError: as `add_controls`."""
-    share, path = cfg.data.controls, find_controls(cfg)
+    given, path = cfg.data.controls, find_controls(cfg)
+    share = SHARE if given is None else given
     controls = _leave_other_splits(read_controls(path, data.roots), data.records)
     trained = keep_train_share(data.records, cfg.data.fraction, cfg.data.split.seed)
     chosen: list[Record] = []
@@ -85,6 +89,8 @@ def choose_controls(cfg: DictConfig, data: RecordSet) -> list[Record]:
         records = [r for r in trained if r.split == split]
         there = [c for _, c in ask_controls([c for c in controls if c.split == split], records)]
         if split == "train" and not there:
+            if given is None:
+                return []
             raise InputError(
                 f"data.controls={share}: {path or f'no {FILE} beside the records, so it'} has no normal picture of a "
                 "source that is trained on: add a source that has some, as tbx11k, or set data.controls=0"
@@ -93,7 +99,7 @@ def choose_controls(cfg: DictConfig, data: RecordSet) -> list[Record]:
         if wanted > len(there):
             few.append(f"{len(there)} of the {wanted} {split} controls that this takes")
         chosen += [make_record(c) for c in draw_controls(there, wanted, cfg.data.split.seed)]
-    if few:
+    if few and given is not None:
         print(f"data.controls={share}: {path} has {' and '.join(few)}: all are used")
     return chosen
 

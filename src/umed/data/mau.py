@@ -32,6 +32,9 @@ class Prompts(Dataset[Prompt]):
     ) -> None:
         self.records, self.roots, self.processor = list(records), dict(roots), processor
         self.others = list_categories(all_records)
+        self.shown: dict[tuple[str, str], set[str]] = defaultdict(set)  # picture -> all that is abnormal on it
+        for r in all_records:
+            self.shown[r.source, r.image].add(r.category)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -42,7 +45,8 @@ class Prompts(Dataset[Prompt]):
 
     def prompt(self, picture: Image.Image, record: Record) -> Prompt:
         of_source = self.others[name_source(record, self.others)]
-        others = tuple(c for c in of_source if c != record.category)
+        shown = {record.category, *self.shown.get((record.source, record.image), ())}
+        others = tuple(c for c in of_source if c not in shown)
         return self.processor.prompt(picture, record, others)
 
 

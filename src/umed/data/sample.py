@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 from umed.data.splits import hash_group
@@ -61,3 +62,23 @@ def keep_train_share(records: Sequence[Record], fraction: float, seed: int) -> l
         count = min(range(len(ranked)), key=lambda n: abs(upto[n] - fraction * upto[-1])) + 1
         kept |= {(source, group) for group in ranked[:count]}
     return [r for r in records if r.split != "train" or not r.boxes or (r.source, r.group) in kept]
+
+
+def choose_queries(records: Sequence[Record], fraction: float, seed: int, queries: str) -> list[Record]:
+    """The records of a stage: `annotated` are those of `keep_train_share`; `boxes_only` the train records that it
+    leaves out, without their diagnosis, as pictures whose boxes and categories are known and that nobody has described.
+
+    Raises:
+        InputError: the share leaves none out.
+    """
+    kept = keep_train_share(records, fraction, seed)
+    if queries == "annotated":
+        return kept
+    annotated = {r.id for r in kept if r.split == "train" and r.boxes}
+    others = [r if r.split != "train" or not r.boxes else replace(r, diagnosis="") for r in records]
+    chosen = [r for r in others if r.id not in annotated]
+    if not any(r.split == "train" and r.boxes for r in chosen):
+        raise InputError(
+            f"method.queries={queries}: data.fraction={fraction} leaves no train record out; set it below 1"
+        )
+    return chosen

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from umed.dicom import PATIENT
 from umed.errors import InputError, check_choice
-from umed.records import Record
+from umed.records import SYNTHETIC, Record
 
 Name = TypeVar("Name", bound=Hashable)
 Group = tuple[str, str]  # source and group
@@ -163,8 +163,9 @@ def apply_unseen(
 def _check_values(records: Sequence[Record], field: str, values: Iterable[str] | str) -> set[str]:
     check_choice("data.split.unseen", field, *FIELDS)
     listed = [values] if isinstance(values, str) or not isinstance(values, Iterable) else values
-    named = {str(v) for v in listed}
     known = {getattr(r, field) for r in records}
+    # a synthetic stand-in is meant where the data set itself is not there
+    named = {v if v in known or SYNTHETIC + v not in known else SYNTHETIC + v for v in map(str, listed)}
     if not named or named - known:
         missing = ", ".join(sorted(named - known)) or "nothing"
         raise InputError(

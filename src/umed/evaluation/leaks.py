@@ -3,6 +3,8 @@
 A picture that was scaled or compressed anew has other pixels and is not found, nor is another picture of one lesion.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections import defaultdict
@@ -11,15 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 from tqdm import tqdm
 
 from umed.errors import InputError
-from umed.evaluation.datamodule import BenchmarkDataModule
 from umed.pictures import picture_of
 from umed.records import RecordSet
 from umed.run_files import read_jsonl, write_jsonl, write_whole
+
+if TYPE_CHECKING:
+    from umed.evaluation.datamodule import BenchmarkDataModule  # imports Lightning, which a report does without
 
 OWN_TRAIN, TUNED_ON = "own_train", "mau_train"  # the data set's own training part; the records of tuning
 

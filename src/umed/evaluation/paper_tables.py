@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from umed.evaluation.question import without_stand_in
@@ -72,6 +72,24 @@ class PaperTable:
     rows: Sequence[Row]
     digits: int
     notes: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it has the paper's rows alone."""
+        return all(row.origin == "published" for row in self.rows)
+
+
+def separate_synthetic(table: PaperTable) -> list[PaperTable]:
+    """Rows of synthetic pictures in a table of their own, the paper's behind it: they are of different pictures."""
+    drawn = [row for row in table.rows if MARK in row.name + row.under]
+    others = [row for row in table.rows if row not in drawn]
+    if not drawn:
+        return [table]
+    synthetic = replace(table, title=f"SYNTHETIC pictures: {table.title}", rows=drawn)
+    if not others:
+        return [synthetic]
+    rest = replace(table, rows=others)
+    return [synthetic, replace(rest, name=f"{table.name}_paper") if rest.is_published else rest]
 
 
 def build_mau_table(stages: Mapping[str, Sequence[Score]], published: Published) -> PaperTable:

@@ -103,24 +103,25 @@ def as_html(table: PaperTable) -> str:
     """A table whose cells tell rule, split file, n and interval when pointed at."""
     columns = [key for key in table.columns if any(key in row.cells for row in table.rows)]
     head = "".join(f"<th>{html.escape(table.columns[key])}</th>" for key in columns)
+    head = f'<tr class="head"><th></th>{head}</tr>'
     rows = "".join(
         f'<tr class="{row.origin}"><th>{html.escape(row.name)}</th>'
-        + "".join(_html_cell(row, key, table.digits) for key in columns)
+        + "".join(_html_cell(row, key, table) for key in columns)
         + "</tr>"
         for row in table.rows
     )
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in footnotes(table))
     title = html.escape(table.title)
-    return f"<h2>{title}</h2><table><tr><th></th>{head}</tr>{rows}</table><ul>{notes}</ul>"
+    return f"<h2>{title}</h2><table>{head}{rows}</table><ul>{notes}</ul>"
 
 
-def _html_cell(row: Row, key: str, digits: int) -> str:
-    cell = row.cells.get(key)
+def _html_cell(row: Row, key: str, table: PaperTable) -> str:
+    cell, digits = row.cells.get(key), table.digits
     if cell is None:
         return "<td></td>"
     span = "" if cell.low is None else f", 95 %: {cell.low:.{digits}f} to {cell.high:.{digits}f}"
     told = f"{cell.rule}, {cell.split_file}, n {'not stated' if cell.n is None else f'= {cell.n}'}{span}"
-    return f'<td title="{html.escape(told)}">{shown(cell, digits)}</td>'
+    return f'<td data-column="{html.escape(table.columns[key])}" title="{html.escape(told)}">{shown(cell, digits)}</td>'
 
 
 def _tex(text: str) -> str:

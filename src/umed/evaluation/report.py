@@ -17,6 +17,7 @@ from umed.evaluation.paper_tables import (
     build_external_table,
     build_iou_table,
     build_mau_table,
+    separate_synthetic,
 )
 from umed.evaluation.prediction import Prediction
 from umed.evaluation.prediction_files import read_answers, read_judge, read_predictions
@@ -56,7 +57,8 @@ def build_report(cfg: DictConfig, given: Path) -> tuple[list[PaperTable], Figure
     ]
     title = f"{mark}diagnosis accuracy by IoU, 95 % intervals"
     figure = draw_shares_by_bin(counts, EDGES, title) if counts else None
-    return [table for table in tables if any(row.origin == "ours" for row in table.rows)], figure
+    kept = [table for table in tables if any(row.origin == "ours" for row in table.rows)]
+    return [part for table in kept for part in separate_synthetic(table)], figure
 
 
 def find_stages(given: Path) -> dict[str, Path]:

@@ -91,6 +91,12 @@ def print_rules(scores: Sequence[Score], title: str, stage: str = "") -> None:
     Console(width=max(100, 84 + 11 * len(baselines))).print(table)
 
 
+def print_wide(table: Table) -> None:
+    """Print a table as wide as it is: in less, rich cuts columns off."""
+    console = Console(width=10_000)
+    Console(width=max(80, console.measure(table).maximum)).print(table)
+
+
 def write_notes(
     predictions: Sequence[Prediction], scores: Sequence[Score], scorers: Mapping[str, Scorer], judge: str = ""
 ) -> list[str]:

@@ -7,7 +7,10 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class JudgeItem:
-    """One answer to judge; box notation is already removed from the texts. `others`: the source's other categories."""
+    """One answer to judge; box notation is already removed from the texts.
+
+    `others`: the source's categories that the picture does not show.
+    """
 
     query: str
     gold: str

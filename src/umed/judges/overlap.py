@@ -31,7 +31,8 @@ class OverlapJudge:
     """Rewards naming the gold category and no other one, and sharing words with the gold diagnosis (reading R14).
 
     Score = `category_weight` * (1 if the right category is named) + (1 - `category_weight`) * F1 of the content words;
-    the gold diagnosis itself scores exactly 1. Another category that the gold diagnosis names too may be named.
+    the gold diagnosis itself scores exactly 1. Another category that the gold diagnosis names too may be named. Without
+    a gold diagnosis the category alone counts.
     With `category_weight` >= 0.5 a right category always beats a wrong one.
     """
 
@@ -44,12 +45,13 @@ class OverlapJudge:
         return [self._judge(item) for item in items]
 
     def _judge(self, item: JudgeItem) -> Verdict:
-        gold = _words(item.gold)
-        if not gold:
+        gold, known = _words(item.gold), (item.category, *item.others)
+        if not gold and not item.category:
             return Verdict(None, "no gold diagnosis")
-        if _words(item.answer) == gold:
+        if gold and _words(item.answer) == gold:
             return Verdict(1.0)
-        known = (item.category, *item.others)
         in_answer = named(item.answer, known)
         right = item.category in in_answer and in_answer <= named(item.gold, known) | {item.category}
+        if not gold:  # a picture whose category is known and that nobody has described
+            return Verdict(float(right))
         return Verdict(self.category_weight * right + (1 - self.category_weight) * token_f1(item.answer, item.gold))

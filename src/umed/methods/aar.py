@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from umed.chat import Prompt
 from umed.engine.budget import Part
-from umed.errors import InputError, check_positive
+from umed.errors import InputError, check_choice, check_positive
 from umed.methods.base import BuildPolicy, Method
 from umed.methods.credit.base import Credit, check_credit
 from umed.methods.kl import Kl
@@ -38,6 +38,7 @@ class AbnormalAwareRewarding(Method):
         critic: makes V, where the credit uses one.
         num_candidates: G, answers a query; row: reading R4.
         num_epochs, num_minibatches: passes over a rollout and updates a pass.
+        queries: which train records are asked, see `choose_queries`.
         critic_warmup: batches in which only the critic learns.
         looking: which tokens' attention the rewards read, see `Sampler`.
         kl: the penalty on leaving the policy of the start (reading R15), None = none.
@@ -54,6 +55,7 @@ class AbnormalAwareRewarding(Method):
         credit: Credit,
         objective: Callable[..., ClippedObjective],
         critic: Callable[..., Critic] = SharedCritic,
+        queries: Literal["annotated", "boxes_only"] = "annotated",
         num_candidates: int = 4,
         num_epochs: int = 2,
         num_minibatches: int = 2,
@@ -64,6 +66,7 @@ class AbnormalAwareRewarding(Method):
         **kwargs: Any,
     ) -> None:
         super().__init__(policy, **kwargs)
+        self.queries = check_choice("method.queries", queries, "annotated", "boxes_only")
         for name, value in {"num_epochs": num_epochs, "num_minibatches": num_minibatches}.items():
             check_positive(f"method.{name}", value)
         if num_minibatches > self.batch_size:

@@ -1,7 +1,7 @@
 """The embedded SYNTHETIC benchmarks: drawn stand-ins for all six data sets, in the formats of these."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,15 @@ from umed.evaluation.scorer import Scorer
 from umed.records import SYNTHETIC
 from umed.synthetic.benchmark_formats import PMC_V1, write_medmnist, write_pmc_vqa, write_slake, write_vqa_rad
 from umed.synthetic.drawn_once import draw_once, is_drawn
-from umed.synthetic.pictures import PARTS, draw
+from umed.synthetic.pictures import CATEGORIES, PARTS, draw
+from umed.synthetic.pictures.labels import DRAWERS
 
-VERSION = 1  # raised when the same seed would write other files
+VERSION = 2  # raised when the same seed would write other files
 NOTE = "SYNTHETIC questions about pictures that a program drew; no patient, and not the benchmark of that name\n"
 OPTION = "data.benchmark.phantom.root"
-CATEGORIES = ("kidney stone", "polyp", "effusion", "nodule", "active tuberculosis", "liver", "pneumothorax",
-              "cardiomegaly")  # fmt: skip
-Scene = tuple[Image.Image, str, str]  # picture, modality, what is abnormal on it
+ASK_MODALITY, ASK_FINDING = "What modality is used to take this image?", "What is abnormal in this image?"
+ASK_WHETHER, ASK_FIGURE = "Does the image show {}?", "What is shown in this figure?"
+Scene = tuple[Image.Image, str, tuple[str, ...]]  # picture, modality, what is abnormal on it
 
 
 class PhantomBenchmarks(Benchmark):
@@ -86,13 +87,12 @@ class PhantomBenchmarks(Benchmark):
         """Every data set; the checksums of MedMNIST's files."""
         self._write_scenes(folder)
         rng = np.random.default_rng([self.seed, 1])
-        drawers: dict[str, Callable[..., np.ndarray]] = {"derma": _skin, "breast": _breast, "pneumonia": _film}
         checksums = {}
-        for name, drawer in drawers.items():
+        for name, drawer in DRAWERS.items():
             parts = {}
             for part, count in {"train": self.num_items, "val": 4, "test": self.num_items}.items():
                 labels = np.arange(count) % len(LABELS[f"medmnist_{name}"])
-                parts[part] = np.stack([drawer(rng, label) for label in labels]), labels
+                parts[part] = np.stack([drawer(rng, int(label)) for label in labels]), labels
             parts["test"][0][0] = parts["train"][0][0]  # a leak, with the same label
             checksums[name] = write_medmnist(folder / "medmnist" / f"{name}mnist.npz", parts)
         return {"checksums": checksums}
@@ -131,60 +131,26 @@ def _scene(seed: int, number: int) -> Scene:
     parts = list(PARTS)
     part = parts[number % len(parts)]
     (picture, lesions), _ = draw(part, seed, number // len(parts))
-    return picture, PARTS[part][0], lesions[0].category
+    return picture, PARTS[part][0], tuple(dict.fromkeys(lesion.category for lesion in lesions))
 
 
 def _questions(rng: np.random.Generator, number: int, scene: Scene) -> list[tuple[int, str, str, str]]:
     """Picture, question, answer and type; yes and no take turns."""
-    _, modality, category = scene
-    other = str(rng.choice([c for c in CATEGORIES if c != category]))
-    asked, answer = (category, "Yes") if number % 2 else (other, "No")
+    _, modality, categories = scene
+    other = str(rng.choice([c for c in CATEGORIES if c not in categories]))
+    asked, answer = (categories[0], "Yes") if number % 2 else (other, "No")
     return [
-        (number, "What modality is used to take this image?", modality, "OPEN"),
-        (number, "What is abnormal in this image?", category, "OPEN"),
-        (number, f"Does the image show {asked}?", answer, "CLOSED"),
+        (number, ASK_MODALITY, modality, "OPEN"),
+        (number, ASK_FINDING, categories[0], "OPEN"),
+        (number, ASK_WHETHER.format(asked), answer, "CLOSED"),
     ]
 
 
 def _choices(rng: np.random.Generator, name: str, scene: Scene) -> tuple[str, ...]:
     """A row of PMC-VQA, its choices in random order."""
-    category = scene[2]
-    others = rng.choice([c for c in CATEGORIES if c != category], 3, replace=False)
+    category = scene[2][0]
+    others = rng.choice([c for c in CATEGORIES if c not in scene[2]], 3, replace=False)
     texts = rng.permutation([category, *others])
     label = "ABCD"[list(texts).index(category)]
     choices = [f" {letter}:{text} " for letter, text in zip("ABCD", texts, strict=True)]
-    return (name, "What is shown in this figure? ", f" {category} ", *choices, label)
-
-
-_Y, _X = np.mgrid[:28, :28]
-COLORS = ((190, 120, 90), (210, 150, 150), (140, 100, 60), (160, 90, 90), (60, 40, 40), (110, 70, 50), (170, 30, 60))
-
-
-def _spot(rng: np.random.Generator, across: float, down: float) -> np.ndarray:
-    x, y = rng.uniform(11, 17, 2)
-    return ((_X - x) / across) ** 2 + ((_Y - y) / down) ** 2 < 1
-
-
-def _skin(rng: np.random.Generator, label: int) -> np.ndarray:
-    """A spot on skin, its color the class."""
-    picture = rng.normal((225, 185, 165), 6, (28, 28, 3))
-    picture[_spot(rng, *rng.uniform(4, 9, 2))] = COLORS[label]
-    return np.clip(picture + rng.normal(0, 6, picture.shape), 0, 255)
-
-
-def _breast(rng: np.random.Generator, label: int) -> np.ndarray:
-    """Dark spots in ultrasound: tall ones are malignant (0)."""
-    picture = rng.normal(110, 25, (28, 28))
-    size = rng.uniform(4, 6)
-    picture[_spot(rng, size * (1.5 if label else 0.7), size * (0.7 if label else 1.5))] -= 80
-    return np.clip(picture, 0, 255)
-
-
-def _film(rng: np.random.Generator, label: int) -> np.ndarray:
-    """Two dark lungs, one with a bright patch where there is pneumonia (1)."""
-    picture = rng.normal(150, 8, (28, 28))
-    for x in (8, 20):
-        picture[((_X - x) / 5) ** 2 + ((_Y - 14) / 10) ** 2 < 1] = 60
-    if label:
-        picture[_spot(rng, 4, 4)] += 70
-    return np.clip(picture + rng.normal(0, 6, picture.shape), 0, 255)
+    return (name, f"{ASK_FIGURE} ", f" {category} ", *choices, label)

@@ -14,7 +14,8 @@ from umed.synthetic.pictures.canvas import Drawing
 Drawn = Iterable[tuple[int, int, Drawing]]  # number of the picture, number of the patient, the drawing
 WINDOW = (-175, 275)  # HU; wide enough that the 256 drawn levels stay distinct
 NIH_FRAME = 1024  # NIH's boxes are in pixels of 1024 x 1024, whatever size the copy at hand has
-LESION_TYPES = {"bone": 1, "liver": 4, "lung": 5, "kidney": 6}
+LESION_TYPES = {"bone": 1, "mediastinum": 3, "liver": 4, "lung": 5, "kidney": 6, "soft tissue": 7}
+KVASIR_CONTROLS = "kvasir-dataset-v2"  # folder of the normal views
 DEEPLESION_HEADER = (
     "File_name,Patient_index,Study_index,Series_ID,Key_slice_index,Measurement_coordinates,Bounding_boxes,"
     "Lesion_diameters_Pixel_,Normalized_lesion_location,Coarse_lesion_type,Possibly_noisy,Slice_range,Spacing_mm_px_,"
@@ -54,7 +55,7 @@ def write_deeplesion(folder: Path, drawn: Drawn) -> None:
 
 
 def write_kidney_stone(folder: Path, drawn: Drawn) -> None:
-    """A Roboflow export for YOLO: folders of JPEG and labels, `.rf.` names."""
+    """A Roboflow export for YOLO: folders of JPEG and labels, `.rf.` names; an empty label file says no stone."""
     lines = [f"{key}: ../{name}/images" for key, name in (("train", "train"), ("val", "valid"), ("test", "test"))]
     (folder / "data.yaml").write_text("\n".join([*lines, "nc: 1", "names: ['Tas_Var']"]) + "\n", encoding="utf-8")
     for number, patient, (picture, lesions) in drawn:
@@ -72,7 +73,7 @@ def write_kidney_stone(folder: Path, drawn: Drawn) -> None:
 
 
 def write_nih_chest(folder: Path, drawn: Drawn) -> None:
-    """PNG, every tenth with an alpha channel, and the two lists with their broken headers."""
+    """PNG, every tenth with an alpha channel, and the two lists with their broken headers; "No Finding" has no box."""
     (folder / "images").mkdir(parents=True)
     boxes, entries = [], []
     for number, patient, (picture, lesions) in drawn:
@@ -83,7 +84,7 @@ def write_nih_chest(folder: Path, drawn: Drawn) -> None:
         for lesion in lesions:
             x, y, w, h = lesion.bbox
             boxes.append([name, lesion.category.title(), x * across, y * down, w * across, h * down, "", "", ""])
-        labels = "|".join(dict.fromkeys(lesion.category.title() for lesion in lesions))
+        labels = "|".join(dict.fromkeys(lesion.category.title() for lesion in lesions)) or "No Finding"
         entries.append([name, labels, 0, patient + 1, 40 + patient % 40, "FM"[patient % 2], "PA", *picture.size, 1, 1])
     _write_csv(folder / "BBox_List_2017.csv", NIH_BOXES_HEADER, boxes)
     _write_csv(folder / "Data_Entry_2017.csv", NIH_ENTRIES_HEADER, ([*entry, ""] for entry in entries))
@@ -121,11 +122,16 @@ def write_tbx11k(folder: Path, drawn: Drawn) -> None:
 
 
 def write_kvasir(folder: Path, drawn: Drawn) -> None:
-    """JPEG with JPEG masks and `kavsir_bboxes.json`."""
+    """JPEG with JPEG masks and `kavsir_bboxes.json`; normal views in a folder of Kvasir v2's kind."""
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
     entries = {}
     for number, _, (picture, lesions) in drawn:
+        if not lesions:
+            normal = folder / KVASIR_CONTROLS / "normal-cecum"
+            normal.mkdir(parents=True, exist_ok=True)
+            picture.save(normal / f"{number:05d}.jpg", quality=95)
+            continue
         key = f"cju{number:05d}"
         picture.save(folder / "images" / f"{key}.jpg", quality=95)
         mask = np.any([lesion.mask for lesion in lesions], axis=0)

@@ -34,7 +34,7 @@ class Patches(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
         for r in records:
             by_picture[r.source, r.image].append(r)
         self.pictures, self.roots, self.processor = list(by_picture.values()), roots, processor
-        self.categories = sorted({r.category for r in records})
+        self.categories = sorted({r.category for r in records if r.boxes})
         self.kept: dict[int, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
 
     def __len__(self) -> int:

@@ -15,10 +15,11 @@ from umed.data.sources.nih_chest import NihChestSource
 from umed.data.sources.tbx11k import Tbx11kSource
 from umed.errors import InputError
 from umed.synthetic.drawn_once import draw_once, is_drawn
-from umed.synthetic.formats import FORMATS, Drawn
+from umed.synthetic.formats import FORMATS, KVASIR_CONTROLS, Drawn
 from umed.synthetic.pictures import CONTROLS, PARTS, draw, draw_control
 
-VERSION = 4  # raised when the same seed would write other files
+VERSION = 5  # raised when the same seed would write other files
+FIRST_CONTROL = 100_000  # numbers and patients of controls begin here: no other picture has them
 NOTE = "SYNTHETIC pictures, drawn by a program in the manner of"
 OPTION = "data.source.phantom.root"
 PARSERS: dict[str, type[PictureSource]] = {
@@ -35,7 +36,7 @@ class PhantomSource:
 
     Args:
         root: folder of the five parts.
-        num_images: per part; a fourth as many normal films come to `phantom_tbx11k`, as controls.
+        num_images: per part; a fourth as many normal ones come to each part of `CONTROLS`, as controls.
         seed: picture i of a part depends on the seed and i only.
     """
 
@@ -46,7 +47,7 @@ class PhantomSource:
 
     @property
     def roots(self) -> dict[str, Path]:
-        return {part: self.root / part for part in PARTS}
+        return {name: root for part in PARTS for name, root in self._parser(part, self.root / part).roots.items()}
 
     def read(self, seen: Seen, workers: int = 1) -> Iterator[Item]:
         """The records of all parts.
@@ -54,11 +55,19 @@ class PhantomSource:
         Raises:
             InputError: a part was drawn with other parameters.
         """
-        for part, folder in self.roots.items():
+        for part in PARTS:
+            folder = self.root / part
             if not is_drawn(folder, self._parameters, OPTION):
                 note = f"{NOTE} {part[8:]}; no patient\n"
                 draw_once(folder, self._parameters, OPTION, note, partial(self._write, part))
-            yield from PARSERS[part](root=folder, name=part).read(seen, workers)
+            yield from self._parser(part, folder).read(seen, workers)
+
+    def _parser(self, part: str, folder: Path) -> PictureSource:
+        """The real parser of a part, told to read its normal pictures too."""
+        options: dict[str, Any] = {"phantom_nih_chest": {"controls": self.num_images // 4}}.get(part, {})
+        if part == "phantom_kvasir":
+            options = {"controls_root": folder / KVASIR_CONTROLS}
+        return PARSERS[part](root=folder, name=part, **options)
 
     @property
     def _parameters(self) -> dict[str, int]:
@@ -74,4 +83,4 @@ class PhantomSource:
             drawing, patient = draw(part, self.seed, i)
             yield i, patient, drawing
         for i in range(self.num_images // 4 if part in CONTROLS else 0):
-            yield i, i, draw_control(part, self.seed, i)
+            yield FIRST_CONTROL + i, FIRST_CONTROL + i, draw_control(part, self.seed, i)

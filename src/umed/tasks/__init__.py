@@ -20,6 +20,8 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 from umed import config
 from umed.callbacks.sweep_members import claim, is_member, report_member
 from umed.errors import InputError
+from umed.paper_data import use_mau
+from umed.sweeps import is_done, is_started_member, mark_done
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -34,16 +36,24 @@ def run(cfg: DictConfig) -> float | None:
     try:
         overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
         _refuse_copies()
-        cfg = config.empty_requests(cfg, overrides)
+        cfg = use_mau(config.empty_requests(cfg, overrides))
+        run_dir = Path(cfg.paths.run_dir)
+        was_started = is_started_member(cfg)
+        if was_started:
+            cfg.resume = str(run_dir)
         if cfg.resume:
             cfg = resume(cfg, overrides)
         else:
-            config.store(cfg, Path(cfg.paths.run_dir))
-        task = get_method(cfg.task._target_)
-        quiet()
-        with claim(Path(cfg.paths.run_dir)) if _is_training(cfg) else nullcontext():
-            task(cfg)
-        return metric(Path(cfg.paths.run_dir), cfg.optimized_metric)
+            config.store(cfg, run_dir)
+        if was_started and is_done(run_dir):
+            print(f"{run_dir}: done before, nothing is computed again")
+        else:
+            task = get_method(cfg.task._target_)
+            quiet()
+            with claim(run_dir) if _is_training(cfg) else nullcontext():
+                task(cfg)
+            mark_done(run_dir)
+        return metric(run_dir, cfg.optimized_metric)
     except Exception as error:
         line = plain(error)
         if is_member():

@@ -102,8 +102,9 @@ def test_label_files_as_other_tools_write_them(tmp_path: Path) -> None:
     for label in ("\ufeff" + ONE, ONE.replace("\n", "\r\n"), f"\n{ONE}\n\n", "0.0" + ONE[1:]):
         assert boxes(read(tmp_path, label)) == {NAME: [ONE_BOX]}
     for label in ("", "\n\n", "\ufeff \r\n"):
-        [item] = read(tmp_path, label)
+        item, control = read(tmp_path, label)
         assert isinstance(item, Dropped) and (item.reason, item.detail) == ("unlabeled", "an empty label file")
+        assert isinstance(control, Record) and control.boxes == () and control.official_split == "train"
     (tmp_path / "train/labels/one.txt").unlink()
     [item] = read(tmp_path, None)
     assert isinstance(item, Dropped) and (item.item, item.detail) == (NAME, "no label file")

@@ -14,7 +14,7 @@ from items import boxes, draw, lost, records
 from umed.data.sources.base import Picture
 from umed.data.sources.nih_chest import NihChestSource
 from umed.errors import InputError
-from umed.records import Dropped
+from umed.records import Dropped, Record
 from umed.synthetic.formats import NIH_BOXES_HEADER, NIH_ENTRIES_HEADER
 
 NAME = "00000103_001.png"
@@ -203,3 +203,42 @@ def test_lists_as_long_as_the_release_are_read_quickly(tmp_path: Path) -> None:
     assert time.perf_counter() - start < 5
     assert len(pictures) == 984
     assert all(isinstance(p, Picture) and p.regions[0].raw["age"] == 58 for p in pictures)
+
+
+def test_normal_films_are_controls_where_they_are_asked_for(tmp_path: Path) -> None:
+    write_example(tmp_path)
+    more = [
+        "00000099_001.png,No Finding,1,99,40,F,AP,2048,2500,0.168,0.168",  # the same patient
+        "00000200_000.png,No Finding,0,200,40,F,AP,2048,2500,0.168,0.168",  # no such picture
+        "00000201_000.png,no finding,0,201,40,F,AP,2048,2500,0.168,0.168",
+        "00000202_000.png,Hernia,0,202,40,F,AP,2048,2500,0.168,0.168",
+        "00000203_000.png",
+    ]
+    path = tmp_path / "Data_Entry_2017_v2020.csv"
+    path.write_text(path.read_text(encoding="utf-8") + "\n".join(more) + "\n", encoding="utf-8")
+    for number in (99, 202, 203):
+        film(tmp_path / f"images/{number:08d}_001.png", 120)
+        film(tmp_path / f"images/{number:08d}_000.png", 121)
+    film(tmp_path / "images/00000201_000.png", 130)
+
+    def controls(count: int) -> list[Record]:
+        items = NihChestSource(tmp_path, controls=count).read({})
+        return [item for item in items if isinstance(item, Record) and not item.boxes]
+
+    assert controls(0) == []
+    assert [(r.image, r.group, r.official_split) for r in controls(5)] == [
+        ("images/00000099_000.png", "00000099", "train_val"),
+        ("images/00000201_000.png", "00000201", "test"),
+    ]
+    assert [r.image for r in controls(1)] == ["images/00000099_000.png"]
+
+
+def test_controls_that_cannot_be_taken(tmp_path: Path) -> None:
+    write_example(tmp_path)
+    for wrong in (-1, 1.5, "all", True):
+        with pytest.raises(InputError, match=f"data.source.nih_chest.controls={wrong}: a number of films"):
+            NihChestSource(tmp_path, controls=wrong)  # type: ignore[arg-type]
+    for path in tmp_path.glob("Data_Entry*"):
+        path.unlink()
+    with pytest.raises(InputError, match="controls=2: no Data_Entry_2017.*says which films are normal"):
+        list(NihChestSource(tmp_path, controls=2).read({}))

@@ -46,6 +46,7 @@ def write_example(root: Path) -> Example:
             "kidney_stone/valid/lines.jpeg": [ONE_BOX],
         },
         dropped={"duplicate": 1, "unlabeled": 2, "malformed": 4, "out_of_frame": 1, "missing_file": 1, "unreadable": 2},
+        controls=1,
     )
 
 

@@ -10,7 +10,7 @@ from answers import ROOT, build_example
 from umed.errors import InputError
 from umed.evaluation.benchmarks.base import check_benchmark
 
-REAL = sorted(p.stem for p in (ROOT / "conf" / "data" / "benchmark").glob("*.yaml") if p.stem != "phantom")
+REAL = sorted(p.stem for p in (ROOT / "conf" / "data" / "benchmark").glob("*.yaml") if not p.stem.startswith("phantom"))
 
 
 @pytest.mark.parametrize("name", REAL)

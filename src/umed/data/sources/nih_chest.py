@@ -1,4 +1,4 @@
-"""NIH ChestX-ray14: the 880 chest films that have boxes."""
+"""NIH ChestX-ray14: the 880 chest films that have boxes, and films without a finding."""
 
 import math
 import os
@@ -17,27 +17,31 @@ from umed.errors import InputError
 from umed.records import Dropped
 
 ALIASES = {"infiltrate": "infiltration"}  # the box list's word -> the label list's
+NO_FINDING = "no finding"
 DAYS = {"Y": 365, "M": 30, "D": 1}
 _NAME = re.compile(r"([0-9]+)_[0-9]+\.png")
 _AGE = re.compile(r"([0-9]{1,4})([YMD]?)")
 
 
 class NihChestSource(PictureSource):
-    """Frontal chest films with boxes; films without one are not listed at all.
+    """Frontal chest films with boxes; other films are not listed, except for controls.
 
     The columns of both lists are read by their position: their headers hold commas inside names. Raises InputError: a
-    frame that is not two positive numbers.
+    frame that is not two positive numbers, controls that are no number, or no list to take them from.
 
     Args:
         root: folder with `BBox_List_2017.csv`, optionally `Data_Entry_2017*.csv` and `train_val_list.txt`, and the
             pictures in `images_001/images/` and so on, `images_001/`, or all in `images/`.
         frame: width and height of the picture that the boxes refer to. Films of another size are read if they have its
             aspect, or that of the original film in `Data_Entry_2017*.csv`.
+        controls: at most so many films labeled "No Finding", the first of each patient whose picture is there.
     """
 
     name = "nih_chest"
 
-    def __init__(self, root: str | Path, name: str | None = None, frame: Sequence[float] = (1024, 1024)) -> None:
+    def __init__(
+        self, root: str | Path, name: str | None = None, frame: Sequence[float] = (1024, 1024), controls: int = 0
+    ) -> None:
         super().__init__(root, name)
         try:
             width, height = map(float, frame)
@@ -46,9 +50,12 @@ class NihChestSource(PictureSource):
         if not (0 < width < math.inf and 0 < height < math.inf):
             raise InputError(f"data.source.{self.name}.frame={frame}: width and height are expected, as [1024, 1024]")
         self.frame = width, height
+        if type(controls) is not int or controls < 0:
+            raise InputError(f"data.source.{self.name}.controls={controls}: a number of films is expected, or 0")
+        self.controls = controls
 
     def list_pictures(self) -> Iterator[Picture | Dropped]:
-        """The rows that are dropped, as `<file name> row <line of the file>`, then each film with its boxes."""
+        """The rows that are dropped, as `<file name> row <line of the file>`, each film with its boxes, controls."""
         rows: dict[str, list[tuple[int, list[str], tuple[float, ...]]]] = defaultdict(list)
         for line, cells in self._read_rows():
             name = cells[0]
@@ -65,13 +72,12 @@ class NihChestSource(PictureSource):
         entries, path = self._read_entries(rows.keys()), self.root / "train_val_list.txt"
         # the films that are not of the official test part; as released, none of those with boxes is
         train_val = set(read_text(path, "the list of training films").split()) if path.is_file() else set()
-        parts = sorted(path.name for path in self.root.glob("images_[0-9]*") if path.is_dir())
-        folders = ["images", *(f"{part}/images" for part in parts), *parts]
+        folders = self._list_folders()
         for name, of_film in rows.items():
             entry = entries.get(name, [])
             frame = Frame(*self.frame, original=_parse_original(entry))
             yield Picture(
-                image=next((f"{f}/{name}" for f in folders if os.path.isfile(self.root / f / name)), f"images/{name}"),
+                image=self._find(name, folders) or f"images/{name}",
                 name=name,
                 modality="X-ray",
                 regions=[
@@ -87,6 +93,38 @@ class NihChestSource(PictureSource):
                 group=name.partition("_")[0],
                 official_split="train_val" if name in train_val else "test",
             )
+        if self.controls:
+            yield from self._list_controls(rows.keys(), folders, train_val)
+
+    def _list_controls(self, boxed: Set[str], folders: Sequence[str], train_val: Set[str]) -> Iterator[Picture]:
+        count, patients = 0, set()
+        for cells in self._read_all_entries(f"data.source.{self.name}.controls={self.controls}"):
+            if count == self.controls:
+                break
+            name, patient = cells[0], cells[0].partition("_")[0]
+            labels = normalize_category(cells[1]) if len(cells) > 1 else ""
+            if labels != NO_FINDING or patient in patients or name in boxed or not _NAME.fullmatch(name):
+                continue
+            if image := self._find(name, folders):
+                patients.add(patient)
+                count += 1
+                yield Picture(
+                    image,
+                    name,
+                    "X-ray",
+                    group=patient,
+                    official_split="train_val" if name in train_val else "test",
+                    without="No Finding",
+                    is_control=True,
+                )
+
+    def _list_folders(self) -> list[str]:
+        parts = sorted(path.name for path in self.root.glob("images_[0-9]*") if path.is_dir())
+        return ["images", *(f"{part}/images" for part in parts), *parts]
+
+    def _find(self, name: str, folders: Sequence[str]) -> str | None:
+        """The file of a film, relative to the root; None where it is not there."""
+        return next((f"{folder}/{name}" for folder in folders if os.path.isfile(self.root / folder / name)), None)
 
     def _read_rows(self) -> Iterator[tuple[int, list[str]]]:
         """The rows below the header."""
@@ -98,10 +136,16 @@ class NihChestSource(PictureSource):
         return rows
 
     def _read_entries(self, names: Set[str]) -> dict[str, list[str]]:
-        """The rows of these in the list of all films; of several versions the latest is read."""
+        """The rows of these in the list of all films."""
+        return {cells[0]: cells for cells in self._read_all_entries() if cells[0] in names}
+
+    def _read_all_entries(self, needed_by: str = "") -> Iterator[list[str]]:
+        """The list of all films, of several versions the latest. Raises InputError: there is none, but it is needed."""
         versions = sorted(self.root.glob("Data_Entry_2017*.csv"))
+        if needed_by and not versions:
+            raise InputError(f"{needed_by}: no Data_Entry_2017*.csv in {self.root} says which films are normal")
         rows = read_rows(versions[-1], "the list of all films") if versions else ()
-        return {cells[0]: cells for _, cells in rows if cells[0] in names}
+        return (cells for _, cells in rows)
 
 
 def _map_category(label: str) -> str:

@@ -4,14 +4,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from umed.boxes import Box, BoxError
 from umed.data.controls import ask_controls
 from umed.errors import InputError
 from umed.evaluation.benchmarks.base import Benchmark, Split
+from umed.evaluation.intervals import bootstrap_means, quantile_intervals
 from umed.evaluation.prediction import Prediction, short
 from umed.evaluation.question import CONTROLS, BoxQuestion, Question
+from umed.evaluation.results import name_pictures
 from umed.evaluation.rules import mentions
 from umed.evaluation.rules.diagnosis import box_iou, names_category
 from umed.evaluation.score import AVERAGE, Score
@@ -21,6 +24,7 @@ from umed.records import Record, RecordSet
 
 NAME, FILE = "mau", "records.jsonl"
 RULES = ("accuracy", "iou", "acc@0.5", "unparsed")
+DRAWS = 2000  # of the bootstrap over pictures
 
 
 class BoxScorer(Scorer):
@@ -93,9 +97,21 @@ class BoxScorer(Scorer):
         """On pictures known to be normal: `false_positives`, answers that name a category of the source, and
         `false_boxes`, answers with a box; by source and on average.
         """
-        named = [mentions.named(p.final_answer, _box_question(p).categories, options.synonyms) for p in predictions]
-        scores = list(_score_by_source("false_positives", predictions, [float(bool(names)) for names in named]))
-        return scores + list(_score_by_source("false_boxes", predictions, [float(bool(p.boxes)) for p in predictions]))
+        verdicts = judge_controls(predictions, options)
+        return [
+            score
+            for rule in ("false_positives", "false_boxes")
+            for score in _score_by_source(rule, predictions, [float(verdict[rule] or 0.0) for verdict in verdicts])
+        ]
+
+
+def judge_controls(predictions: Sequence[Prediction], options: Options = DEFAULTS) -> list[Verdict]:
+    """On each normal picture: whether the answer names a category of the source, and whether it has a box."""
+    verdicts: list[Verdict] = []
+    for prediction in predictions:
+        names = mentions.named(prediction.final_answer, _box_question(prediction).categories, options.synonyms)
+        verdicts.append({"false_positives": bool(names), "false_boxes": bool(prediction.boxes)})
+    return verdicts
 
 
 def _accuracies(predictions: Sequence[Prediction], options: Options) -> list[bool]:
@@ -210,12 +226,21 @@ def _box_question(prediction: Prediction) -> BoxQuestion:
 
 
 def _score_by_source(rule: str, predictions: Sequence[Prediction], values: Sequence[float]) -> Iterator[Score]:
-    by_source: dict[str, list[float]] = defaultdict(list)
-    for prediction, value in zip(predictions, values, strict=True):
-        by_source[prediction.question.part].append(value)
-    means = {source: sum(of) / len(of) for source, of in sorted(by_source.items())}
-    dataset = predictions[0].question.dataset.removesuffix(CONTROLS) if predictions else ""
-    for source, mean in means.items():
-        yield Score(dataset, rule, mean, source, n=len(by_source[source]))
-    if means:
-        yield Score(dataset, rule, sum(means.values()) / len(means), AVERAGE, n=len(values))
+    """The mean of each source, and the plain mean of the sources with its interval: pictures are drawn anew."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, prediction in enumerate(predictions):
+        places[prediction.question.part].append(place)
+    if not places:
+        return
+    dataset, means = predictions[0].question.dataset.removesuffix(CONTROLS), []
+    drawn = np.zeros(DRAWS)
+    for seed, (source, of_source) in enumerate(sorted(places.items())):
+        values_N = np.array([values[k] for k in of_source], float)
+        means.append(float(values_N.mean()))
+        drawn += bootstrap_means(values_N[:, None], name_pictures([predictions[k] for k in of_source]), DRAWS, seed)[
+            :, 0
+        ]
+        yield Score(dataset, rule, means[-1], source, n=len(of_source))
+    ends = quantile_intervals(drawn[:, None] / len(means))[0]
+    low, high = (None, None) if np.isnan(ends[0]) else map(float, ends)
+    yield Score(dataset, rule, sum(means) / len(means), AVERAGE, low=low, high=high, n=len(values))

@@ -5,6 +5,7 @@ picture and what is abnormal on it. Everything else on it (vessels, folds, tubes
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -21,7 +22,17 @@ PARTS: dict[str, tuple[str, Callable[[Generator, Generator], Drawing]]] = {
     "phantom_kvasir": ("Endoscopy", draw_kvasir),
 }
 
-CONTROLS = {"phantom_tbx11k": draw_healthy}  # parts that have pictures without a finding too
+CATEGORIES = ("bone", "kidney", "liver", "lung", "mediastinum", "soft tissue", "kidney stone", "effusion", "nodule",
+              "mass", "infiltration", "atelectasis", "pneumothorax", "cardiomegaly", "active tuberculosis",
+              "latent tuberculosis", "polyp")  # fmt: skip
+
+# parts that have pictures without a finding too
+CONTROLS: dict[str, Callable[[Generator, Generator], Drawing]] = {
+    "phantom_kidney_stone": partial(draw_kidney_stone, is_normal=True),
+    "phantom_nih_chest": draw_healthy,
+    "phantom_tbx11k": draw_healthy,
+    "phantom_kvasir": partial(draw_kvasir, is_normal=True),
+}
 
 
 def draw_control(part: str, seed: int, index: int) -> Drawing:

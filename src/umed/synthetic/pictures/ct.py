@@ -54,36 +54,40 @@ def _draw_thorax(c: Canvas, patient: Generator, rng: Generator) -> None:
 
 def draw_deeplesion(patient: Generator, rng: Generator) -> Drawing:
     """A CT slice with one lesion; the category is the organ in which it sits."""
-    category = str(rng.choice(["bone", "kidney", "liver", "lung"]))
+    category = str(rng.choice(["bone", "kidney", "liver", "lung", "mediastinum", "soft tissue"]))
     side, zoom = choose_side(rng), rng.uniform(1.15, 1.75)
     place = {
         "bone": (rng.uniform(-0.06, 0.06), 0.52 + rng.uniform(-0.05, 0.08)),
         "kidney": (side * rng.uniform(0.46, 0.6), rng.uniform(0.22, 0.5)),
         "liver": (rng.uniform(-0.65, -0.2), rng.uniform(-0.35, 0.1)),
-        "lung": (side * rng.uniform(0.32, 0.6), rng.uniform(-0.3, 0.35)),
+        "lung": (side * rng.uniform(0.28, 0.6), rng.uniform(-0.3, 0.35)),
+        "mediastinum": (rng.uniform(-0.16, 0.2), rng.uniform(-0.42, 0.12)),
     }
+    angle = rng.uniform(-0.8, 0.8) + math.pi * (side < 0)
+    place["soft tissue"] = (0.86 * math.cos(angle), 0.75 * math.sin(angle))
     if category == "bone" and rng.random() < 0.4:
-        angle = rng.uniform(-0.8, 0.8) + math.pi * (side < 0)
         place["bone"] = (0.8 * math.cos(angle), 0.7 * math.sin(angle))
     x, y = place[category]
     room = max(0.0, 1 - 1 / zoom)
     shift = rng.uniform(-0.3, 0.3, 2) / zoom
     center = (float(np.clip(x + shift[0], -room, room)), float(np.clip(y + shift[1], -room, room)))
     c = Canvas(rng, *choose_size(rng), center=center, zoom=zoom)
-    if category == "lung" or (category == "bone" and rng.random() < 0.5):
+    if category in ("lung", "mediastinum") or (category in ("bone", "soft tissue") and rng.random() < 0.5):
         _draw_thorax(c, patient, rng)
     else:
         _draw_abdomen(c, patient, rng)
     c.add(c.ellipse(0, 0, 0.9, 0.8), c.clouds(9)[..., None] * 3)
-    low, high = {"bone": (0.12, 0.2), "kidney": (0.13, 0.22), "liver": (0.13, 0.3), "lung": (0.12, 0.28)}[category]
+    low, high = {"liver": (0.12, 0.28), "lung": (0.1, 0.26)}.get(category, (0.11, 0.2))
     a, b = rng.uniform(low, high, 2)
     alpha = c.blob(x, y, a, b)
-    change = rng.uniform(38, 65) * (1 if rng.random() < 0.3 else -1)
+    change = rng.uniform(28, 58) * (1 if rng.random() < 0.3 else -1)
     if category == "bone":
         c.paint(c.blob(x, y, 1.25 * a, 1.25 * b), rng.uniform(170, 215))
         c.paint(alpha, rng.uniform(95, 135))
     elif category == "lung":
         c.paint(alpha, rng.uniform(75, 130))
+    elif category == "soft tissue":
+        c.paint(alpha, rng.uniform(105, 150) if rng.random() < 0.7 else rng.uniform(25, 45))
     else:
         c.add(alpha, change)
     if rng.random() < 0.5:
@@ -91,8 +95,8 @@ def draw_deeplesion(patient: Generator, rng: Generator) -> Drawing:
     return c.finish(rng.uniform(4, 10)), [Lesion(category, alpha > 0.5)]
 
 
-def draw_kidney_stone(patient: Generator, rng: Generator) -> Drawing:
-    """A CT slice with one to three stones in the kidneys."""
+def draw_kidney_stone(patient: Generator, rng: Generator, is_normal: bool = False) -> Drawing:
+    """A CT slice with one to three stones in the kidneys, or none."""
     side, zoom = choose_side(rng), rng.uniform(1.1, 2.0)
     room = 1 - 1 / zoom
     center = (side * min(room, rng.uniform(0.1, 0.5)), min(room, rng.uniform(0.1, 0.4)))
@@ -101,14 +105,14 @@ def draw_kidney_stone(patient: Generator, rng: Generator) -> Drawing:
     for _ in range(int(rng.integers(0, 3))):  # calcified vessels and tablets are no stones
         x, y = rng.uniform(-0.5, 0.7), rng.uniform(-0.5, 0.0)
         c.paint(c.ellipse(x, y, 0.025, 0.025), rng.uniform(170, 230))
-    bright, stones, taken = rng.uniform(235, 255), [], list[tuple[float, float]]()
-    for _ in range(int(rng.choice([1, 2, 3], p=[0.6, 0.28, 0.12]))):
+    bright, stones, taken = rng.uniform(215, 255), [], list[tuple[float, float]]()
+    for _ in range(0 if is_normal else int(rng.choice([1, 2, 3], p=[0.6, 0.28, 0.12]))):
         which = side if zoom > 1.3 or rng.random() < 0.7 else -side
         for _ in range(20):
             x = kidneys[which][0] + which * rng.uniform(-0.05, 0.13)
             y = kidneys[which][1] + rng.uniform(-0.2, 0.2)
             x, y = (min(max(v, m - 0.8 / zoom), m + 0.8 / zoom) for v, m in zip((x, y), center, strict=True))
-            a, b = rng.uniform(0.11, 0.18, 2) / zoom
+            a, b = rng.uniform(0.1, 0.18, 2) / zoom
             if all(max(abs(x - u), abs(y - v)) > 0.3 / zoom for u, v in taken):
                 alpha = c.blob(x, y, a, b, lobes=2, soft=1.5)
                 c.paint(alpha, bright)

@@ -52,10 +52,28 @@ def _draw_effusion(c: Canvas, lungs: dict[int, Array], side: int, seen: Array) -
 
 def _draw_nodule(c: Canvas, lungs: dict[int, Array], side: int, seen: Array) -> Array:
     """A round spot in the lung."""
+    return _draw_round(c, side, c.rng.uniform(0.1, 0.17))
+
+
+def _draw_mass(c: Canvas, lungs: dict[int, Array], side: int, seen: Array) -> Array:
+    """As a nodule, larger."""
+    return _draw_round(c, side, c.rng.uniform(0.18, 0.27))
+
+
+def _draw_round(c: Canvas, side: int, radius: float) -> Array:
     r = c.rng
-    a, b = r.uniform(0.13, 0.22) * r.uniform(0.9, 1.1, 2)
+    a, b = radius * r.uniform(0.92, 1.08, 2)
     alpha = c.blob(side * r.uniform(0.36, 0.58), r.uniform(-0.45, 0.2), a, b, lobes=2)
-    c.add(alpha, r.uniform(60, 105))
+    c.add(alpha, r.uniform(45, 95))
+    return alpha
+
+
+def _draw_infiltration(c: Canvas, lungs: dict[int, Array], side: int, seen: Array) -> Array:
+    """A faint cloud with a soft border."""
+    r = c.rng
+    a, b = r.uniform(0.16, 0.28, 2)
+    alpha = c.blob(side * r.uniform(0.34, 0.54), r.uniform(-0.35, 0.2), a, b, lobes=4, soft=8.0) * seen
+    c.add(alpha * np.clip(0.7 + 0.5 * c.clouds(14), 0, 1.3), r.uniform(35, 70))
     return alpha
 
 
@@ -68,7 +86,7 @@ def _draw_atelectasis(c: Canvas, lungs: dict[int, Array], side: int, seen: Array
     half = thick * (0.5 + r.uniform(0, 0.9) * along)
     alpha = c.below(middle - half, 2.0) * (1 - c.below(middle + half, 2.0)) * lungs[side] * seen * (c.x * side > 0.14)
     alpha *= np.clip((r.uniform(0.45, 0.75) - c.x * side) / (2 * c.pixel) + 0.5, 0, 1)
-    c.add(alpha, r.uniform(60, 105))
+    c.add(alpha, r.uniform(45, 95))
     return alpha
 
 
@@ -88,6 +106,8 @@ def _draw_pneumothorax(c: Canvas, lungs: dict[int, Array], side: int, seen: Arra
 FINDINGS: dict[str, Callable[[Canvas, dict[int, Array], int, Array], Array]] = {
     "effusion": _draw_effusion,
     "nodule": _draw_nodule,
+    "mass": _draw_mass,
+    "infiltration": _draw_infiltration,
     "atelectasis": _draw_atelectasis,
     "pneumothorax": _draw_pneumothorax,
 }
@@ -103,7 +123,7 @@ def draw_nih_chest(patient: Generator, rng: Generator) -> Drawing:
     """A chest film with one finding, or two on one film in five."""
     names = rng.permutation([*FINDINGS, "cardiomegaly"])[: 2 if rng.random() < 0.2 else 1]
     c = Canvas(rng, *choose_size(rng))
-    heart = rng.uniform(0.44, 0.58) if "cardiomegaly" in names else rng.uniform(0.26, 0.37)
+    heart = rng.uniform(0.43, 0.57) if "cardiomegaly" in names else rng.uniform(0.26, 0.38)
     lungs, shadow = _draw_film(c, patient, rng, heart)
     side, lesions = -1 if "cardiomegaly" in names else choose_side(rng), []
     for name in names:
@@ -134,7 +154,7 @@ def draw_tbx11k(patient: Generator, rng: Generator) -> Drawing:
         a, b = rng.uniform(0.17, 0.32, 2)
         if active:
             alpha = c.blob(x, y, a, b, lobes=4, soft=5.0)
-            c.add(alpha * np.clip(0.75 + 0.45 * c.clouds(16), 0, 1.3), rng.uniform(45, 90))
+            c.add(alpha * np.clip(0.75 + 0.45 * c.clouds(16), 0, 1.3), rng.uniform(38, 80))
         else:
             c.add(c.blob(x, y, a, b, soft=6.0), rng.uniform(0, 18))
             alpha = np.zeros_like(lungs[side])
@@ -142,7 +162,7 @@ def draw_tbx11k(patient: Generator, rng: Generator) -> Drawing:
                 far, r = rng.uniform(0.15, 0.9), rng.uniform(0.028, 0.055)
                 spot = c.ellipse(x + far * a * math.cos(angle), y + far * b * math.sin(angle), r, r, soft=1.0)
                 alpha = np.maximum(alpha, spot)
-            c.add(alpha, rng.uniform(60, 120))
+            c.add(alpha, rng.uniform(45, 110))
         lesions.append(Lesion("active tuberculosis" if active else "latent tuberculosis", alpha > 0.5))
         side = -side
     _draw_clutter(c)
