@@ -45,6 +45,7 @@ class StageWandb(WandbLogger):
         self, stage: str, run_dir: str | Path, project: Any, tags: str | Sequence[str] = (), **kwargs: Any
     ) -> None:
         run = Path(run_dir)
+        of_agent = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
         for name, value in {"MODE": "offline", "SILENT": "true", "ERROR_REPORTING": "false"}.items():
             os.environ.setdefault(f"WANDB_{name}", value)
         os.environ["WANDB_DATA_DIR"] = str(run.resolve() / "wandb")  # else pictures of tables lie in the home folder
@@ -54,8 +55,7 @@ class StageWandb(WandbLogger):
             "group": shorten(run.name),
             "config": public(_config(run)),
             "save_dir": run,
-            # the member of a W&B sweep has the id that the agent gives
-            "id": os.environ.get("WANDB_RUN_ID") or _kept_id(run / "logs" / stage / "wandb_id"),
+            "id": of_agent or _kept_id(run / "logs" / stage / "wandb_id"),
             "settings": wandb.Settings(console="off", disable_code=True, disable_git=True, x_disable_meta=True),
         }
         further = [tags] if isinstance(tags, str) else list(tags)

@@ -20,6 +20,8 @@ def log_artifacts(wandb_run: Any, run: Path, stage: str, adapter: Path | None, t
         adapter: that was evaluated, None = the base model.
         trained: in this run; else it is an input of the evaluation.
     """
+    if wandb_run.disabled:
+        return
     _use(wandb_run, _bundle("records", run, "dataset", run, [run / name for name in RECORDS]))
     if adapter is not None:
         folder = adapter_folder(str(adapter))
@@ -59,7 +61,7 @@ def _bundle(
 
 def _use(wandb_run: Any, artifact: wandb.Artifact) -> None:
     """Name an artifact as an input; offline, the server is told so when the run is synced."""
-    if wandb_run.settings.mode == "offline":
+    if wandb_run.offline:
         wandb_run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
     else:
         wandb_run.use_artifact(artifact)
