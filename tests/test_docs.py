@@ -110,7 +110,7 @@ def test_planted_mistakes_are_found(whole: DictConfig) -> None:
 
 GROUPS = [
     *("task", "method", "credit", "critic", "objective", "reward", "total", "judge", "annotator", "model"),
-    *("experiment", "trainer", "debug", "callbacks", "logger"),
+    *("experiment", "trainer", "debug", "callbacks", "logger", "hparams_search"),
     *("data/source", "data/benchmark", "data/split", "data/protocol", "data/synonyms"),
 ]
 

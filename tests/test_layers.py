@@ -8,18 +8,20 @@ import umed
 PACKAGE = Path(umed.__file__).parent
 LAYERS = (
     {"errors", "names", "boxes", "config", "paper_data", "sweeps", "dicom", "thoughts"},
-    {"run_files"},
+    {"run_files", "processes"},
     {"records", "chat"},
     {"rollout", "pictures", "figures"},
     {"llm", "data", "models", "evaluation.rules"},
     {"annotate", "judges", "rewards", "engine"},
     {"methods"},
     {"evaluation", "metrics"},
-    {"callbacks", "analysis", "comparisons", "training", "sft_continued"},
+    {"callbacks", "analysis", "comparisons", "dashboard", "training", "training_data", "launch", "orders"}
+    | {"sft_continued"},
     {"evaluating"},
     {"synthetic"},
     {"bench"},
     {"tasks"},
+    {"worker"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 APART = {frozenset({"data", "models"})}  # the config hands both the same light processor

@@ -27,7 +27,8 @@ _IN_ADDRESS = re.compile(r"://(?:[^/@\s]*@|[^\s?#]*(?:\?(?!api-version=[\w.-]*(?
 _SECRET = re.compile(r"(?:^|[._])(?:api_?key|token|secret|password|authorization)$", re.IGNORECASE)
 REQUESTS = tuple(f"{owner}.request" for owner in ("annotator", "judge", "open_judge"))
 FIRST_VERSION = "0.1.0"  # wrote no version into its configs
-MAY_CHANGE = ("engine.tokens", "engine.features")  # in a resume: how much fits where changes no result
+# in a resume: how much fits where, and how many processes share the batches, changes no result
+MAY_CHANGE = ("engine.tokens", "engine.features", "trainer.devices", "trainer.num_nodes", "launch")
 TRAINING = ("pipeline", "train", "pretrain")
 
 
@@ -203,6 +204,8 @@ def resume_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
         )
     keys = [o.key_or_group for o in OverridesParser.create().parse_overrides(overrides)]
     changed = [key for key in keys if key.startswith(MAY_CHANGE)]
+    if "trainer" in keys:  # a choice that says them too
+        changed += [k for k in MAY_CHANGE if k.startswith("trainer.") and OmegaConf.select(cfg, k) is not None]
     if any(key != "resume" and key not in changed for key in keys):
         there, here = _plain(stored), _plain(cfg)
         differs = sorted(k for k in there.keys() | here.keys() if there.get(k) != here.get(k))
@@ -215,12 +218,14 @@ def resume_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     return stored
 
 
-def keep_engine(cfg: DictConfig) -> None:
+def keep_changes(cfg: DictConfig) -> None:
     """Write what a resume has changed into the stored config of its run, so that the next resume has it too."""
     path = Path(cfg.resume) / ".hydra" / "config.yaml"
     stored: Any = OmegaConf.load(path)
-    if stored.get("engine") != cfg.get("engine"):
-        stored.engine = cfg.engine
+    changed = [key for key in MAY_CHANGE if OmegaConf.select(stored, key) != OmegaConf.select(cfg, key)]
+    for key in changed:
+        OmegaConf.update(stored, key, OmegaConf.select(cfg, key), force_add=True)
+    if changed:
         part = path.with_name(f"{path.name}.part")
         OmegaConf.save(stored, part)
         part.replace(path)

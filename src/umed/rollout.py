@@ -100,7 +100,7 @@ class Rollout:
             width: of what has an entry a token, None = as it is; wider than all valid tokens of the part.
         """
         g = self.num_candidates
-        rows = torch.tensor([q * g + c for q in queries for c in candidates or range(g)])
+        rows = torch.tensor([q * g + c for q in queries for c in candidates or range(g)], dtype=torch.long)
         there = rows.to(self.ids_BT.device, non_blocking=True)
         picked = {f.name: _rows(getattr(self, f.name), rows, there) for f in fields(self) if f.name != "prompts"}
         if width is not None:  # rows of answers that have left the mask may lie behind it
@@ -129,17 +129,24 @@ class TrainingBatch(Rollout):
         return cls(**{**{f.name: getattr(rollout, f.name) for f in fields(Rollout)}, **added})
 
     def minibatches(self, epochs: int, count: int, generator: torch.Generator) -> Iterator[Self]:
-        """`count` parts of the queries, of nearly equal size, in each of `epochs` passes, reshuffled by `generator`.
+        """`count` parts of the queries in each of `epochs` passes, see `split_queries`."""
+        for queries in split_queries(len(self.prompts), epochs, count, generator):
+            yield self if queries is None else self.take(queries)
 
-        Sizes differ by one at most; of fewer queries than `count`, each is a part.
-        """
-        if epochs == count == 1:
-            yield self
-            return
-        for _ in range(epochs):
-            order = torch.randperm(len(self.prompts), generator=generator)
-            for part in order.tensor_split(min(count, len(order))):
-                yield self.take(part.tolist())
+
+def split_queries(size: int, epochs: int, count: int, generator: torch.Generator) -> Iterator[list[int] | None]:
+    """`count` parts of `size` queries, of nearly equal size, in each of `epochs` passes, reshuffled by `generator`.
+
+    Sizes differ by one at most; of fewer queries than `count`, each is a part. A single part is None: all, as they
+    stand.
+    """
+    if epochs == count == 1:
+        yield None
+        return
+    for _ in range(epochs):
+        order = torch.randperm(size, generator=generator)
+        for part in order.tensor_split(min(count, size)):
+            yield part.tolist()
 
 
 def _rows(value: Any, rows: Tensor, there: Tensor) -> Any:

@@ -9,8 +9,7 @@ from statistics import fmean
 from omegaconf import DictConfig, open_dict
 
 from umed.data.sample import keep_train_share
-from umed.methods.base import planned_batches
-from umed.methods.compute import rewarding_passes, steps_of_equal_compute
+from umed.methods.compute import planned_batches, rewarding_passes, steps_of_equal_compute
 from umed.records import RecordSet
 from umed.run_files import write_whole
 

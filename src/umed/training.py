@@ -1,88 +1,36 @@
 """A training stage: method, data and trainer brought together; its result is the adapter folder."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from umed import config
 from umed.callbacks.checkpoints import AtomicCheckpointIO, newest_checkpoint
-from umed.data.check_records import check_records
 from umed.data.controls import check_share
-from umed.data.mau import MauDataModule
-from umed.data.sample import choose_queries
 from umed.engine.budget import Budget
 from umed.engine.choose import budget_of, check_engine
-from umed.engine.device import create_trainer
+from umed.engine.device import count_processes, create_trainer
+from umed.engine.memory import release_memory
 from umed.errors import InputError, check_positive
-from umed.methods.base import BuildPolicy, Method, planned_batches
+from umed.launch import launch
+from umed.methods.base import BuildPolicy, Method
+from umed.methods.compute import planned_batches
 from umed.methods.precision import check_precision
-from umed.models.lengths import Lengths
+from umed.models.adapters import adapter_folder, read_note
 from umed.models.load import build_policy, save_adapter, trains_whole
+from umed.orders import write_order
+from umed.processes import ALONE, Processes, find_processes, join
 from umed.records import RecordSet
-
-
-def datamodule_of(
-    cfg: DictConfig, data: RecordSet, batch_size: int = 1, every: int = 1, val_samples: int = 1
-) -> MauDataModule:
-    """The data module of `cfg.data`."""
-    return MauDataModule(
-        data.records,
-        data.roots,
-        instantiate(cfg.model.processor),
-        batch_size=batch_size,
-        seed=cfg.seed,
-        every=every,
-        val_samples=val_samples,
-        sampler=cfg.data.sampler,
-        augment=cfg.data.augment,
-        num_workers=cfg.data.num_workers,
-        prefetch=cfg.data.prefetch,
-    )
-
-
-def keep_fraction(cfg: DictConfig, data: RecordSet, queries: str = "annotated") -> RecordSet:
-    """The data with `data.fraction` of its train records, or with the others of them, see `choose_queries`."""
-    kept = choose_queries(data.records, cfg.data.fraction, cfg.data.split.seed, queries)
-    if len(kept) < len(data.records):
-        print(f"data.fraction={cfg.data.fraction}: {len(data.records) - len(kept)} train records left out")
-    return replace(data, records=kept)
-
-
-def check_data(cfg: DictConfig, data: RecordSet) -> dict[str, tuple[int, int]]:
-    """Check every record that training or validation would read, in seconds.
-
-    Returns:
-        Tokens of each record's prompt and gold answer, by id.
-
-    Raises:
-        InputError: see `check_records`.
-    """
-    used = [r for r in data.records if r.split in ("train", "val")]
-    return check_records(used, data.roots, Lengths(instantiate(cfg.model.processor)))
-
-
-def check_sizes(budget: Budget, method: Method, sizes: Mapping[str, tuple[int, int]], records: Iterable[str]) -> None:
-    """Refuse a budget that one of the records is above.
-
-    Args:
-        sizes: tokens of each record's prompt and gold answer.
-
-    Raises:
-        InputError: naming the largest record.
-    """
-    needed = ((sizes[i][0] + method.longest_answer(sizes[i][1]), i) for i in records)
-    budget.check(*max(needed, default=(0, "")))
+from umed.training_data import check_data, datamodule_of, find_largest, keep_fraction
 
 
 def build_method(
@@ -93,6 +41,7 @@ def build_method(
     policy: BuildPolicy | None = None,
     total_batches: int = 1,
     budget: Budget | None = None,
+    processes: Processes = ALONE,
 ) -> Method:
     """The complete method; its policy is built when training starts.
 
@@ -100,12 +49,17 @@ def build_method(
         stage: None = the method's own name.
         policy: builds the policy, None = from the base weights of `cfg.model`.
         budget: of tokens a pass, None = no limit.
+        processes: that share each batch.
 
     Raises:
         InputError: a setting that cannot be, or a reward that needs what the model's family cannot show.
     """
     method: Method = config.create(method_cfg)(
-        policy or partial(build_policy, cfg, None), stage=stage, total_batches=total_batches, budget=budget
+        policy or partial(build_policy, cfg, None),
+        stage=stage,
+        total_batches=total_batches,
+        budget=budget,
+        processes=processes,
     )
     missing = import_module(cfg.model.backbone).BACKBONE.no_attention
     if missing and "attention" in method.needs:
@@ -135,7 +89,8 @@ def build_trainer(cfg: DictConfig, stage: str, max_epochs: int) -> L.Trainer:
         InputError: one of them cannot be.
     """
     stage_cfg = stage_config(cfg, stage)
-    loggers, callbacks = stage_loggers(cfg, stage), _create_each(stage_cfg, "callbacks", L.Callback)
+    loggers = [] if find_processes().rank else stage_loggers(cfg, stage)  # the first process alone writes
+    callbacks = _create_each(stage_cfg, "callbacks", L.Callback)
     return create_trainer(
         config.create(stage_cfg.trainer),
         default_root_dir=cfg.paths.run_dir,
@@ -173,6 +128,8 @@ def train_stage(
 ) -> Path:
     """Train `method_cfg` on the train split; continues from the newest checkpoint of this stage, if there is one.
 
+    Where the config asks for several processes, they are started, and this one waits for them.
+
     Args:
         stage: `sft`, `ppo` or `aar`: names the W&B run and `checkpoints/<stage>/`.
         out: where the adapter folder goes.
@@ -186,16 +143,71 @@ def train_stage(
     data = keep_fraction(cfg, data, method_cfg.get("queries", "annotated"))
     sizes = check_data(cfg, data)
     train = [r.id for r in data.records if r.split == "train"]
-    planned = planned_batches(len(train), method_cfg.batch_size, method_cfg.epochs, method_cfg.steps)
+    largest = find_largest(build_method(cfg, method_cfg, stage=stage), sizes, train)
+    if count_processes(cfg) == (1, 1):
+        fit_stage(cfg, method_cfg, data, stage, init_from, run, out, largest)
+    else:
+        method: Any = OmegaConf.to_container(method_cfg, resolve=True)
+        settings = {"method": method, "stage": stage, "init_from": init_from, "out": str(out.resolve())}
+        write_order(cfg, stage, {"train": data}, "train", {**settings, "largest": list(largest)})
+        release_memory()  # the processes need it
+        launch(cfg, stage)
+    return out
+
+
+def train_together(
+    cfg: DictConfig,
+    data: Mapping[str, RecordSet],
+    method: Mapping[str, Any],
+    stage: str,
+    init_from: str | None,
+    out: str,
+    largest: tuple[int, str],
+) -> None:
+    """This process's part of a stage, as `train_stage` has prepared it."""
+    method_cfg = OmegaConf.create(dict(method))
+    fit_stage(cfg, method_cfg, data["train"], stage, init_from, Path(cfg.paths.run_dir), Path(out), largest)
+
+
+def fit_stage(
+    cfg: DictConfig,
+    method_cfg: DictConfig,
+    data: RecordSet,
+    stage: str,
+    init_from: str | None,
+    run: Path,
+    out: Path,
+    largest: tuple[int, str],
+) -> None:
+    """Train a stage whose data are checked, in this process or together with others.
+
+    Args:
+        largest: see `find_largest`.
+
+    Raises:
+        InputError: see `train_stage`.
+    """
+    train = sum(r.split == "train" for r in data.records)
+    planned = planned_batches(train, method_cfg.batch_size, method_cfg.epochs, method_cfg.steps)
     batches = min(planned, cfg.limits.batches or math.inf)
     intervals = math.ceil(batches / cfg.data.checkpoint_every)
     every = math.ceil(batches / intervals)
     trainer = build_trainer(cfg, stage, max_epochs=intervals)
-    policy = partial(build_policy, cfg, init_from, device=str(trainer.strategy.root_device))
-    budget = budget_of(cfg, run, trainer.strategy.root_device, stage, method_cfg)
-    method = build_method(cfg, method_cfg, stage=stage, policy=policy, total_batches=every * intervals, budget=budget)
-    check_sizes(budget, method, sizes, train)
-    datamodule = datamodule_of(cfg, data, method.batch_size, every, method.val_samples)
+    device = trainer.strategy.root_device
+    processes = join(device, trainer.world_size)
+    policy = partial(build_policy, cfg, init_from, device=str(device))
+    budget = budget_of(cfg, run, device, stage, method_cfg, processes)
+    method = build_method(
+        cfg,
+        method_cfg,
+        stage=stage,
+        policy=policy,
+        total_batches=every * intervals,
+        budget=budget,
+        processes=processes,
+    )
+    budget.check(*largest)
+    datamodule = datamodule_of(cfg, data, method.batch_size, every, method.val_samples, processes)
     try:
         trainer.fit(method, datamodule, ckpt_path=newest_checkpoint(run / "checkpoints" / stage), weights_only=True)
     except MisconfigurationException as error:  # a checkpoint callback that monitors what nothing logs
@@ -204,5 +216,7 @@ def train_stage(
         if "Early stopping conditioned on metric" not in str(error):
             raise
         raise InputError(f"callbacks: {error}") from error
-    save_adapter(method.policy, out, {"stage": stage, "method": type(method).__name__, "seed": cfg.seed})
-    return out
+    if processes.rank == 0:
+        note = {"stage": stage, "method": type(method).__name__, "seed": cfg.seed, "processes": processes.count}
+        started_from = read_note(adapter_folder(init_from)).get("stage") if init_from else None
+        save_adapter(method.policy, out, {**note, "started_from": started_from})

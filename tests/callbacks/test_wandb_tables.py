@@ -17,7 +17,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from umed.boxes import Box
+from umed.callbacks.headlines import HEADLINE_RULES, headline_numbers, list_panels
 from umed.callbacks.loggers import StageWandb
+from umed.callbacks.wandb_artifacts import log_artifacts
 from umed.callbacks.wandb_tables import RolloutTables, attention_of, log_evaluation, spread
 from umed.engine.engine import Engine
 from umed.evaluation.evaluate import Evaluation
@@ -62,8 +64,9 @@ def trained(run: Path, roots: Path, rollout: Rollout, iterations: int) -> None:
         logger.log_metrics({"reward/total": 0.5, "aar/iteration": float(i)}, i)
         module.iteration = i + 1
         tables.on_train_batch_end(trainer, module, {"batch": rollout, "scored": scored()}, rollout.prompts, i)
-    logger.log_metrics({"val/mau/iou/avg": 0.25}, iterations - 1)
+    logger.log_metrics({"val/mau/iou/avg": 0.25, "policy/lr": 0.5}, iterations - 1)
     logger.finalize("success")
+    logger.experiment.finish()
 
 
 def read_back(run: Path) -> list[dict[str, Any]]:
@@ -86,21 +89,23 @@ def test_offline_run_shows_pictures_tables_and_no_secret(tmp_path, rollout, monk
     history = [r["history"]["item"] for r in records if r["type"] == "history"]
     keys = [{k.split(".")[0] for k in item} for item in history]
     assert "first_batch" in keys[0] and "reward/total" not in keys[0]  # before anything is learned
-    tables = sorted({k for found in keys for k in found if k.startswith("rollouts/0")})
-    assert tables == ["rollouts/00000", "rollouts/00002"]
+    tables = [item for item, found in zip(history, keys, strict=True) if "rollouts/table" in found]
+    assert len(tables) == 2 and not [k for found in keys for k in found if k.startswith("rollouts/0")]
+    summary = {k.split(".")[0] for r in records if r["type"] == "summary" for k in r["summary"].get("item", {})}
+    assert "policy/lr" not in summary
     (validated,) = [item for item in history if "val/mau/iou/avg" in item]
     assert validated["aar/iteration"] == 2
 
-    (path,) = run.glob("wandb/offline-run-*/files/media/table/rollouts/00000_*.json")
+    path = min(run.glob("wandb/offline-run-*/files/media/table/rollouts/table_*.json"))
     table = json.loads(path.read_text())
     assert table["columns"] == [
-        *("id", "picture", "attention", "query", "answer", "gold"),
+        *("iteration", "id", "picture", "attention", "query", "answer", "gold"),
         *("relevance", "localization", "total", "advantage"),
     ]
     row = dict(zip(table["columns"], table["data"][1], strict=True))
     assert (row["id"], row["answer"], row["gold"]) == ("synthetic/0", "a stone", rollout.golds[0])
     assert (row["relevance"], row["localization"], row["total"]) == (0.75, 0.5, 1.75)
-    assert row["picture"] == row["attention"] == "Image" and table["data"][0][2] is None
+    assert row["picture"] == row["attention"] == "Image" and table["data"][0][3] is None and row["iteration"] == 0
 
     media = {p.name.split("_")[0] for p in run.glob("wandb/offline-run-*/files/media/images/**/*.png")}
     assert {"first", "pictures"} <= media
@@ -118,6 +123,12 @@ def test_an_evaluation_joins_the_run_of_its_stage(tmp_path: Path) -> None:
     run = tmp_path / "run"
     StageWandb("aar", run, project="test").finalize("success")
     kept = (run / "logs" / "aar" / "wandb_id").read_text()
+    folder = run / "adapter" / "sft"
+    for file in (run / "records.jsonl", folder / "adapter_config.json", run / "predictions" / "aar" / "mau.jsonl"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{}\n")
+    for name in ("adapter_config.json", "umed.json"):
+        (run / "adapter" / name).write_text(json.dumps({"stage": "aar", "started_from": "sft", "model": {}}))
     evaluation = Evaluation(
         "aar",
         {"mau": mau, "slake": slake},
@@ -125,11 +136,22 @@ def test_an_evaluation_joins_the_run_of_its_stage(tmp_path: Path) -> None:
         scores=[Score("mau", "iou", 0.5, "avg")],
         throughput={"speed/ratio": 3.0},
     )
-    log_evaluation(StageWandb("aar", run, project="test"), evaluation, Figure(), rows=2)
+    logger = StageWandb("aar", run, project="test", tags=["mine"])
+    log_evaluation(logger, evaluation, Figure(), rows=2)
+    log_artifacts(logger.experiment, run, "aar", run / "adapter", trained=True)
+    logger.experiment.finish()
     records = read_back(run)
     assert {r["run"]["run_id"] for r in records if r["type"] == "run"} == {kept}
+    assert all("mine" in r["run"]["tags"] for r in records if r["type"] == "run")
+    artifacts = [json.dumps(r) for r in records if "artifact" in r["type"]]
+    for name in ("records-run", "adapter-aar-run", "adapter-sft-run", "predictions-aar-run"):
+        assert any(name in text for text in artifacts), name
+    used = [text for text in artifacts if '"use_after_commit": true' in text]
+    assert len(used) == 2 and any("records-run" in t for t in used) and any("adapter-sft-run" in t for t in used)
     (item,) = [r["history"]["item"] for r in records if r["type"] == "history"]
     assert item["test/mau/iou/avg"] == 0.5 and item["test/speed/ratio"] == 3
+    (all_scores,) = run.glob("wandb/offline-run-*/files/media/table/test/scores_*.json")
+    assert json.loads(all_scores.read_text())["data"] == [["mau", "iou", 0.5, "avg", "", None, None, None]]
     tables = sorted(run.glob("wandb/offline-run-*/files/media/table/*.json"), key=lambda p: "slake" in p.name)
     of_mau, of_slake = [json.loads(path.read_text()) for path in tables]
     assert of_slake["data"] == [["item 0", "What?", "2", "yes", None]]
@@ -161,3 +183,18 @@ def test_without_wandb_or_a_rollout_nothing_happens(tmp_path, rollout):
     trainer.loggers = [StageWandb("sft", tmp_path, project="test")]
     tables.on_train_batch_end(trainer, SimpleNamespace(iteration=1), {}, rollout.prompts, 0)  # tuning has none
     trainer.loggers[0].finalize("success")
+
+
+def test_the_summary_of_a_stage_has_about_thirty_numbers() -> None:
+    rules = {dataset: [*of, "another"] for dataset, of in HEADLINE_RULES.items()}
+    scores = [
+        Score(f"{'' if dataset == 'mau' else 'phantom_'}{dataset}", rule, 0.5, slice_, row)
+        for dataset, of in rules.items()
+        for rule in of
+        for slice_ in ("", "avg", "deeplesion")
+        for row in ("", "majority")
+    ]
+    numbers = headline_numbers(scores)
+    assert {"test/mau/iou/avg", "test/phantom_slake/open_recall"} <= set(numbers) and len(scores) > 100
+    assert len(numbers) + len(list_panels()) <= 40
+    assert not [name for name in numbers if "another" in name or "majority" in name or "deeplesion" in name]

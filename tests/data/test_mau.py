@@ -21,7 +21,7 @@ from umed.data.mau import BatchPlan, MauDataModule, Prompts, list_categories
 from umed.errors import InputError
 from umed.models.family import FamilyProcessor
 from umed.records import RecordSet
-from umed.training import datamodule_of, keep_fraction
+from umed.training_data import datamodule_of, keep_fraction
 
 
 @given(st.integers(1, 30), st.integers(1, 12), st.integers(0, 2**40))

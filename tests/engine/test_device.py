@@ -10,7 +10,8 @@ from composed import composed
 from lightning.pytorch.accelerators import CUDAAccelerator
 
 from umed.engine import device
-from umed.engine.device import build_to_answer, create_trainer, find_placement
+from umed.engine.data_parallel import DataParallel
+from umed.engine.device import build_to_answer, count_processes, create_trainer, find_placement
 from umed.errors import InputError
 from umed.training import build_trainer
 
@@ -90,11 +91,45 @@ def test_what_this_machine_lacks_is_told_in_one_line(overrides: list[str]) -> No
     refused(overrides)
 
 
-@pytest.mark.parametrize("overrides", [["trainer.devices=2", "trainer.accelerator=cpu"], ["+trainer.num_nodes=3"]])
-def test_several_processes_are_refused_by_training_and_answering(overrides: list[str]) -> None:
-    for create in (lambda: find_placement(composed(*overrides)), lambda: bare_trainer(*overrides)):
-        with pytest.raises(InputError, match=r"ask for [23] processes, but a run uses one"):
-            create()
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], (1, 1)),
+        (["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"], (2, 1)),
+        (["trainer=smoke", "trainer.devices=2", "trainer.accelerator=cpu"], (2, 1)),
+        (["trainer=ddp", "trainer.devices=2", "trainer.num_nodes=3", "trainer.accelerator=cpu"], (2, 3)),
+        (["trainer=ddp", "trainer.accelerator=cpu"], (1, 1)),
+    ],
+)
+@pytest.mark.parametrize("job", [{}, {"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "sweep"}])
+def test_how_many_processes_train(
+    monkeypatch: pytest.MonkeyPatch, overrides: list[str], expected: tuple[int, int], job: dict[str, str]
+) -> None:
+    """Whatever job of a cluster this process is part of."""
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
+    assert count_processes(composed(*overrides)) == expected
+    trainer = bare_trainer(*overrides)
+    assert trainer.world_size == expected[0] * expected[1] and trainer.is_global_zero
+    assert isinstance(trainer.strategy, DataParallel) == (trainer.world_size > 1)
+    assert find_placement(composed(*overrides)).device == trainer.strategy.root_device == torch.device("cpu")
+
+
+@pytest.mark.usefixtures("two_cards")
+def test_all_cards_are_used_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CUDAAccelerator, "auto_device_count", staticmethod(lambda: 2))
+    assert count_processes(composed("trainer=ddp")) == (2, 1)
+    assert bare_trainer("trainer=ddp").strategy.root_device == torch.device("cuda:0")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    trainer = bare_trainer("trainer=ddp")
+    assert trainer.strategy.root_device == torch.device("cuda:1") and not trainer.is_global_zero
+
+
+def test_another_strategy_is_refused() -> None:
+    with pytest.raises(InputError, match=r"trainer.strategy=ddp_spawn with several processes: leave it out"):
+        bare_trainer("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "+trainer.strategy=ddp_spawn")
 
 
 def refused(overrides: list[str]) -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from umed.errors import InputError
-from umed.methods.base import HEAD_LR, Method, planned_batches
+from umed.methods.base import HEAD_LR, Method
+from umed.methods.compute import planned_batches
 from umed.models.policy import Policy
 
 

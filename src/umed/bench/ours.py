@@ -19,7 +19,8 @@ from umed.evaluation.datamodule import BenchmarkDataModule
 from umed.methods.base import Method
 from umed.models.load import build_policy
 from umed.models.policy import Policy
-from umed.training import build_method, build_trainer, datamodule_of
+from umed.training import build_method, build_trainer
+from umed.training_data import datamodule_of
 
 BACKBONE = "umed.models.backbones.qwen2_5_vl"
 LR = 1e-5

@@ -25,7 +25,7 @@ TAGS = ("task", "model", "method", "credit", "judge")
 
 
 class StageWandb(WandbLogger):
-    """One W&B run a stage, of one group a run folder, in `<run>/wandb/`; a resume keeps its id.
+    """One W&B run a stage with its evaluation, of one group a run folder, in `<run>/wandb/`; a resume keeps its id.
 
     Nothing is sent: WANDB_MODE=online and WANDB_API_KEY in the environment change that. What W&B would record by itself
     (command line, console, code) is off, since it can hold secrets.
@@ -45,6 +45,7 @@ class StageWandb(WandbLogger):
         self, stage: str, run_dir: str | Path, project: Any, tags: str | Sequence[str] = (), **kwargs: Any
     ) -> None:
         run = Path(run_dir)
+        of_agent = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
         for name, value in {"MODE": "offline", "SILENT": "true", "ERROR_REPORTING": "false"}.items():
             os.environ.setdefault(f"WANDB_{name}", value)
         os.environ["WANDB_DATA_DIR"] = str(run.resolve() / "wandb")  # else pictures of tables lie in the home folder
@@ -54,7 +55,7 @@ class StageWandb(WandbLogger):
             "group": shorten(run.name),
             "config": public(_config(run)),
             "save_dir": run,
-            "id": _kept_id(run / "logs" / stage / "wandb_id"),
+            "id": of_agent or _kept_id(run / "logs" / stage / "wandb_id"),
             "settings": wandb.Settings(console="off", disable_code=True, disable_git=True, x_disable_meta=True),
         }
         further = [tags] if isinstance(tags, str) else list(tags)
@@ -65,18 +66,23 @@ class StageWandb(WandbLogger):
 
     @property
     def experiment(self) -> Any:
-        """The W&B run. Raises InputError: W&B refuses it, or cannot be reached."""
+        """The W&B run, which goes on where it is open. Raises InputError: W&B refuses it, or cannot be reached."""
         try:
+            if self._experiment is None and wandb.run is not None:
+                if wandb.run.id == self.version:
+                    self._experiment = wandb.run
+                else:  # of the stage before
+                    wandb.run.finish()
             return super().experiment
         except wandb.errors.Error as error:
             raise InputError(f"W&B: {error}: correct it, or keep the run offline with WANDB_MODE=offline") from error
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """End the W&B run, so that the next stage gets its own."""
+        """Leave the W&B run open for the evaluation of the stage; end it where the stage has failed."""
         super().finalize(status)
-        if self._experiment is not None:
-            self._experiment.finish(exit_code=int(status == "failed"))
+        if self._experiment is not None and status != "success":
+            self._experiment.finish(exit_code=1)
 
 
 def check_wandb(init: Mapping[str, Any]) -> None:

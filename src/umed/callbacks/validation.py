@@ -6,6 +6,7 @@ from typing import Any
 import lightning as L
 
 from umed.chat import Prompt
+from umed.data.mau import MauDataModule
 from umed.evaluation.ask import records_to_predictions
 from umed.evaluation.benchmarks.mau import NAME, BoxScorer
 from umed.evaluation.prediction import Prediction
@@ -14,6 +15,7 @@ from umed.evaluation.results import score_slices
 from umed.evaluation.rules.mentions import NO_ALIASES
 from umed.evaluation.score import flat_metrics
 from umed.evaluation.scorer import Options
+from umed.processes import Processes
 
 
 class Validation(L.Callback):
@@ -38,6 +40,8 @@ class Validation(L.Callback):
         self.predictions += records_to_predictions(module.policy.processor, batch, outputs["answers"])
 
     def on_validation_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
+        if isinstance(trainer.datamodule, MauDataModule):  # type: ignore[attr-defined]
+            self.predictions = gather_predictions(trainer.datamodule.val_processes, self.predictions)  # type: ignore[attr-defined]
         scorer = BoxScorer()
         abnormal: list[Prediction] = []
         controls: list[Prediction] = []
@@ -50,3 +54,11 @@ class Validation(L.Callback):
         scores += scorer.score_controls(controls, self.options)
         metrics = {f"val/{name}": value for name, value in flat_metrics(scores).items()}
         module.log_dict(metrics, batch_size=len(self.predictions))
+
+
+def gather_predictions(processes: Processes, predictions: list[Prediction]) -> list[Prediction]:
+    """Those of all processes in the order of their records."""
+    if processes.count == 1:
+        return predictions
+    lines = processes.gather([prediction.to_line() for prediction in predictions])
+    return [Prediction.from_line(line, BoxQuestion) for line in lines]

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import lightning as L
@@ -11,12 +12,13 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from matplotlib.figure import Figure
 from PIL import Image
 
+from umed.callbacks.headlines import define_summary, headline_numbers
 from umed.chat import Prompt
 from umed.data.augment import flip_as_recorded
 from umed.evaluation.evaluate import Evaluation
 from umed.evaluation.paper_tables import PaperTable
 from umed.evaluation.render import FIELDS, as_lines
-from umed.evaluation.score import flat_metrics, without_zero_counts
+from umed.evaluation.score import Score, without_zero_counts
 from umed.figures import TRUE, draw_answer, heat_overlay, mark_synthetic
 from umed.pictures import contact_sheet, draw_boxes, picture_of
 from umed.records import Record
@@ -25,25 +27,25 @@ from umed.rollout import Rollout, TrainingBatch
 from umed.thoughts import without_thoughts
 
 PREDICTED = ("id", "question", "answer", "output")
-COLUMNS = ("id", "picture", "attention", "query", "answer", "gold")
+COLUMNS = ("iteration", "id", "picture", "attention", "query", "answer", "gold")
 
 
 class RolloutTables(L.Callback):
     """Pictures and tables for W&B; does nothing where no W&B logger is.
 
     Args:
-        every: iterations between two tables; each has a key of its own, since a table under an old key replaces it.
+        every: iterations between two samples of answers, which join one growing table and one picture with a slider.
         rows: answers a table at most, and pictures of the first batch.
     """
 
     def __init__(self, every: int = 10, rows: int = 16) -> None:
         self.every, self.rows = every, rows
+        self.table: wandb.Table | None = None
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
-        run = _wandb_run(trainer)
-        if run is not None:
-            run.define_metric(f"{module.stage}/iteration")
-            run.define_metric("*", step_metric=f"{module.stage}/iteration")
+        self.table = None
+        if (run := _wandb_run(trainer)) is not None:
+            define_summary(run, f"{module.stage}/iteration")
 
     def on_train_batch_start(self, trainer: L.Trainer, module: Any, batch: list[Prompt], *_: Any) -> None:
         run = _wandb_run(trainer)
@@ -67,9 +69,12 @@ class RolloutTables(L.Callback):
         title = (
             f"{mark_synthetic(r.source for r in records.values())}{module.stage} {iteration}, predicted boxes orange"
         )
+        if self.table is None:
+            self.table = wandb.Table([*COLUMNS, *scored.raw, "total", "advantage"], log_mode="INCREMENTAL")
+        add_rollouts(self.table, iteration, batch, scored, pictures, rows)
         run.log(
             {
-                f"rollouts/{iteration:05d}": rollout_table(batch, scored, pictures, rows),
+                "rollouts/table": self.table,
                 "rollouts/pictures": wandb.Image(rollout_sheet(batch, scored, pictures, rows, title)),
                 f"{module.stage}/iteration": iteration,
             }
@@ -77,14 +82,21 @@ class RolloutTables(L.Callback):
 
 
 def log_evaluation(logger: WandbLogger, evaluation: Evaluation, figure: Figure | None, rows: int = 100) -> None:
-    """Log test metrics, example pictures and the first answers of each data set into a stage's W&B run; ends it.
+    """Log test metrics, example pictures and the first answers of each data set into a stage's W&B run.
+
+    The headlines are numbers of the run; all scores are rows of the table `test/scores`.
 
     Args:
         figure: the example pictures, if there are any.
         rows: answers a data set at most, as many of each of its parts.
     """
-    shown = {**flat_metrics(without_zero_counts(evaluation.scores)), **evaluation.throughput}
-    logged: dict[str, Any] = {f"test/{name}": value for name, value in shown.items()}
+    logged: dict[str, Any] = {f"test/{name}": value for name, value in evaluation.throughput.items()}
+    logged |= headline_numbers(evaluation.scores)
+    for name in logged:
+        logger.experiment.define_metric(name, summary="last")
+    logged["test/scores"] = wandb.Table(columns=[f.name for f in fields(Score)])
+    for score in without_zero_counts(evaluation.scores):
+        logged["test/scores"].add_data(*(getattr(score, f.name) for f in fields(Score)))
     for dataset, predictions in evaluation.predictions.items():
         parts: dict[str, list[int]] = defaultdict(list)
         for place, prediction in enumerate(predictions):
@@ -99,7 +111,6 @@ def log_evaluation(logger: WandbLogger, evaluation: Evaluation, figure: Figure |
     if figure is not None:
         logged["examples"] = wandb.Image(figure)
     logger.experiment.log(logged)
-    logger.finalize("success")
 
 
 def log_report(loggers: Iterable[Logger], tables: Sequence[PaperTable], figure: Figure | None) -> None:
@@ -113,7 +124,7 @@ def log_report(loggers: Iterable[Logger], tables: Sequence[PaperTable], figure: 
             if figure is not None:
                 logged["report/accuracy_by_iou"] = wandb.Image(figure)
             logger.experiment.log(logged)
-            logger.finalize("success")
+            logger.experiment.finish()
 
 
 def spread(rollout: Rollout, rows: int) -> list[int]:
@@ -123,16 +134,20 @@ def spread(rollout: Rollout, rows: int) -> list[int]:
     return [q * rollout.num_candidates + g for q in queries for g in range(of_each)][:rows]
 
 
-def rollout_table(
-    batch: TrainingBatch, scored: Scored, pictures: Mapping[int, Image.Image], rows: Sequence[int]
-) -> wandb.Table:
+def add_rollouts(
+    table: wandb.Table,
+    iteration: int,
+    batch: TrainingBatch,
+    scored: Scored,
+    pictures: Mapping[int, Image.Image],
+    rows: Sequence[int],
+) -> None:
     """Answers as rows: picture, attention, texts, each raw reward, their total, the mean advantage.
 
     Args:
         pictures: by query.
         rows: which answers.
     """
-    table = wandb.Table(columns=[*COLUMNS, *scored.raw, "total", "advantage"])
     valid = batch.mask_BT.float()
     advantage = (batch.advantages_BT * valid).sum(1) / valid.sum(1).clamp(min=1)
     for b in rows:
@@ -140,6 +155,7 @@ def rollout_table(
         record, heat = batch.records[q], attention_of(batch, b)
         hot = None if heat is None else draw_answer(heat_overlay(pictures[q], heat), record.boxes, batch.boxes[b])
         table.add_data(
+            iteration,
             record.id,
             wandb.Image(draw_answer(pictures[q], record.boxes, batch.boxes[b])),
             None if hot is None else wandb.Image(hot),
@@ -150,7 +166,6 @@ def rollout_table(
             float(scored.total_B[b]),
             float(advantage[b]),
         )
-    return table
 
 
 def rollout_sheet(

@@ -18,6 +18,7 @@ from umed.data.loading import check_workers, choose_workers, make_loader
 from umed.data.sampler import BatchPlan, PlacedBatches, group_positions
 from umed.errors import InputError, check_positive
 from umed.pictures import picture_of
+from umed.processes import ALONE, Processes
 from umed.records import Record
 
 NO_FLIPS = {"horizontal_flip": 0.0, "vertical_flip": 0.0}
@@ -87,6 +88,7 @@ class MauDataModule(L.LightningDataModule):
         sampler: `natural`, or the sources or categories take turns: `by_source`, `by_category`.
         augment: probabilities `horizontal_flip` and `vertical_flip`, of training records only.
         num_workers: of the loaders, None = see `choose_workers`; prefetch: batches that each has ready.
+        processes: that share each batch, and the validation records.
     """
 
     def __init__(
@@ -103,16 +105,18 @@ class MauDataModule(L.LightningDataModule):
         augment: Mapping[str, float] = NO_FLIPS,
         num_workers: int | None = 0,
         prefetch: int = 2,
+        processes: Processes = ALONE,
     ) -> None:
         super().__init__()
         check_workers(num_workers)
         check_positive("data.prefetch", prefetch)
         group_positions((), sampler)  # an unknown name is refused before training
         self.records, self.roots, self.processor = list(records), roots, processor
-        self.batch_size, self.seed, self.every = batch_size, seed, every
+        self.batch_size, self.seed, self.every, self.processes = batch_size, seed, every, processes
         self.val_samples, self.sampler, self.flips = val_samples, sampler, Flips.from_config(augment, seed)
         if num_workers is None:
             num_workers = choose_workers(int(median(r.width * r.height for r in self.records))) if records else 0
+        self.val_processes = ALONE  # that share the validation records
         self.workers: dict[str, int] = {"num_workers": num_workers}
         if num_workers:
             self.workers["prefetch_factor"] = prefetch
@@ -134,14 +138,18 @@ class MauDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         prompts = self.split("train")
         classes = group_positions(prompts.records, self.sampler)
-        plan = BatchPlan(len(prompts), self.batch_size, self.seed, self.every, classes)
+        plan = BatchPlan(len(prompts), self.batch_size, self.seed, self.every, classes, self.processes)
         options: dict[str, Any] = {**self.workers, "persistent_workers": self.workers["num_workers"] > 0}
         if self.flips:
             return make_loader(FlippedPrompts(prompts, self.flips), batch_sampler=PlacedBatches(plan), **options)
         return make_loader(prompts, batch_sampler=plan, **options)
 
     def val_dataloader(self) -> DataLoader:
-        return self.loader(self.split("val", self.val_samples))
+        prompts = self.split("val", self.val_samples)
+        # where they are too few for all processes, each answers all of them
+        self.val_processes = self.processes if len(prompts) >= self.processes.count else ALONE
+        prompts.records = self.val_processes.share(prompts.records)
+        return self.loader(prompts)
 
     def loader(self, prompts: Prompts, batch_size: int = 64) -> DataLoader:
         """In order, for evaluation."""

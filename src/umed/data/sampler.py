@@ -11,6 +11,7 @@ from torch.utils.data import Sampler
 
 from umed.data.controls import SUFFIX
 from umed.errors import check_choice
+from umed.processes import ALONE, Processes
 from umed.records import Record
 
 CLASS_OF: dict[str, Callable[[Record], str] | None] = {
@@ -29,13 +30,20 @@ class BatchPlan(Sampler[list[int]]):
 
     Args:
         classes: the positions of each class's records, none of them empty.
+        processes: of each batch, the places of this process are taken.
     """
 
     def __init__(
-        self, size: int, batch_size: int, seed: int, every: int, classes: Sequence[Sequence[int]] | None = None
+        self,
+        size: int,
+        batch_size: int,
+        seed: int,
+        every: int,
+        classes: Sequence[Sequence[int]] | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self.size, self.batch_size, self.seed, self.every, self.epoch = size, batch_size, seed, every, 0
-        self.classes = classes
+        self.classes, self.processes = classes, processes
 
     @property
     def sampler(self) -> Self:
@@ -56,7 +64,7 @@ class BatchPlan(Sampler[list[int]]):
 
     def places(self, number: int) -> range:
         """Positions of a batch in the endless sequence of records."""
-        return range(number * self.batch_size, (number + 1) * self.batch_size)
+        return self.processes.share(range(number * self.batch_size, (number + 1) * self.batch_size))
 
     def batch(self, number: int) -> list[int]:
         return [self._find_record(place) for place in self.places(number)]

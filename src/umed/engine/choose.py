@@ -13,6 +13,7 @@ from umed.engine.planner import Planner
 from umed.errors import InputError, check_positive
 from umed.models.feature_store import shared_store
 from umed.models.merging import check_merge
+from umed.processes import ALONE, Processes
 
 SMALL = 100 * 2**20  # bytes of a model's folder; on a CPU nothing is counted for less, which takes seconds
 SMALL_TOKENS = 16_384
@@ -33,8 +34,15 @@ def check_engine(cfg: DictConfig) -> None:
     shared_store(**features)
 
 
-def budget_of(cfg: DictConfig, run: Path, device: torch.device, stage: str, method: DictConfig | None = None) -> Budget:
-    """The budget of a stage of a run, the same after a resume.
+def budget_of(
+    cfg: DictConfig,
+    run: Path,
+    device: torch.device,
+    stage: str,
+    method: DictConfig | None = None,
+    processes: Processes = ALONE,
+) -> Budget:
+    """The budget of a stage of a run, the same after a resume; of several processes, the first keeps the file.
 
     Args:
         method: that the stage trains, None = it answers only.
@@ -44,16 +52,19 @@ def budget_of(cfg: DictConfig, run: Path, device: torch.device, stage: str, meth
     """
     budget = Budget(cfg.engine.tokens, run / FILE, stage)
     if budget.initial is None:
-        budget.initial = choose_tokens(cfg, device, method)
+        budget.initial = choose_tokens(cfg, device, method, processes.local_count)
+    if processes.rank:
+        budget.file = None
     budget.save()
     return budget
 
 
-def choose_tokens(cfg: DictConfig, device: torch.device, method: DictConfig | None = None) -> int:
+def choose_tokens(cfg: DictConfig, device: torch.device, method: DictConfig | None = None, processes: int = 1) -> int:
     """The most tokens with which the passes of a stage fit into the free memory, as `task=plan` counts them.
 
     Args:
         method: see `budget_of`.
+        processes: on this machine.
 
     Raises:
         InputError: no number is small enough.
@@ -61,7 +72,7 @@ def choose_tokens(cfg: DictConfig, device: torch.device, method: DictConfig | No
     folder = Path(cfg.model.path)
     if device.type == "cpu" and folder.is_dir() and sum(f.stat().st_size for f in folder.iterdir()) < SMALL:
         return SMALL_TOKENS
-    free = free_bytes(device)
+    free = free_bytes(device) // (processes if device.type == "cpu" else 1)  # a GPU each, but one memory
     planner = Planner(cfg, gpu=device.type != "cpu")
     if method is None:
         phase = planner.evaluation(cfg.method)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # importing it takes seconds, which `task=predict` on a CPU d
 # what decides where something is computed, and how
 CHOICES = ("accelerator", "devices", "num_nodes", "strategy", "precision", "deterministic", "benchmark")
 DEFAULT = {"accelerator": "auto", "devices": 1, "precision": "32-true"}
+QUIET = {name: False for name in ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")}
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,18 @@ def create_trainer(trainer: Callable[..., L.Trainer], **settings: Any) -> L.Trai
     """Lightning's trainer, whose strategy has the device and whose plugin has the precision.
 
     Raises:
-        InputError: an accelerator or devices that this machine lacks, several processes, or a setting that cannot be.
+        InputError: an accelerator or devices that this machine lacks, or a setting that cannot be.
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch.plugins import DoublePrecision, HalfPrecision, MixedPrecision
 
+    from umed.engine.data_parallel import Ranks
+
     try:
+        if _count_processes(trainer) > 1:
+            settings["strategy"] = _share_batches(trainer)
+        else:
+            settings["plugins"] = [*settings.get("plugins", ()), Ranks()]
         created = trainer(**settings)
         plugin, device = created.precision_plugin, created.strategy.root_device
     except (MisconfigurationException, ImportError, TypeError, ValueError, RuntimeError) as error:
@@ -64,11 +71,6 @@ def create_trainer(trainer: Callable[..., L.Trainer], **settings: Any) -> L.Trai
             f"trainer: {' '.join(str(error).split()).rstrip('.')}: set trainer.accelerator, trainer.devices and "
             "trainer.precision to what is there"
         ) from error
-    if created.world_size > 1:
-        raise InputError(
-            f"trainer.devices and trainer.num_nodes ask for {created.world_size} processes, but a run uses one: set "
-            "both to 1 and start one run for each device"
-        )
     if isinstance(plugin, HalfPrecision | DoublePrecision):
         raise InputError(
             "trainer.precision=16-true, bf16-true or 64-true: weights keep model.dtype; set that one, or use "
@@ -77,6 +79,43 @@ def create_trainer(trainer: Callable[..., L.Trainer], **settings: Any) -> L.Trai
     if isinstance(plugin, MixedPrecision):
         plugin.device = device.type  # Lightning takes every accelerator but the CPU and MPS for CUDA
     return created
+
+
+def count_processes(cfg: DictConfig) -> tuple[int, int]:
+    """How many processes train on each machine, and how many machines.
+
+    Raises:
+        InputError: see `create_trainer`.
+    """
+    node = cfg.get("trainer")
+    if node is None or _is_one(node):
+        return 1, 1
+    created = _create_bare(node)
+    return created.num_devices, created.num_nodes
+
+
+def _is_one(chosen: Mapping[str, Any]) -> bool:
+    return chosen.get("devices", 1) == 1 and (chosen.get("num_nodes") or 1) == 1
+
+
+def _count_processes(trainer: Any) -> int:
+    """Of a trainer that is only partly created."""
+    from umed.engine.data_parallel import Ranks
+
+    chosen = {name: trainer.keywords[name] for name in CHOICES[:3] if name in trainer.keywords}
+    return 1 if _is_one(chosen) else trainer.func(**chosen, **QUIET, plugins=[Ranks()]).world_size
+
+
+def _share_batches(trainer: Any) -> Any:
+    """The strategy of several processes. Raises InputError: another one is chosen."""
+    from umed.engine.data_parallel import DataParallel
+
+    if trainer.keywords.get("strategy") not in (None, "auto"):
+        raise InputError(
+            f"trainer.strategy={trainer.keywords['strategy']} with several processes: leave it out, batches are shared "
+            "out whatever it says"
+        )
+    return DataParallel()
 
 
 def find_placement(cfg: DictConfig) -> Placement:
@@ -88,19 +127,23 @@ def find_placement(cfg: DictConfig) -> Placement:
     node = cfg.get("trainer") or OmegaConf.create({"_target_": "lightning.Trainer", "_partial_": True, **DEFAULT})
     if _is_plain_cpu(node):
         return Placement(torch.device("cpu"))
+    created = _create_bare(node)
+    return Placement(created.strategy.root_device, created.precision_plugin)
+
+
+def _create_bare(node: Any) -> L.Trainer:
+    """A trainer that only says where and how precisely it would compute."""
     trainer: Any = config.create(node)
     chosen = {name: value for name, value in trainer.keywords.items() if name in CHOICES}
-    quiet = {name: False for name in ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")}
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     with warnings.catch_warnings():  # a trainer that trains tells what it found
         warnings.simplefilter("ignore")
         logger.setLevel(logging.ERROR)
         try:
-            created = create_trainer(partial(trainer.func, **chosen), **quiet)
+            return create_trainer(partial(trainer.func, **chosen), **QUIET)
         finally:
             logger.setLevel(level)
-    return Placement(created.strategy.root_device, created.precision_plugin)
 
 
 def _is_plain_cpu(node: Mapping[str, Any]) -> bool:

@@ -17,6 +17,7 @@ from umed.evaluation.question import BoxQuestion, Question
 from umed.evaluation.substitutes import Shown
 from umed.models.noise import Noise
 from umed.models.reader import Prefix
+from umed.processes import ALONE, Processes
 from umed.rollout import Answers
 
 EVALUATION = 1  # the noise is another one than in training
@@ -33,6 +34,7 @@ def ask_questions(
     questions: Sequence[Question] | None = None,
     samples: int = 0,
     seed: int = 0,
+    processes: Processes = ALONE,
 ) -> tuple[list[Prediction], list[Prediction]]:
     """Greedy answers to the questions of one benchmark, with `scores` where there are labels or choices.
 
@@ -42,16 +44,19 @@ def ask_questions(
         shown, questions: see `BenchmarkDataModule.loader`.
         samples: so many more answers a question, sampled at temperature 1; the noise is a function of the seed, the
             benchmark and the question's place.
+        processes: that share the questions; each gets all answers.
 
     Returns:
         Greedy and sampled predictions.
     """
     greedy: list[Prediction] = []
     sampled: list[Prediction] = []
-    count = len(data.questions_of[name] if questions is None else questions)
+    asked = data.questions_of[name] if questions is None else list(questions)
+    mine = processes.share(range(len(asked)))
     noise, first = Noise(seed, zlib.crc32(name.encode()), EVALUATION), 0
-    with tqdm(total=count, desc=title, unit="question", leave=False, disable=None) as bar:
-        for batch in data.loader(name, shown, questions):
+    hidden = True if processes.rank else None  # None: where no terminal is
+    with tqdm(total=len(mine), desc=title, unit="question", leave=False, disable=hidden) as bar:
+        for batch in data.loader(name, shown, questions, processes):
             prompts = [item.prompt for item in batch]
             prefix = engine.read_prompts(prompts, max(1, samples), max_new_tokens)
             answers = engine.sample(prompts, 1, max_new_tokens, greedy=True, prefix=prefix)
@@ -61,14 +66,34 @@ def ask_questions(
                 attention = measure_attention(engine, prompts, [item.question for item in batch], answers, prefix)
             greedy += to_predictions(engine.processor, batch, answers, scores, attention)
             if samples:
-                places = range(first, first + len(batch))
+                places = mine[first : first + len(batch)]
                 answers = engine.sample(
                     prompts, samples, max_new_tokens, noise=noise, places=places, temperature=1.0, prefix=prefix
                 )
                 sampled += to_predictions(engine.processor, batch, answers)
             first += len(batch)
             bar.update(len(batch))
-    return greedy, sampled
+    return gather_answers(processes, asked, greedy), gather_answers(processes, asked, sampled)
+
+
+def gather_answers(processes: Processes, questions: Sequence[Question], mine: list[Prediction]) -> list[Prediction]:
+    """The answers of all processes to all questions, in order; the answers to one question stand together."""
+    if processes.count == 1:
+        return mine
+    each = len(mine) // max(1, len(processes.share(range(len(questions)))))
+    lines = [[p.output, p.boxes, p.scores, p.attention] for p in mine]
+    shares = processes.gather([lines[k : k + each] for k in range(0, len(lines), each or 1)])
+    return [
+        Prediction.model_construct(
+            question=question,
+            output=output,
+            boxes=None if boxes is None else tuple(map(tuple, boxes)),
+            scores=scores,
+            attention=attention,
+        )
+        for question, answers in zip(questions, shares, strict=bool(shares))
+        for output, boxes, scores, attention in answers
+    ]
 
 
 def to_predictions(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 import lightning as L
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from umed.chat import Processor, Prompt
 from umed.data.loading import choose_workers, make_loader
@@ -16,6 +16,7 @@ from umed.evaluation.protocol import Protocol
 from umed.evaluation.question import Question
 from umed.evaluation.scorer import Scorer
 from umed.evaluation.substitutes import Shown, exchange_pictures, substitute_picture
+from umed.processes import ALONE, Processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +124,23 @@ class BenchmarkDataModule(L.LightningDataModule):
         """One loader a benchmark."""
         return [self.loader(name) for name in self.benchmarks]
 
-    def loader(self, name: str, shown: Shown = "own", questions: Sequence[Question] | None = None) -> DataLoader:
+    def loader(
+        self,
+        name: str,
+        shown: Shown = "own",
+        questions: Sequence[Question] | None = None,
+        processes: Processes = ALONE,
+    ) -> DataLoader:
         """Batches of `EvaluationItem` from one benchmark, every question once, in order.
 
         Args:
             shown: the picture that goes with a question.
             questions: others of the benchmark than those of the test.
+            processes: that share the questions; those of this process.
         """
         asked = self.questions_of[name] if questions is None else questions
-        dataset = Questions(asked, self.benchmarks[name], self.processor, self.protocol, shown)
+        all_of_them = Questions(asked, self.benchmarks[name], self.processor, self.protocol, shown)
+        dataset = all_of_them if processes.count == 1 else Subset(all_of_them, processes.share(range(len(asked))))
         workers = self.num_workers
         if workers is None:  # pictures of a benchmark are much alike
             workers = choose_workers(prod(self.benchmarks[name].picture(asked[0]).size)) if asked else 0

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from umed.engine.choose import budget_of
 from umed.engine.device import build_to_answer
@@ -18,6 +19,7 @@ from umed.evaluation.results import score_predictions
 from umed.evaluation.score import Score, flat_metrics
 from umed.evaluation.scorer import Options, Scorer, Verdict, judge_all, to_score_line
 from umed.evaluation.throughput import measure_throughput
+from umed.processes import ALONE, Processes
 from umed.run_files import METRICS, update_metrics, write_jsonl, write_whole
 
 
@@ -46,12 +48,18 @@ class Evaluation:
 
 
 def evaluate_stage(
-    evaluation_set: EvaluationSet, stage: str, adapter: str | Path | None, *, substitutes: bool = True
+    evaluation_set: EvaluationSet,
+    stage: str,
+    adapter: str | Path | None,
+    *,
+    substitutes: bool = True,
+    processes: Processes = ALONE,
 ) -> Evaluation:
     """Answer every question with a model and score the answers.
 
     Args:
         substitutes: whether the rows of `data.evaluate.sanity` that show the model other pictures are asked.
+        processes: that share the questions; only the first writes and scores.
 
     Predictions go to `predictions/<stage>/<dataset>.jsonl`, scores to `metrics.json` under `<stage>/`. Beside the
     predictions, `scores/<dataset>.jsonl` keeps the verdict of every rule, `splits.json` the split file of each data set
@@ -62,14 +70,19 @@ def evaluate_stage(
     leaked = evaluation_set.leaked  # opens every test picture: one that is lost is reported before the model answers
     options, folder = build_options(cfg, judges=True), evaluation_set.run / "predictions" / stage
     policy, placement = build_to_answer(cfg, str(adapter) if adapter else None)
-    engine = Engine(policy, budget_of(cfg, evaluation_set.run, placement.device, f"evaluate/{stage}"))
+    budget = budget_of(cfg, evaluation_set.run, placement.device, f"evaluate/{stage}", processes=processes)
+    engine = Engine(policy, budget)
     evaluation = Evaluation(stage)
     with placement.autocast():
         for name in data.benchmarks:
-            _ask_benchmark(evaluation_set, engine, name, evaluation, substitutes)
+            _ask_benchmark(evaluation_set, engine, name, evaluation, substitutes, processes)
+            if processes.rank:
+                continue
             # at once: a question that cannot be asked loses no other's answers, but the stage is not evaluated then
             update_metrics(evaluation_set.run / METRICS, {}, instead_of=f"{stage}/")
             _write_answers(folder, evaluation)
+    if processes.rank:
+        return evaluation
     splits = {name: {**asdict(s), "protocol": cfg.data.protocol.name} for name, s in data.splits.items()}
     if splits:
         write_whole(folder / "splits.json", json.dumps(splits, indent=1) + "\n")
@@ -89,19 +102,25 @@ def evaluate_stage(
 
 
 def _ask_benchmark(
-    evaluation_set: EvaluationSet, engine: Engine, name: str, evaluation: Evaluation, substitutes: bool
+    evaluation_set: EvaluationSet,
+    engine: Engine,
+    name: str,
+    evaluation: Evaluation,
+    substitutes: bool,
+    processes: Processes,
 ) -> None:
     """Ask the questions of one benchmark, its normal pictures and its baselines."""
     cfg, data = evaluation_set.cfg, evaluation_set.data
-    benchmark, rows, length = data.benchmarks[name], cfg.data.evaluate.sanity, cfg.method.max_new_tokens
+    benchmark, rows = data.benchmarks[name], cfg.data.evaluate.sanity
+    shared: dict[str, Any] = {"max_new_tokens": cfg.method.max_new_tokens, "processes": processes}
     title = f"{evaluation.stage}: {name}"
     samples = cfg.data.evaluate.samples if any(s.scores_samples for s in benchmark.scorers.values()) else 0
-    greedy, sampled = ask_questions(engine, data, name, title, max_new_tokens=length, samples=samples, seed=cfg.seed)
+    greedy, sampled = ask_questions(engine, data, name, title, samples=samples, seed=cfg.seed, **shared)
     evaluation.predictions |= _by_dataset(greedy)
     evaluation.sampled |= _by_dataset(sampled)
     for row in ("black", "shuffled"):
         if row in rows and substitutes:
-            answers, _ = ask_questions(engine, data, name, f"{title}, {row}", max_new_tokens=length, shown=row)
+            answers, _ = ask_questions(engine, data, name, f"{title}, {row}", shown=row, **shared)
             evaluation.baselines.setdefault(row, {}).update(_by_dataset(answers))
     for dataset, predictions in _by_dataset(greedy).items():
         if "majority" in rows:
@@ -111,9 +130,7 @@ def _ask_benchmark(
             prior = answer_by_question(predictions, train, data.scorers)
             evaluation.baselines.setdefault("question_prior", {})[dataset] = prior
     if questions := benchmark.controls()[: evaluation_set.at_most]:
-        answers, _ = ask_questions(
-            engine, data, name, f"{title}, normal pictures", max_new_tokens=length, questions=questions
-        )
+        answers, _ = ask_questions(engine, data, name, f"{title}, normal pictures", questions=questions, **shared)
         evaluation.controls |= {d.removesuffix(CONTROLS): of for d, of in _by_dataset(answers).items()}
 
 

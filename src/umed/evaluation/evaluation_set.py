@@ -28,13 +28,21 @@ class EvaluationSet:
     Args:
         data: MAU's records; None leaves MAU out.
         trained_on: what the run trains on, if it trains.
+        leaked: if another process has looked for leaks, what it has found.
 
     Raises:
         InputError: a benchmark that cannot be read.
     """
 
-    def __init__(self, cfg: DictConfig, data: RecordSet | None, trained_on: RecordSet | None = None) -> None:
+    def __init__(
+        self,
+        cfg: DictConfig,
+        data: RecordSet | None,
+        trained_on: RecordSet | None = None,
+        leaked: Mapping[str, set[str]] | None = None,
+    ) -> None:
         self.cfg, self.records, self.run, self.trained_on = cfg, data, Path(cfg.paths.run_dir), trained_on
+        self._leaked = leaked
         self.at_most: int | None = cfg.limits.eval_samples or cfg.data.evaluate.at_most
         benchmarks: dict[str, Benchmark] = {}
         if data is not None:
@@ -57,8 +65,8 @@ class EvaluationSet:
         Raises:
             InputError: a test picture cannot be opened; ask for this before anything long begins.
         """
-        if not self.cfg.data.evaluate.leaks:
-            return {}
+        if self._leaked is not None or not self.cfg.data.evaluate.leaks:
+            return self._leaked or {}
         tuned_on = self.trained_on or _find_tuning_records(self.cfg.init_from) or self.records
         return find_leaks(self.data, tuned_on, self.run, self.cfg.data.prepare.workers or os.cpu_count() or 1)
 

@@ -18,8 +18,9 @@ from umed.errors import InputError, check_choice, check_positive
 from umed.methods.base import BuildPolicy, Method
 from umed.methods.credit.base import Credit, check_credit
 from umed.methods.kl import Kl
-from umed.methods.objective import ClippedObjective, Parts, total_weight
+from umed.methods.objective import NAMES, ClippedObjective, Parts, total_weight
 from umed.methods.sampler import Sampler
+from umed.methods.shared_batch import SharedBatch
 from umed.models.critics.base import Critic, check_critic
 from umed.models.critics.shared import SharedCritic
 from umed.models.noise import Noise
@@ -97,6 +98,7 @@ class AbnormalAwareRewarding(Method):
         self.sampler = Sampler(num_candidates, self.max_new_tokens, row, looking)
         self.num_epochs, self.num_minibatches = num_epochs, num_minibatches
         self.critic_warmup = critic_warmup
+        self.shared = SharedBatch(self.processes)
         self.updates_per_batch = num_epochs * num_minibatches
         self.warned = False
 
@@ -109,7 +111,7 @@ class AbnormalAwareRewarding(Method):
         return self.max_new_tokens
 
     def training_step(self, batch: list[Prompt], batch_idx: int) -> dict[str, Any]:
-        """One iteration; returns the training batch and its rewards, for callbacks."""
+        """One iteration; returns this process's training batch and its rewards, for callbacks."""
         clock, noise = Clock(), Noise(self.seed, self.iteration)
         once = self.updates_per_batch == 1
         rollout = self.sampler(  # a ~ pi_old(. | x, q)
@@ -119,18 +121,22 @@ class AbnormalAwareRewarding(Method):
             noise,
             keep=once,
             keep_attention=self.objective.term.needs_attention,
+            places=self.shared.places(len(batch)),
             begin=self.rewards.begin,
         )
         reference = self.kl.reference(self.engine, rollout)  # log pi_ref(a | x, q)
         clock.lap("sample")
-        scored = self.rewards(rollout)  # R = r_LLM + n(r_loc) + n(r_att)
-        training = self.credited(rollout, scored, reference)  # A, returns
+        whole, raw, reference = self.shared.gather(rollout, self.rewards.score_each(rollout), reference)
+        scored = self.rewards.combine(whole, raw)  # R = r_LLM + n(r_loc) + n(r_att)
+        training = self.credited(whole, scored, reference)  # A, returns
+        own = self.shared.own(rollout, training)
         clock.lap("score")
-        means = finite_means(self.update(part) for part in training.minibatches(*self.passes()))  # loss (16)
+        parts = self.shared.minibatches(own, training, *self.passes())
+        means = finite_means(self.update(part, mask_BT) for part, mask_BT in parts)  # loss (16)
         clock.lap("update")
         metrics = {**means, **self.credit.metrics(training), **self.steer(training, means)}
-        self.log_batch({**scored.means(), **rollout.means(), **metrics, **clock.seconds})
-        return {"batch": training, "scored": scored}
+        self.log_batch({**scored.means(), **whole.means(), **metrics, **clock.seconds})
+        return {"batch": own, "scored": self.shared.own_scored(whole, scored)}
 
     def credited(self, rollout: Rollout, scored: Scored, ref_logp_BT: Tensor) -> TrainingBatch:
         """Advantages and returns of the answers that stay in the loss."""
@@ -161,7 +167,7 @@ class AbnormalAwareRewarding(Method):
 
     def warn(self, batch: TrainingBatch) -> None:
         """Say once that no answer of a whole batch counts; what is logged says it every time."""
-        if not self.warned and not batch.mask_BT.any():
+        if not self.warned and self.processes.rank == 0 and not batch.mask_BT.any():
             self.warned = True
             tqdm.write(
                 f"{self.stage}/iteration {self.iteration}: nothing is learned from this batch: no answer could be "
@@ -169,13 +175,18 @@ class AbnormalAwareRewarding(Method):
                 file=sys.stderr,
             )
 
-    def update(self, part: TrainingBatch) -> dict[str, float]:
-        """One optimizer step on a minibatch; none where no token counts."""
+    def update(self, part: TrainingBatch, whole_BT: Tensor | None = None) -> dict[str, float]:
+        """One optimizer step on a minibatch; none where no token counts.
+
+        Args:
+            whole_BT: valid tokens of all of the minibatch, None = `part` is all of it.
+        """
         mask_BT = part.mask_BT.cpu()
-        if not mask_BT.any():
+        all_BT = mask_BT if whole_BT is None or whole_BT is part.mask_BT else whole_BT.cpu()
+        if not all_BT.any():
             return {}
-        weight = total_weight(mask_BT, self.objective.aggregation)
-        tokens = total_weight(mask_BT, "token_mean")
+        weight = total_weight(all_BT, self.objective.aggregation)
+        tokens = total_weight(all_BT, "token_mean")
 
         def loss_of(few: Part) -> tuple[Tensor, Parts]:
             live = self.engine.take_live()
@@ -183,7 +194,11 @@ class AbnormalAwareRewarding(Method):
                 return self.objective.loss(live, part, weight, tokens)
             return self.objective(self.policy, part.take(few.queries, few.candidates, few.width), weight, tokens)
 
-        numbers = self.engine.backward(part.prompts, mask_BT, loss_of, self.manual_backward)
+        if mask_BT.any():
+            numbers = self.engine.backward(part.prompts, mask_BT, loss_of, self.manual_backward)
+        else:  # the other processes have tokens, and wait for this one's zeros
+            self.engine.take_live()
+            numbers = dict.fromkeys(NAMES, torch.zeros((), device=self.device))
         if self.iteration < self.critic_warmup:
             for p in self.policy.body():
                 p.grad = None

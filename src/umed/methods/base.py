@@ -15,11 +15,13 @@ from umed.chat import Prompt
 from umed.engine.budget import Budget
 from umed.engine.engine import Engine
 from umed.errors import InputError, check_number, check_positive
+from umed.methods.compute import planned_batches
 from umed.methods.precision import check_trained
 from umed.models.critics.base import Critic
 from umed.models.critics.shared import SharedCritic
 from umed.models.policy import Policy
 from umed.models.weights import check_tensors, shapes_of
+from umed.processes import ALONE, Processes
 from umed.rollout import Answers, to_floats
 
 FUSED = ("cpu", "cuda")  # devices with one kernel for the whole step
@@ -55,6 +57,7 @@ class Method(L.LightningModule):
         max_skipped: steps in a row that are not finite before the run stops.
         val_samples: records of the validation split that are answered after each checkpoint interval.
         budget: of tokens a pass, None = no limit.
+        processes: that share each batch; their number changes no result.
 
     Raises:
         InputError: a setting that cannot be.
@@ -85,6 +88,7 @@ class Method(L.LightningModule):
         max_new_tokens: int = 256,
         val_samples: int = 64,
         budget: Budget | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         super().__init__()
         counts = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "max_skipped": max_skipped}
@@ -98,6 +102,12 @@ class Method(L.LightningModule):
         if schedule not in SCHEDULES:
             raise InputError(f"method.schedule={schedule}: one of {', '.join(SCHEDULES)}")
         planned_batches(1, batch_size, epochs, steps)
+        if batch_size < processes.count:
+            raise InputError(
+                f"method.batch_size={batch_size} with {processes.count} processes: each has at least one record of a "
+                "batch; set it higher, or trainer.devices lower"
+            )
+        self.processes = processes
         self.automatic_optimization = False
         self.strict_loading = False
         self.build_policy = policy
@@ -147,17 +157,21 @@ class Method(L.LightningModule):
 
     @property
     def dropout_seed(self) -> int:
-        """Of the current batch."""
-        return self.generator(7).initial_seed() % 2**31
+        """Of the current batch, and of the process, since rows of a batch have different masks."""
+        others = [self.processes.rank] if self.processes.rank else []
+        return self.generator(7, *others).initial_seed() % 2**31
 
     def on_train_batch_start(self, batch: list[Prompt], batch_idx: int) -> None:
         self.budget.begin(self.iteration)
         torch.manual_seed(self.dropout_seed)
 
     def apply_gradients(self, parts: dict[str, Tensor], evidence: Callable[[], dict[str, Any]]) -> dict[str, float]:
-        """Clip policy and critic apart, check and step; a step with a number that is not finite is skipped and counted.
+        """Sum the gradients of all processes, clip policy and critic apart, check and step.
+
+        A step with a number that is not finite is skipped and counted.
 
         Args:
+            parts: sums over the answers of this process.
             evidence: what is written to `bad_batch.pt` when the run stops.
 
         Raises:
@@ -165,6 +179,8 @@ class Method(L.LightningModule):
         """
         optimizer: Any = self.optimizers()
         scheduler: Any = self.lr_schedulers()
+        weights = [p for group in optimizer.param_groups for p in group["params"]]
+        parts = self.processes.sum_gradients(weights, parts)
         policy, *critic = ([p for p in group["params"] if p.grad is not None] for group in optimizer.param_groups)
         numbers = {**parts, "policy/grad_norm": clip_grad_norm_(policy, self.max_grad_norm)}
         if valued := [p for weights in critic for p in weights]:
@@ -185,7 +201,8 @@ class Method(L.LightningModule):
 
     def stop(self, bad: Sequence[str], evidence: dict[str, Any]) -> None:
         """End the run, the batch at hand in a file for inspection."""
-        file = Path(self.trainer.default_root_dir) / "bad_batch.pt"
+        rank = f"_{self.processes.rank}" if self.processes.rank else ""
+        file = Path(self.trainer.default_root_dir) / f"bad_batch{rank}.pt"
         where = {"stage": self.stage, "iteration": self.iteration, "not_finite": list(bad)}
         torch.save({**where, **evidence}, file)
         raise InputError(
@@ -225,14 +242,3 @@ class Method(L.LightningModule):
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         return batch  # prompts are collated and moved by the policy
-
-
-def planned_batches(records: int, batch_size: int, epochs: float | None, steps: int | None) -> int:
-    """How many batches the whole training takes for this many records.
-
-    Raises:
-        InputError: both or neither of `epochs` and `steps` are given.
-    """
-    if (epochs is None) == (steps is None):
-        raise InputError(f"method.epochs={epochs}, method.steps={steps}: give one of the two and set the other to null")
-    return steps or math.ceil((epochs or 0) * records / batch_size)

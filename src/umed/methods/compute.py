@@ -4,6 +4,8 @@ it, and a backward pass 2. The vision tower, which reads each picture once for b
 
 import math
 
+from umed.errors import InputError
+
 FORWARD, BACKWARD, DECODE = 1, 2, 1
 
 
@@ -36,3 +38,14 @@ def rewarding_passes(
 def steps_of_equal_compute(passes: float, prompt: float, answer: float, batch_size: int) -> int:
     """Steps of stage 1 that take at least so many token passes."""
     return math.ceil(passes / (batch_size * tuning_passes(prompt, answer)))
+
+
+def planned_batches(records: int, batch_size: int, epochs: float | None, steps: int | None) -> int:
+    """How many batches the whole training takes for this many records.
+
+    Raises:
+        InputError: both or neither of `epochs` and `steps` are given.
+    """
+    if (epochs is None) == (steps is None):
+        raise InputError(f"method.epochs={epochs}, method.steps={steps}: give one of the two and set the other to null")
+    return steps or math.ceil((epochs or 0) * records / batch_size)

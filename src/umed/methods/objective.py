@@ -14,6 +14,7 @@ from umed.rewards.total import TotalReward
 from umed.rollout import Rollout, TrainingBatch
 
 Parts = dict[str, Tensor]
+NAMES = ("policy/clip", "policy/value_loss", "policy/entropy", "policy/kl", "policy/clipfrac")
 
 
 def clipped_surrogate(
@@ -173,11 +174,11 @@ class ClippedObjective:
             change = log_ratio.exp() - 1
             each = mask.float() / (tokens or total_weight(mask, "token_mean"))
             outside = ((change < -self.clip_eps) | (change > high)).float()
-            parts = {
-                "policy/clip": clip.detach(),
-                "policy/value_loss": value_loss.detach(),
-                "policy/entropy": (scores.entropy_BT * each).sum(),
-                "policy/kl": ((change - log_ratio) * each).sum(),
-                "policy/clipfrac": (outside * each).sum(),
-            }
-        return loss, parts
+            sums = (
+                clip.detach(),
+                value_loss.detach(),
+                (scores.entropy_BT * each).sum(),
+                ((change - log_ratio) * each).sum(),
+                (outside * each).sum(),
+            )
+        return loss, dict(zip(NAMES, sums, strict=True))

@@ -49,17 +49,19 @@ class Sampler:
         *,
         keep: bool = False,
         keep_attention: bool = False,
+        places: Sequence[int] | None = None,
         begin: Callable[[Sequence[Prompt], Sequence[str]], None] | None = None,
     ) -> Rollout:
         """One rollout; attention is read only if a reward `needs` it.
 
         Args:
             keep, keep_attention: see `Engine.score`.
+            places: of the prompts in the batch, which key the noise; None = as they stand.
             begin: is given the answers' texts before they are scored.
         """
         processor, g = engine.processor, self.num_candidates
         prefix = engine.read_prompts(prompts, g, self.max_new_tokens)
-        answers = engine.sample(prompts, g, self.max_new_tokens, noise=noise, prefix=prefix)
+        answers = engine.sample(prompts, g, self.max_new_tokens, noise=noise, places=places, prefix=prefix)
         ids = answers.token_ids()
         raw = [processor.decode(i) for i in ids]
         texts = [processor.plain(text) for text in raw]

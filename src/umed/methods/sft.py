@@ -21,7 +21,7 @@ class AbnormalAwareTuning(Method):
         answers = [p.answer for p in batch]
         ids = pad_sequence(answers, True, self.policy.processor.pad_id)
         mask = torch.arange(ids.shape[1]) < torch.tensor([len(a) for a in answers])[:, None]
-        total = int(mask.sum())
+        total = self.processes.total(int(mask.sum()))
 
         def loss_of(part: Part) -> tuple[Tensor, dict[str, Tensor]]:
             few, rows = [batch[q] for q in part.queries], part.rows(1)

@@ -141,7 +141,14 @@ class TotalReward:
 
     def __call__(self, rollout: Rollout) -> Scored:
         """Score every answer of a rollout."""
-        raw = {name: _score(name, part, rollout) for name, part in self.parts.items()}
+        return self.combine(rollout, self.score_each(rollout))
+
+    def score_each(self, rollout: Rollout) -> dict[str, Tensor]:
+        """Each reward of every answer, raw, (B,): of its own evidence alone."""
+        return {name: _score(name, part, rollout) for name, part in self.parts.items()}
+
+    def combine(self, rollout: Rollout, raw: Mapping[str, Tensor]) -> Scored:
+        """Normalize, weight and sum; it reads no attention."""
         maxima = {name: group_max(value, rollout.num_candidates) for name, value in raw.items()}
         summands, spans = {}, dict(self.spans)
         for name, part in self.parts.items():

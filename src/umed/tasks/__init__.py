@@ -3,10 +3,12 @@
 import errno
 import json
 import logging
+import math
 import os
 import re
 import sys
 import warnings
+from contextlib import nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from umed import config
+from umed.callbacks.sweep_members import claim, is_member, report_member
 from umed.errors import InputError
 from umed.paper_data import use_mau
 from umed.sweeps import is_done, is_started_member, mark_done
@@ -25,35 +28,56 @@ def run(cfg: DictConfig) -> float | None:
     """Run the chosen task; wrong input ends with one plain line and exit code 1.
 
     Returns:
-        The metric named by `optimized_metric`, for a sweeper; None where it is null.
+        The metric named by `optimized_metric`, for a sweeper; None where it is null; NaN for a member of a sweep that
+        has failed, which does not end the others.
     """
     if os.getcwd() not in sys.path:  # rewards, benchmarks and callbacks in a user's files
         sys.path.append(os.getcwd())
     try:
         overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+        _refuse_copies()
         cfg = use_mau(config.empty_requests(cfg, overrides))
         run_dir = Path(cfg.paths.run_dir)
-        is_member = is_started_member(cfg)
-        if is_member:
+        was_started = is_started_member(cfg)
+        if was_started:
             cfg.resume = str(run_dir)
         if cfg.resume:
             cfg = resume(cfg, overrides)
         else:
             config.store(cfg, run_dir)
-        if is_member and is_done(run_dir):
+        if was_started and is_done(run_dir):
             print(f"{run_dir}: done before, nothing is computed again")
         else:
             task = get_method(cfg.task._target_)
             quiet()
-            task(cfg)
+            with claim(run_dir) if _is_training(cfg) else nullcontext():
+                task(cfg)
             mark_done(run_dir)
         return metric(run_dir, cfg.optimized_metric)
     except Exception as error:
         line = plain(error)
+        if is_member():
+            report_member(Path(cfg.paths.run_dir), error, line)
+            if cfg.optimized_metric is not None:
+                raise  # a sweeper counts it as a trial without a value
+            return math.nan
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)
         sys.exit(1)
+
+
+def _is_training(cfg: DictConfig) -> bool:
+    return str(cfg.task._target_).rsplit(".", 1)[-1] in config.TRAINING
+
+
+def _refuse_copies() -> None:
+    """Raises InputError: torchrun or srun has started this program several times, which each would make a run."""
+    if any(os.environ.get(name, "0") not in ("", "0") for name in ("RANK", "SLURM_PROCID")):
+        raise InputError(
+            "run.py was started several times, by torchrun or srun: start it once, with trainer=ddp; it starts the "
+            "processes of each stage itself, with launch='srun python' on several machines (docs/training.md)"
+        )
 
 
 def resume(cfg: DictConfig, overrides: list[str]) -> DictConfig:
@@ -63,7 +87,7 @@ def resume(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     cfg = config.resume_config(cfg, overrides)
     if "engine" in cfg:  # not in configs of old runs
         check_engine(cfg)
-        config.keep_engine(cfg)
+    config.keep_changes(cfg)
     return cfg
 
 

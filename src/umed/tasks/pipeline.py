@@ -26,7 +26,8 @@ from umed.records import RecordSet
 from umed.run_files import METRICS, read_metrics, update_metrics, write_whole
 from umed.sft_continued import STAGE as CONTINUED
 from umed.sft_continued import continue_tuning
-from umed.training import build_method, check_data, check_sizes, check_stage, train_stage
+from umed.training import build_method, check_stage, train_stage
+from umed.training_data import check_data, check_sizes
 
 RESULTS = "report/results.txt"  # in the run folder
 
