@@ -189,10 +189,10 @@ def test_a_released_model_writes_every_coordinate(name: str) -> None:
 
 def test_a_models_own_settings_reach_every_stage_and_the_command_line_wins() -> None:
     cfg = composed("task.sft.steps=7", "method.lr=0.5", "objective.c3=0.2")
-    assert (cfg.task.sft.steps, cfg.task.sft.epochs, cfg.task.sft.lr) == (7, None, 3e-3)
+    assert (cfg.task.sft.steps, cfg.task.sft.epochs, cfg.task.sft.lr) == (7, None, 5e-3)
     assert (cfg.method.lr, cfg.method.steps, cfg.method.num_candidates) == (0.5, 50, 16)
     assert (cfg.objective.c3, cfg.objective.value_clip) == (0.2, 1.0)
-    assert composed("task=train", "method=sft").method.steps == 300
+    assert composed("task=train", "method=sft").method.steps == 500
 
 
 def test_pictures_that_moved_are_found_where_the_config_says(tmp_path: Path) -> None:
