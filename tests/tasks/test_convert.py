@@ -9,15 +9,21 @@ import numpy as np
 import pytest
 import torch
 from composed import composed
+from disk_examples.benchmarks.pmc_vqa import write_example
+from hydra.utils import instantiate
 from medvint_original import SIDE, Original, write_llama, write_published
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from umed import tasks
+from umed.chat import Prompt
+from umed.engine.engine import Engine
+from umed.evaluation.likelihood_probe import compare_ids, describe, encode_items
+from umed.evaluation.td_compat import last_characters
+from umed.models.backbones.medvint import MedVInTFamilyProcessor
 from umed.models.load import load_policy
-from umed.models.medvint import register
+from umed.models.policy import Policy
 
-register()
 SETTINGS = (f"convert.image_size={SIDE}", "convert.decoder_heads=8")
 Convert = Callable[..., Path]
 
@@ -139,8 +145,6 @@ def test_every_tensor_comes_back_exactly(kept: Path, original: Original) -> None
 @torch.no_grad()
 def test_lora_that_was_merged_is_lora_that_is_applied(merged: Path, kept: Path) -> None:
     family = "umed.models.backbones.medvint"
-    from umed.models.backbones.medvint import MedVInTFamilyProcessor
-
     one = load_policy(str(merged), MedVInTFamilyProcessor(str(merged)), family).eval()
     two = load_policy(str(kept), MedVInTFamilyProcessor(str(kept)), family, init_from=str(kept)).eval()
     inputs = place(one.core, words(4, 9), True)
@@ -278,3 +282,73 @@ def test_settings_that_do_not_fit(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], override: str, message: str
 ) -> None:
     assert message in refused(capsys, checkpoint, tmp_path, override)
+
+
+# --- what the weights do not reveal, and the published way to answer ------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def asked(merged: Path) -> tuple[Policy, list[Prompt], Path]:
+    """The converted policy and its prompts of a PMC-VQA folder in the published wording."""
+    processor = MedVInTFamilyProcessor(str(merged))
+    policy = load_policy(str(merged), processor, "umed.models.backbones.medvint").eval()
+    root = merged.parent / "pmc"
+    root.mkdir()
+    write_example(root)
+    cfg = composed("task=convert", f"convert.path={merged}", f"convert.probe.root={root}", "convert.probe.questions=2")
+    prompts, answers = encode_items(processor, instantiate(cfg.convert.probe.protocol), cfg.convert.probe)
+    assert [a[:3] for a in answers] == [" B:", " C:"]
+    return policy, prompts, root
+
+
+def test_the_likelihood_of_each_prefix_and_end(asked: tuple[Policy, list[Prompt], Path], original: Original) -> None:
+    """Against the published forward pass with that prefix in its place."""
+    policy, prompts, _ = asked
+    answers = [" B:w7", " A:w9w1"]
+    found = compare_ids(Engine(policy), prompts, answers, [0, 1, 5], [1, 2])
+    assert [one.prefix for one in found] == [0, 1, 5]
+    for one in found:
+        answer, end = 0.0, {1: 0.0, 2: 0.0}
+        for prompt, text in zip(prompts, answers, strict=True):
+            gold = policy.processor.encode(text)
+            ids = torch.tensor([[one.prefix, *prompt.inputs["input_ids"][9:].tolist(), *gold]])
+            with torch.no_grad():
+                logp = original(ids, prompt.inputs["pixel_values"]).logits[0].log_softmax(-1)
+            rows = logp[-len(gold) - 1 :]
+            answer += float(sum(rows[k, token] for k, token in enumerate(gold))) / len(gold) / 2
+            end = {k: v + float(rows[-1, k]) / 2 for k, v in end.items()}
+        assert one.answer == pytest.approx(answer, abs=1e-4) and one.ends == pytest.approx(end, abs=1e-4)
+    best = max(found, key=lambda one: one.answer)
+    assert describe(found)[-1].startswith(f"best: convert.prefix_token_id={best.prefix} convert.eos_token_id=")
+
+
+def test_the_last_character_is_that_of_the_published_test_script(
+    asked: tuple[Policy, list[Prompt], Path], original: Original
+) -> None:
+    policy, prompts, _ = asked
+    tokenizer = policy.processor.tokenizer
+    expected = []
+    for prompt in prompts:
+        with torch.no_grad():
+            logits = original(prompt.inputs["input_ids"][None, 8:], prompt.inputs["pixel_values"]).logits
+        [text] = tokenizer.batch_decode(logits.argmax(-1), skip_special_tokens=True)
+        expected.append(text[-1])
+    assert last_characters(Engine(policy), prompts) == expected
+
+
+def test_the_probe_of_a_command(
+    checkpoint: Path, asked: tuple[Policy, list[Prompt], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = asked[2]
+    convert(checkpoint, tmp_path, f"convert.probe.root={root}", "convert.probe.dtype=float32", "convert.lora=keep")
+    said = capsys.readouterr().out
+    assert "prefix 0: log-likelihood -" in said and "best: convert.prefix_token_id=" in said
+    report = json.loads((tmp_path / "convert.json").read_text())
+    assert [line["prefix"] for line in report["probe"]] == [0, 1] and report["probe"][0]["ends"].keys() == {"1", "2"}
+
+
+def test_the_end_and_the_prefix_of_a_folder_are_those_of_the_command(checkpoint: Path, tmp_path: Path) -> None:
+    out = convert(checkpoint, tmp_path, "convert.prefix_token_id=0", "convert.eos_token_id=2")
+    processor = MedVInTFamilyProcessor(str(out))
+    assert (processor.prefix_id, processor.eos_ids) == (0, (2,))
+    assert AutoProcessor.from_pretrained(out).prefix_token_id == 0

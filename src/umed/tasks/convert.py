@@ -2,6 +2,8 @@
 
 import json
 from collections import Counter
+from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ import torch
 from omegaconf import DictConfig
 from transformers import GenerationConfig
 
+from umed.config import create
 from umed.errors import InputError, check_choice, check_number
+from umed.models.load import load_policy
 from umed.models.medvint import MedVInTConfig, MedVInTImageProcessor, MedVInTProcessor
 from umed.models.medvint.conversion import (
     Sources,
@@ -26,6 +30,7 @@ from umed.run_files import write_whole
 
 WEIGHTS, REPORT = "pytorch_model.bin", "convert.json"
 SHOWN = 5  # names of a list in an error message
+FAMILIES = {"queries": "umed.models.backbones.medvint", "mean": "umed.models.backbones.medvint_mlp"}  # by connector
 
 
 def convert(cfg: DictConfig) -> None:
@@ -47,7 +52,7 @@ def convert(cfg: DictConfig) -> None:
     sources = sort_tensors(entries, not merges)
     config = configure(options, sources, tokenizer)
     missing, unexpected = check_complete(config, sources)
-    report = {"path": str(path), "missing": missing, "unexpected": unexpected, "keys": sources.became}
+    report: dict[str, Any] = {"path": str(path), "missing": missing, "unexpected": unexpected, "keys": sources.became}
     write_whole(run / REPORT, json.dumps(report, indent=1) + "\n")
     if missing or unexpected:
         raise InputError(
@@ -62,9 +67,33 @@ def convert(cfg: DictConfig) -> None:
     write_settings(out, config, tokenizer)
     _print(sources, out, size, options, tokenizer)
     if options.probe.root is not None:
-        from umed.evaluation.likelihood_probe import run_probe
+        if tokenizer is None:
+            raise InputError(f"convert.probe needs a tokenizer, and convert.llama={options.llama} has none")
+        report["probe"] = probe(cfg, out)
+        write_whole(run / REPORT, json.dumps(report, indent=1) + "\n")
 
-        run_probe(cfg, out, report)
+
+def probe(cfg: DictConfig, out: Path) -> list[dict[str, Any]]:
+    """Compare prefixes and ends on items of PMC-VQA with the converted model; prints which fits.
+
+    Raises:
+        InputError: no such benchmark.
+    """
+    from umed.engine.device import find_placement
+    from umed.engine.engine import Engine
+    from umed.evaluation.likelihood_probe import compare_ids, describe, encode_items
+
+    options, family = cfg.convert.probe, FAMILIES[cfg.convert.connector]
+    processor = import_module(family).BACKBONE.processor_class(str(out))
+    prompts, answers = encode_items(processor, create(options.protocol), options)
+    adapter, placement = str(out) if (out / "adapter").is_dir() else None, find_placement(cfg)
+    policy = load_policy(
+        str(out), processor, family, init_from=adapter, dtype=options.dtype, device=str(placement.device)
+    )
+    with placement.autocast():
+        found = compare_ids(Engine(policy.eval()), prompts, answers, list(options.prefixes), list(options.ends))
+    print("\n".join(describe(found)))
+    return [asdict(one) for one in found]
 
 
 def find_weights(path: Path) -> Path:
