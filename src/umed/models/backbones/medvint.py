@@ -100,5 +100,5 @@ class MedVInTFamilyProcessor(FamilyProcessor):
 BACKBONE = Backbone(
     model_class=MedVInTForConditionalGeneration,
     processor_class=MedVInTFamilyProcessor,
-    tower=("vision_tower", "query_decoder", "multi_modal_projector"),
+    tower=("query_decoder", "vision_tower", "multi_modal_projector"),
 )

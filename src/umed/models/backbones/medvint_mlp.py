@@ -20,6 +20,6 @@ class MedVInTMlpProcessor(medvint.MedVInTFamilyProcessor):
 BACKBONE = replace(
     medvint.BACKBONE,
     processor_class=MedVInTMlpProcessor,
-    tower=("vision_tower", "multi_modal_projector"),
+    tower=("multi_modal_projector", "vision_tower"),
     no_attention="MedVInT's MLP variant has one image token, the mean of all patches, so no attention tells them apart",
 )

@@ -56,11 +56,19 @@ def small() -> dict[str, Any]:
 
 @torch.no_grad()
 def randomize(model: Any) -> None:
-    """Statistics and weights of normalizations that are none in a new model: a mistake in them would not show."""
+    """Weights with which answers depend on the picture and on every tensor, which they hardly do in a new model.
+
+    Convolutions keep the size of what goes through them, queries attend to few patches, and what they see outweighs
+    what they are; normalizations normalize.
+    """
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if "running_var" in name:
             tensor.uniform_(0.5, 1.5)
         elif "running_mean" in name or (name.endswith("bias") and tensor.is_floating_point()):
             tensor.normal_(0, 0.1)
+        elif tensor.ndim == 4:
+            tensor.normal_(0, (3 / tensor[0].numel()) ** 0.5)
+        elif "cross_attn" in name:
+            tensor.mul_(4)
         elif tensor.is_floating_point() and any(part in name for part in ("norm", ".bn", "downsample.1")):
             tensor.uniform_(0.8, 1.2)
