@@ -69,6 +69,6 @@ def randomize(model: Any) -> None:
         elif tensor.ndim == 4:
             tensor.normal_(0, (3 / tensor[0].numel()) ** 0.5)
         elif "cross_attn" in name:
-            tensor.mul_(4)
+            tensor.mul_(2)
         elif tensor.is_floating_point() and any(part in name for part in ("norm", ".bn", "downsample.1")):
             tensor.uniform_(0.8, 1.2)
