@@ -75,6 +75,8 @@ class ImageView:
         grids: in the order of the image tokens.
         frame: x0, y0, x1, y1 of the rectangle that the family's boxes refer to, in fractions of the original image;
             wider than the image where it was padded.
+        queries: image tokens of the language model that are no part of the image: each attends to the patches of all
+            grids, and a map over patches is composed of both attentions; 0 = the patches are the image tokens.
     """
 
     width: int
@@ -83,10 +85,16 @@ class ImageView:
     seen_height: int
     grids: tuple[Grid, ...]
     frame: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    queries: int = 0
 
     @property
     def tokens(self) -> int:
-        """P, the number of image tokens."""
+        """The number of image tokens in the prompt."""
+        return self.queries or self.patches
+
+    @property
+    def patches(self) -> int:
+        """P, the number of patches, which are the image tokens where there are no queries."""
         return sum(g.tokens for g in self.grids)
 
     def patch_weights(self, boxes: Sequence[Box]) -> Tensor:
@@ -104,7 +112,7 @@ class ImageView:
         Args:
             weights_P: (P,) or longer (padding is cut).
         """
-        parts = np.split(weights_P[: self.tokens], np.cumsum([g.tokens for g in self.grids])[:-1])
+        parts = np.split(weights_P[: self.patches], np.cumsum([g.tokens for g in self.grids])[:-1])
         if len(self.grids) == 1 and self.grids[0] == Grid(self.grids[0].rows, self.grids[0].columns):
             return self.grids[0].cells(parts[0])
         fine = np.linspace(0, 1, 65)

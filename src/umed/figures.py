@@ -51,13 +51,14 @@ def heat_overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
 
 
 def shorten_boxes(answer: str) -> str:
-    """An answer in which each list of JSON boxes is replaced by (box: its labels)."""
+    """An answer in which each list of JSON boxes is replaced by (box: its labels); odd characters are marked."""
 
     def replace(match: re.Match[str]) -> str:
         labels = ", ".join(dict.fromkeys(_LABEL.findall(match[0])))
         return f"(box: {labels})" if labels else "(box)"
 
-    return " ".join(_JSON.sub(replace, answer).split())
+    words = " ".join(_JSON.sub(replace, answer).split())
+    return "".join(c if c.isprintable() else "\ufffd" for c in words)
 
 
 def draw_grid(

@@ -15,6 +15,7 @@ from umed.errors import InputError
 PARAMETERS = {
     "gemma3_4b": 4300.1, "gemma4_e2b": 5104, "idefics3_8b": 8462, "internvl3_2b": 2089, "internvl3_8b": 7944,
     "llama3_2_11b_vision": 10670, "llava_1_5_7b": 7063, "llava_next_7b": 7567, "medgemma_4b": 4300,
+    "medvint_td": 6878.3,  # as the sum of its published parts
     "paligemma2_3b": 3033, "paligemma_3b": 2924, "qwen2_5_vl_3b": 3755, "qwen2_5_vl_7b": 8292, "qwen3_5_2b": 2213,
     "qwen3_vl_2b": 2128, "qwen3_vl_4b": 4438, "qwen3_vl_8b": 8767, "smolvlm_256m": 256.5, "smolvlm_2b": 2247,
 }  # fmt: skip
@@ -44,7 +45,7 @@ def test_shapes_are_the_published_ones(model: str) -> None:
     [
         ("smolvlm_256m", 320), ("qwen2_5_vl_7b", 512), ("qwen3_vl_8b", 512), ("internvl3_8b", 1280),
         ("gemma3_4b", 256), ("llava_1_5_7b", 576), ("llava_next_7b", 2928), ("paligemma2_3b", 1024),
-        ("idefics3_8b", 845), ("llama3_2_11b_vision", 0),
+        ("idefics3_8b", 845), ("llama3_2_11b_vision", 0), ("medvint_td", 32),
     ],
 )  # fmt: skip
 def test_the_picture_has_the_shape_that_takes_most_tokens(model: str, image: int) -> None:

@@ -32,10 +32,12 @@ def eager_maps(policy: Policy, prompts: list[Prompt], layers: list[int], heads: 
     found = []
     for prompt, ids, mask in zip(prompts, IDS, MASK, strict=True):
         inputs = plain_inputs(policy.backbone, prompt, ids[mask].tolist())
-        maps = model.eval()(**inputs, output_attentions=True).attentions
+        out = model.eval()(**inputs, output_attentions=True)
+        maps = out.attentions
         mean = torch.stack([maps[attending(policy).index(i)][0, heads] for i in layers]).mean((0, 1))
         images = prompt.inputs["input_ids"] == policy.processor.image_id
-        found.append(mean[len(images) - 1 :, : len(images)][:, images])
+        on_image = mean[len(images) - 1 :, : len(images)][:, images]
+        found.append(on_image @ out.query_attentions[0] if prompt.view.queries else on_image)
     return found
 
 
@@ -65,7 +67,7 @@ def test_one_prompt_without_padding(
 ) -> None:
     pi, prompts = policy(), make_prompts(3)
     together = pi.score(prompts, IDS[:3], MASK[[0, 2, 5]], ROWS[[0, 2, 5]]).attention_BNP
-    size = prompts[0].view.tokens
+    size = prompts[0].view.patches
     alone = pi.score(prompts[:1], IDS[:1], MASK[:1], ROWS[:1]).attention_BNP
     torch.testing.assert_close(alone[0], together[0, :, :size], atol=1e-6, rtol=0)
 

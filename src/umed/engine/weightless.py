@@ -50,8 +50,9 @@ def build_processor(cfg: DictConfig) -> FamilyProcessor:
         folder = Path(name)
         _copy_files(path, folder)
         try:
+            family = import_module(cfg.model.backbone).BACKBONE  # first: it may bring a model of its own
             config = AutoConfig.from_pretrained(folder)
-            tokenizer = _build_tokenizer(import_module(cfg.model.backbone).BACKBONE.processor_class)
+            tokenizer = _build_tokenizer(family.processor_class)
             is_named = "image_token_id" if hasattr(config, "image_token_id") else "image_token_index"
             setattr(config, is_named, tokenizer.image_token_id)
             config.save_pretrained(folder)

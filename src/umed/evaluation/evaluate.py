@@ -9,6 +9,7 @@ from typing import Any
 from umed.engine.choose import budget_of
 from umed.engine.device import build_to_answer
 from umed.engine.engine import Engine
+from umed.evaluation import td_compat
 from umed.evaluation.ask import ask_questions
 from umed.evaluation.baselines import answer_by_question, answer_majority
 from umed.evaluation.benchmarks.find import build_options
@@ -122,6 +123,8 @@ def _ask_benchmark(
         if row in rows and substitutes:
             answers, _ = ask_questions(engine, data, name, f"{title}, {row}", shown=row, **shared)
             evaluation.baselines.setdefault(row, {}).update(_by_dataset(answers))
+    if td_compat.ROW in rows and (answers := td_compat.ask_last_characters(engine, data, name, title)):
+        evaluation.baselines.setdefault(td_compat.ROW, {}).update(_by_dataset(answers))
     for dataset, predictions in _by_dataset(greedy).items():
         if "majority" in rows:
             majority = answer_majority(predictions, data.scorers)

@@ -19,7 +19,7 @@ from umed.evaluation.datamodule import BenchmarkDataModule
 from umed.evaluation.leaks import find_leaks
 from umed.records import RecordSet, read_record_set
 
-ROWS = ("majority", "question_prior", "black", "shuffled")
+ROWS = ("majority", "question_prior", "black", "shuffled", "td_compat")
 
 
 class EvaluationSet:

@@ -11,7 +11,15 @@ from pathlib import Path
 from umed.run_files import METRICS, read_metrics
 
 STAGES = ("base", "sft", "sft_continued", "ppo", "aar")  # of a pipeline, in order; sft_continued is optional
-BASELINES = ("majority", "chance", "question_prior", "black", "shuffled", "disjoint")  # rows beside a value
+BASELINES = (
+    "majority",
+    "chance",
+    "question_prior",
+    "black",
+    "shuffled",
+    "disjoint",
+    "td_compat",
+)  # rows beside a value
 COUNTS = ("thought_removed", "unreadable")  # shares of the answers that say nothing of their quality
 CANDIDATES = "candidates"  # the number of texts that a nearest answer is chosen from
 AVERAGE = "avg"  # the slice that is the plain mean of the others

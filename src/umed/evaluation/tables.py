@@ -19,6 +19,7 @@ HEADS = {
     "black": "black\npicture",
     "shuffled": "another\npicture",
     "disjoint": "not in\ntraining",
+    "td_compat": "last\ncharacter",
 }
 BELOW = ("majority", "black", "shuffled")  # baselines below the last stage
 

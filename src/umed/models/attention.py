@@ -42,6 +42,7 @@ class AttentionRecorder:
     ) -> None:
         self.rows_BN, self.modules, self.heads, self.pool, self.graph = rows_BN, modules, heads, pool, graph
         self.maps: list[Tensor] = []
+        self.queries: Tensor | None = None  # (Q or B, I, P): how query tokens attend to patches
 
     @contextmanager
     def record(self, columns_BP: Tensor, first: int = 0) -> Iterator[None]:
@@ -67,12 +68,21 @@ class AttentionRecorder:
     def pooled(self) -> Tensor:
         """Attention, one map over layers and heads, (B, N, P).
 
+        Where the image tokens are queries, the map is composed: of the attention A[t, q] to each query, and of the
+        query's attention C[q, p] to the patches, sum_q A[t, q] C[q, p]; it has the sum of A.
+
         Raises:
             RuntimeError: a layer that was asked for was not recorded: the maps would be silently incomplete.
         """
         if len(self.maps) != len(self.modules):
             raise RuntimeError(f"attention came from {len(self.maps)} of {len(self.modules)} layers")
-        return self.reduce(torch.stack(self.maps), 0)
+        pooled = self.reduce(torch.stack(self.maps), 0)
+        if self.queries is None:
+            return pooled
+        with torch.set_grad_enabled(self.graph and torch.is_grad_enabled()):
+            of_prompt = pooled.unflatten(0, (len(self.queries), -1)).flatten(1, 2)  # rows of all its answers
+            with torch.autocast(pooled.device.type, enabled=False):
+                return (of_prompt.float() @ self.queries.float()).view(*pooled.shape[:2], self.queries.shape[-1])
 
     def on_image(self, share_BHNK: Tensor, rows_BN: Tensor, columns_BP: Tensor) -> Tensor:
         """One map over heads of what rows of attention give to these columns, (B, N, P); -1 = none (0)."""

@@ -19,7 +19,7 @@ from umed.models.weights import first_line
 
 SUFFIX = ".safetensors"
 _OURS = re.compile(rf"[0-9a-f]{{32}}{re.escape(SUFFIX)}(\.\d+\.part)?")
-LISTED, CHECKSUM = "is_listed", "checksum"
+LISTED, QUERIES, CHECKSUM = "is_listed", "has_queries", "checksum"
 
 
 class FeatureFiles:
@@ -111,16 +111,19 @@ class FeatureFiles:
 
 def _pack(features: PictureFeatures) -> dict[str, Tensor]:
     tensors = {str(i): t.contiguous() for i, t in enumerate(features.tensors)}
-    return {**tensors, LISTED: torch.tensor(features.is_listed), CHECKSUM: torch.tensor(_checksum(tensors))}
+    flags = {LISTED: torch.tensor(features.is_listed), CHECKSUM: torch.tensor(_checksum(tensors))}
+    return {**tensors, **flags, **({} if features.queries is None else {QUERIES: torch.tensor(True)})}
 
 
 def _unpack(tensors: dict[str, Tensor]) -> PictureFeatures:
     """Raises ValueError or KeyError: not what `_pack` made."""
     is_listed, checksum = bool(tensors.pop(LISTED)), int(tensors.pop(CHECKSUM))
+    has_queries = tensors.pop(QUERIES, None) is not None
     if checksum != _checksum(tensors):
         raise ValueError("wrong checksum")
     each = [tensors[str(i)] for i in range(len(tensors))]
-    return PictureFeatures(each[0], tuple(each[1:]), is_listed)
+    queries = each.pop() if has_queries else None
+    return PictureFeatures(each[0], tuple(each[1:]), is_listed, queries)
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from typing import Any, Self
 
@@ -26,22 +26,26 @@ class PictureFeatures:
         tokens: takes the place of the image tokens.
         layers: the same for each layer of the language model that adds features of its own (deepstack).
         is_listed: whether the family has a list with one tensor per picture instead of one tensor for all.
+        queries: attention of query tokens to patches (1, I, P), None where the patches are the image tokens.
     """
 
     tokens: Tensor
     layers: tuple[Tensor, ...]
     is_listed: bool
+    queries: Tensor | None = None
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        return (self.tokens, *self.layers)
+        return (self.tokens, *self.layers, *([] if self.queries is None else [self.queries]))
 
     @property
     def nbytes(self) -> int:
         return sum(t.nbytes for t in self.tensors)
 
     def replaced(self, tensors: Sequence[Tensor]) -> Self:
-        return type(self)(tensors[0], tuple(tensors[1:]), self.is_listed)
+        end = 1 + len(self.layers)
+        queries = None if self.queries is None else tensors[end]
+        return type(self)(tensors[0], tuple(tensors[1:end]), self.is_listed, queries)
 
 
 def tower_parts(model: Any, tower: Sequence[str]) -> dict[str, Any]:
@@ -63,8 +67,9 @@ def compute_features(model: Any, inputs: dict[str, Tensor]) -> Any:
     accepted = signature(model.get_image_features).parameters
     out = model.get_image_features(**{k: v for k, v in inputs.items() if k in accepted}, return_dict=True)
     features: Any = BaseModelOutputWithPooling(pooler_output=out.pooler_output)
-    if getattr(out, "deepstack_features", None) is not None:
-        features.deepstack_features = out.deepstack_features
+    for name in ("deepstack_features", "query_attentions"):
+        if getattr(out, name, None) is not None:
+            setattr(features, name, getattr(out, name))
     return features
 
 
@@ -78,7 +83,10 @@ def split_features(features: Any, prompts: Sequence[Prompt]) -> list[PictureFeat
 
     layers = [split(layer) for layer in getattr(features, "deepstack_features", [])]
     pictures = zip(prompts, split(features.pooler_output), *layers, strict=True)
-    return [PictureFeatures(tokens, tuple(added), is_listed) for _, tokens, *added in pictures]
+    each = [PictureFeatures(tokens, tuple(added), is_listed) for _, tokens, *added in pictures]
+    if (queries := getattr(features, "query_attentions", None)) is not None:
+        each = [replace(one, queries=of_one) for one, of_one in zip(each, queries.split(rows), strict=True)]
+    return each
 
 
 def concatenate_features(each: Sequence[PictureFeatures]) -> Any:
@@ -90,14 +98,16 @@ def concatenate_features(each: Sequence[PictureFeatures]) -> Any:
     out: Any = BaseModelOutputWithPooling(pooler_output=join([e.tokens for e in each]))
     if each[0].layers:
         out.deepstack_features = [join(layer) for layer in zip(*(e.layers for e in each), strict=True)]
+    if each[0].queries is not None:
+        out.query_attentions = torch.cat([e.queries for e in each if e.queries is not None])
     return out
 
 
 def copy_to_cpu(each: Sequence[PictureFeatures]) -> list[PictureFeatures]:
-    """Copies that share no memory, in one transfer."""
+    """Copies that share no memory, in one transfer; where their dtypes differ, the widest loses nothing."""
     tensors = [t for e in each for t in e.tensors]
     flat = torch.cat([t.flatten() for t in tensors]).cpu().split([t.numel() for t in tensors])
-    copies = iter([f.clone().view(t.shape) for f, t in zip(flat, tensors, strict=True)])
+    copies = iter([f.to(t.dtype, copy=True).view(t.shape) for f, t in zip(flat, tensors, strict=True)])
     return [e.replaced([next(copies) for _ in e.tensors]) for e in each]
 
 

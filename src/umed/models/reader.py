@@ -37,9 +37,10 @@ class Prefix:
     columns_BI: Tensor  # prompt columns of the image tokens, -1 = none
     axes: int  # of the rotary positions: 3 if they are multimodal, else 1
     inputs: dict[str, Tensor]  # those that each answer token repeats from its prompt, (B, 1, ...) each
+    queries: Tensor | None = None  # attention of Q prompts' query tokens to patches, (Q, I, P); never repeated
 
     def take(self, rows: Tensor) -> "Prefix":
-        """These rows only; the cache is cut in place."""
+        """These rows only, to decode on; the cache is cut in place."""
         self.cache.reorder_cache(rows)  # type: ignore[arg-type]
         return self._with_rows(self.cache, lambda t: t[rows])
 
@@ -54,7 +55,8 @@ class Prefix:
 
     def _with_rows(self, cache: DynamicCache, pick: Callable[[Tensor], Tensor]) -> "Prefix":
         mask, last, first, columns = (pick(t) for t in (self.mask_BP, self.last_B, self.next_B, self.columns_BI))
-        return Prefix(cache, mask, last, first, columns, self.axes, {k: pick(v) for k, v in self.inputs.items()})
+        inputs = {k: pick(v) for k, v in self.inputs.items()}
+        return Prefix(cache, mask, last, first, columns, self.axes, inputs, self.queries)
 
 
 class Reader:
@@ -85,7 +87,7 @@ class Reader:
         # where prompt tokens attend to later ones, the last one must be there, although it is read again
         end = batch["input_ids"].shape[1] - (not self.backbone.prompt_sees_itself)
         with self._features_of(prompts):
-            self.core.model(
+            out = self.core.model(
                 **{name: batch[name][:, :end] for name in self._token_names},
                 position_ids=position[..., :end],
                 **{self._cache_name: cache},
@@ -107,6 +109,7 @@ class Reader:
             repeat(columns_QI),
             _axes(position),
             {k: repeat(batch[k][:, -1:]) for k in self.backbone.extra_inputs if batch[k].ndim > 2},
+            getattr(out, "query_attentions", None),
         )
 
     def step(self, prefix: Prefix, ids: Tensor, mask_BK: Tensor, first: int) -> Tensor:
@@ -153,9 +156,14 @@ class Reader:
     ) -> Tensor:
         """Each prompt read once."""
         if fits(self.core, mask_BT, max(len(p.inputs["input_ids"]) for p in prompts)):
-            return read_packed(self.core, read or self.read_prompts(prompts), ids_BT, mask_BT, recorder)
+            prefix = read or self.read_prompts(prompts)
+            if recorder is not None:
+                recorder.queries = prefix.queries
+            return read_packed(self.core, prefix, ids_BT, mask_BT, recorder)
         count = len(ids_BT) // len(prompts)
         prefix = read.spread(count, ids_BT.shape[1] + 1, keep=True) if read else self.read_prompts(prompts, count)
+        if recorder is not None:
+            recorder.queries = prefix.queries
         ids = torch.cat([prefix.last_B[:, None], ids_BT], 1)
         with recorder.record(prefix.columns_BI) if recorder else nullcontext():
             return self.step(prefix, ids, torch.cat([prefix.mask_BP, mask_BT.to(prefix.mask_BP.dtype)], 1), -1)
@@ -178,6 +186,8 @@ class Reader:
                 use_cache=False,
                 **picture_inputs(batch),
             )
+        if recorder is not None:
+            recorder.queries = getattr(out, "query_attentions", None)
         return out.last_hidden_state[:, first:]
 
     @property

@@ -12,6 +12,7 @@ from umed.boxes import Box
 from umed.models.backbones.float_codec import FloatCodec
 from umed.models.backbones.json_codec import JsonCodec
 from umed.models.backbones.loc_codec import TOKENS, LocCodec
+from umed.models.backbones.plain_codec import PlainCodec
 from umed.models.backbones.ref_box_codec import RefBoxCodec
 from umed.models.codec import BoxCodec
 
@@ -24,6 +25,8 @@ CODECS: dict[str, BoxCodec] = {
     "locations": LocCodec(),
     "fractions": FloatCodec(),
     "fine fractions": FloatCodec(3),
+    "plain": PlainCodec(),
+    "plain in steps": PlainCodec(step=20),
 }
 UNIT = st.one_of(st.floats(0, 1, allow_subnormal=False), st.sampled_from([0.0, 0.004, 0.995, 0.9999, 1.0]))
 SIZE = st.integers(28, 2000)
@@ -79,6 +82,8 @@ def test_coordinates_are_multiples_of_the_step_within_the_frame(box: Box, size: 
         (RefBoxCodec(), Box(0.25, 0.5, 0.75, 1), '<ref>a "stone"</ref><box>[[250, 500, 750, 1000]]</box>'),
         (LocCodec(), Box(0, 0.5, 0.25, 1), "<loc0512><loc0000><loc1023><loc0256>"),
         (FloatCodec(), Box(0, 0.5, 0.254, 1), "[0.00, 0.50, 0.25, 1.00]"),
+        (PlainCodec(), Box(0, 0.5, 0.254, 1), "[0, 500, 254, 1000]"),
+        (PlainCodec(step=20), Box(0, 0.5, 0.254, 1), "[0, 500, 260, 1000]"),
     ],
 )  # fmt: skip
 def test_the_text_is_that_of_the_convention(codec: BoxCodec, box: Box, text: str) -> None:
@@ -167,6 +172,9 @@ READ: list[tuple[str, str, list | None]] = [
     (R, "<ref>stone</ref>", None),
     (R, "<box>null</box>", None),
     (R, "<box>" + "[" * 5000 + "]" * 5000 + "</box>", None),
+    ("plain", "A stone at [100, 200, 300, 400], [500,600,700,800].", [FIRST, SECOND]),
+    ("plain", "<think>[500, 600, 700, 800]</think>[100, 200, 300, 400", None),
+    ("plain", f"[{HUGE}, 0, 1, 1] [300, 200, 100, 400] [1, 2, 3] [NaN, 0, 1, 1]", None),
     ("rows first", '[{"box_2d":[200,100,400,300]}]', [FIRST]),
     ("rows first", '[{"box_2d":[0,0,100]}]', None),
     ("rows first", '[{"bbox_2d":[200,100,400,300]}]', None),  # another family's
@@ -185,7 +193,7 @@ def test_what_can_be_read_is_read_and_nothing_else() -> None:
 
 
 FOREIGN = [
-    *((c, of) for c in (J, R, "rows first") for of in (
+    *((c, of) for c in (J, R, "rows first", "plain") for of in (
         "0.1, 0.2, 0.5, 0.6", "0, 0, 0.5, 1", "0.0, 0.0, 1.0, 1.0", "0.12, 0.3, 1.02, 0.9", "0, 50, 55, 9999",
         "0, 50, 55, 1101", "-101, 50, 55, 200", "x1, y1, x2, y2", "1000, 1000, 4000, 4000",
     )),
@@ -193,8 +201,9 @@ FOREIGN = [
                          "0.2, 0.2, 99999999999999999999, 1", "x1, y1, x2, y2")),
 ]  # fmt: skip
 NATIVE = [
-    *((c, of) for c in (J, R, "rows first") for of in ("0, 0, 1, 1", "999, 999, 1000, 1000", "200.0, 100.5, 400, 300",
-                                                       "-3, 0, 1004, 900", "0.5, 0.5, 2, 2")),
+    *((c, of) for c in (J, R, "rows first", "plain") for of in (
+        "0, 0, 1, 1", "999, 999, 1000, 1000", "200.0, 100.5, 400, 300", "-3, 0, 1004, 900", "0.5, 0.5, 2, 2",
+    )),
     *((F, of) for of in ("0, 0, 1, 1", "0.00, 0.00, 0.01, 0.01", "0.98, 0.99, 1.01, 1.02", "-0.01, 0, .5, 1")),
 ]  # fmt: skip
 

@@ -61,7 +61,10 @@ def token_places(tiny: TinyModel) -> float:
 
 
 def _features(tiny: TinyModel, prompt: Prompt) -> torch.Tensor:
-    """Features of the image tokens, (P, H)."""
+    """Features of the image tokens, or of the patches where those are queries, (P, H)."""
+    if prompt.view.queries:
+        with torch.no_grad():
+            return tiny.policy.core.model.get_image_features(**picture_inputs(prompt.inputs)).last_hidden_state[0]
     features = compute_features(tiny.policy.core.model, picture_inputs(prompt.inputs)).pooler_output
     return torch.cat(list(features)) if isinstance(features, list | tuple) else features.flatten(0, -2)
 

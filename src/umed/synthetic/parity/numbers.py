@@ -54,6 +54,8 @@ def attention(tiny: TinyModel) -> float:
         images = prompt.inputs["input_ids"] == tiny.processor.image_id
         mean = torch.stack([m[0].mean(0) for m in maps if m is not None]).mean(0)
         expected = mean[-count:, : len(images)][:, images]
+        if prompt.view.queries:  # their attention to the patches, composed
+            expected = expected @ tiny.outputs[b].query_attentions[0]
         worst = max(worst, float((recorded[b, :count, : expected.shape[1]] - expected).abs().max()))
     return worst
 
