@@ -13,7 +13,7 @@ from composed import composed
 from umed import launch, tasks
 from umed.errors import InputError
 from umed.orders import read_order, write_order
-from umed.processes import ALONE, Processes, find_processes, join
+from umed.processes import ALONE, Processes, find_processes, is_lost, join
 from umed.records import RecordSet
 
 TELL = (
@@ -51,6 +51,16 @@ def test_a_process_that_is_killed_ends_all() -> None:
     with pytest.raises(InputError, match="sft: process 1 of 2 was ended by SIGKILL.*resume=RUN_DIR continues"):
         start(program)
     assert time.monotonic() - began < 20
+
+
+def test_a_process_that_has_lost_another_one_says_nothing() -> None:
+    program = "import os, sys, time\nif os.environ['RANK'] == '1': time.sleep(1); os.kill(os.getpid(), 9)\nsys.exit(75)"
+    with pytest.raises(InputError, match="sft: process 1 of 2 was ended by SIGKILL"):
+        start(program)
+    with pytest.raises(InputError, match="sft: its 2 processes have lost each other; resume=RUN_DIR continues"):
+        start("import sys; sys.exit(75)")
+    assert is_lost(RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1"))
+    assert not is_lost(RuntimeError("a defect")) and not is_lost(ValueError("NCCL"))
 
 
 def test_a_defect_keeps_its_traceback() -> None:

@@ -21,6 +21,7 @@ from umed.errors import InputError
 
 MODULE = "umed.worker"
 LOOK, GRACE = 0.2, 10.0  # seconds between two looks at the processes, and until one that was asked to end is killed
+LOST = 75  # exit code of a process to which another one was lost
 PARENT, REPORTS = "UMED_PARENT", "UMED_REPORTS"  # of a process's environment: who started it, where it tells errors
 
 
@@ -103,9 +104,12 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:
     """The number of the first process that failed, None when all are done."""
     while True:
         codes = [process.poll() for process in processes]
-        failed = next((rank for rank, code in enumerate(codes) if code), None)
-        if failed is not None or all(code == 0 for code in codes):
-            return failed
+        failed = [rank for rank, code in enumerate(codes) if code]
+        first = next((rank for rank in failed if codes[rank] != LOST), None)
+        if first is not None or all(code == 0 for code in codes):
+            return first
+        if len(failed) == len(codes):
+            return failed[0]
         sleep(LOOK)
 
 
@@ -144,6 +148,8 @@ def _explain(
             f"{stage}: process {failed} of {count} was ended by {name}{why}, and the others with it; resume=RUN_DIR "
             "continues"
         )
+    if code == LOST:
+        return InputError(f"{stage}: its {count} processes have lost each other; resume=RUN_DIR continues")
     told = "above"
     if failed:
         outputs[failed - 1].seek(0)

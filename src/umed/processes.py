@@ -165,6 +165,14 @@ def _find_first_node() -> None:
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = slurm.main_address, str(slurm.main_port)
 
 
+def is_lost(error: BaseException) -> bool:
+    """Whether a sum failed because another process is gone, which is then the one to ask."""
+    names = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and any(name in str(error) for name in names)
+    )
+
+
 def leave() -> None:
     """Part from the others, once nothing is left to sum."""
     if dist.is_available() and dist.is_initialized():

@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
@@ -89,7 +90,10 @@ def build_trainer(cfg: DictConfig, stage: str, max_epochs: int) -> L.Trainer:
         InputError: one of them cannot be.
     """
     stage_cfg = stage_config(cfg, stage)
-    loggers = [] if find_processes().rank else stage_loggers(cfg, stage)  # the first process alone writes
+    # the first process alone writes
+    loggers = (
+        [DummyLogger() for _ in stage_cfg.get("logger", ())] if find_processes().rank else stage_loggers(cfg, stage)
+    )
     callbacks = _create_each(stage_cfg, "callbacks", L.Callback)
     return create_trainer(
         config.create(stage_cfg.trainer),

@@ -8,9 +8,9 @@ from typing import Any
 
 from umed import config
 from umed.errors import InputError
-from umed.launch import end_with_parent, report
+from umed.launch import LOST, end_with_parent, report
 from umed.orders import read_order
-from umed.processes import find_processes, leave
+from umed.processes import find_processes, is_lost, leave
 from umed.tasks import plain, quiet
 
 
@@ -40,10 +40,12 @@ def main(arguments: list[str]) -> None:
         work(Path(arguments[0]), arguments[1])
         leave()
     except Exception as error:
-        line = plain(error)
+        line, here = plain(error), find_processes()
+        if line is None and here.count > 1 and is_lost(error):
+            os._exit(LOST)  # without a word: what happened to the other one is told
         if line is None:
             raise
-        report(find_processes().rank, line)
+        report(here.rank, line)
         sys.stderr.flush()
         os._exit(1)  # at once: a normal end would wait for the other processes
 

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from umed.chat import Prompt
 from umed.errors import InputError
+from umed.processes import find_processes
 
 ANSWER = "answer"  # beside the names of a prompt's inputs
 ALIGNMENT = 16  # bytes; more than any type of number has
@@ -80,4 +81,5 @@ def choose_workers(pixels: int) -> int:
     One core is left to the training itself; a worker's start costs more than small pictures do.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores //= find_processes().local_count  # each of several processes has workers of its own
     return min(MOST, cores - 1) if cores > 2 and pixels >= LARGE else 0
