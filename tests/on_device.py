@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -53,7 +54,7 @@ def trainer_of(device: torch.device, **options: Any) -> L.Trainer:
         where = {"strategy": SingleDeviceStrategy(device, PretendAccelerator())}
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     quiet |= {"enable_model_summary": False}
-    return create_trainer(L.Trainer, **{"max_epochs": 1, "log_every_n_steps": 1} | quiet | where | options)
+    return create_trainer(partial(L.Trainer), **{"max_epochs": 1, "log_every_n_steps": 1} | quiet | where | options)
 
 
 def fit(

@@ -113,7 +113,7 @@ def test_the_papers_run_is_one_file_whose_parts_can_be_left_out() -> None:
         "kvasir": "/mau/Kvasir-SEG",
     }
     assert {n: s.root for n, s in cfg.data.benchmark.items()} == {"slake": "/mau/SLAKE"}
-    assert (cfg.task.sft.epochs, cfg.method.epochs, cfg.model.backbone) == (4, 1, "umed.models.backbones.llava")
+    assert (cfg.task.sft.epochs, cfg.method.epochs, cfg.model.backbone) == (4, 1, "umed.models.backbones.medvint")
     whole = composed("experiment=umed_lvlm")
     assert len(whole.data.source) == 5 and len(whole.data.benchmark) == 4
     assert composed("data/benchmark=[slake]").data.benchmark.slake.root is None

@@ -84,10 +84,10 @@ def test_none_is_as_before_to_the_bit(start: Start) -> None:
     }
 
 
-def test_by_default_a_tenth_are_controls_where_there_are_some(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+def test_by_default_some_are_controls_where_there_are_some(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     cfg, data = start()
     assert cfg.data.controls is None
-    assert Counter(r.split for r in add_controls(cfg, data).records[len(RECORDS) :]) == {"train": 2, "val": 1}
+    assert Counter(r.split for r in add_controls(cfg, data).records[len(RECORDS) :]) == {"train": 3, "val": 2}
     cfg, data = start(controls=[])
     (Path(cfg.paths.run_dir) / "controls.jsonl").unlink()
     assert add_controls(cfg, data) is data

@@ -108,9 +108,9 @@ def test_a_batch_of_rewarding(pretend: torch.device, policy: Make, make_prompts:
     )  # fmt: skip
     updates, update = [], method.update
 
-    def count_update(part: object) -> object:
+    def count_update(*part: object) -> object:
         with count_waits() as waits:
-            result = update(part)
+            result = update(*part)
         updates.append(waits.total())
         return result
 

@@ -4,6 +4,7 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
+from statistics import mean
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from answers import AT_MOST, SCORERS, EvaluatedRun, diagnose, parse, predict
 from composed import composed
 
+from umed.chat import without_region
 from umed.engine import device
 from umed.errors import InputError
 from umed.evaluation import evaluate
@@ -22,6 +24,7 @@ from umed.evaluation.question import without_stand_in
 from umed.evaluation.rules.normalize import norm
 from umed.evaluation.score import BASELINES, Score, flat_metrics, parse_metrics
 from umed.evaluation.scorer import judge_all, mean_scores
+from umed.processes import ALONE
 from umed.records import SYNTHETIC, read_records
 from umed.run_files import read_jsonl, update_metrics
 
@@ -51,7 +54,7 @@ def test_mau_lines_need_nothing_else_to_be_scored(evaluated: EvaluatedRun) -> No
         q, record = p.question, records[p.question.id]
         SCORERS["mau"].check(p)
         assert record.split == "test" and (q.question, q.image) == (record.query, record.image)
-        assert (q.part, q.gold) == (record.source, record.diagnosis.replace(" <region>", ""))
+        assert (q.part, q.gold) == (record.source, without_region(record.diagnosis))
         assert len(q.true_boxes) == len(record.boxes) and q.category == record.category
         assert (q.width, q.height) == (record.width, record.height)
     sampled = Counter(line["id"] for line in evaluated.lines("mau_sampled"))
@@ -97,13 +100,15 @@ def test_normal_pictures_are_answered_apart(evaluated: EvaluatedRun) -> None:
     controls = [r for r in read_records(evaluated.folder / "controls.jsonl", controls=True) if r.split == "test"]
     lines = evaluated.lines("sanity/mau.controls")
     assert [x["id"] for x in lines] == [c.id for c in controls[:AT_MOST]] and lines
-    queries = {r.query for r in read_records(evaluated.folder / "records.jsonl") if r.source == "phantom_tbx11k"}
+    queries = {(r.source, r.query) for r in read_records(evaluated.folder / "records.jsonl")}
     for x in lines:
-        assert x["dataset"] == "mau_controls" and x["source"] == "phantom_tbx11k" and x["gold_boxes"] == []
-        assert x["question"] in queries and x["categories"]
+        assert x["dataset"] == "mau_controls" and x["gold_boxes"] == []
+        assert (x["source"], x["question"]) in queries and x["categories"]
     metrics = evaluated.metrics
-    share = sum(bool(x["boxes"]) for x in lines) / len(lines)
-    assert metrics["base/mau/false_boxes/avg"] == metrics["base/mau/false_boxes/phantom_tbx11k"] == share
+    sources = sorted({x["source"] for x in lines})
+    shares = [mean(bool(x["boxes"]) for x in lines if x["source"] == source) for source in sources]
+    assert [metrics[f"base/mau/false_boxes/{source}"] for source in sources] == shares
+    assert metrics["base/mau/false_boxes/avg"] == pytest.approx(mean(shares))
     assert 0 <= metrics["base/mau/false_positives/avg"] <= 1
 
 
@@ -289,5 +294,5 @@ def test_other_pictures_are_shown_where_it_is_asked_for(
     benchmark = SimpleNamespace(scorers={}, controls=lambda: [])
     data = SimpleNamespace(benchmarks={"mau": benchmark}, scorers={})
     asked: Any = SimpleNamespace(cfg=composed(), data=data, at_most=None)
-    evaluate._ask_benchmark(asked, None, "mau", evaluate.Evaluation("sft"), substitutes)  # type: ignore[arg-type]
+    evaluate._ask_benchmark(asked, None, "mau", evaluate.Evaluation("sft"), substitutes, ALONE)  # type: ignore[arg-type]
     assert pictures == expected

@@ -77,7 +77,10 @@ def read_failures(sweep: Path) -> dict[str, str]:
 
 
 class SweepMembers(Callback):
-    """Hydra callback: refuses a launcher or sweeper that is not there, and at the end lists the members that failed."""
+    """Hydra callback: refuses a launcher or sweeper that is not there, and at the end lists the members that failed.
+
+    The exit code is 1 if all of them did.
+    """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         for part in ("launcher", "sweeper"):
@@ -97,6 +100,8 @@ class SweepMembers(Callback):
             print(f"{len(failures)} of {members} members failed; the same command runs them again:", file=sys.stderr)
             for member, line in failures.items():
                 print(f"  {member}: {line}", file=sys.stderr)
+            if len(failures) == members:
+                sys.exit(1)
 
 
 def _refuse(line: str) -> None:
