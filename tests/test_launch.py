@@ -59,8 +59,18 @@ def test_a_process_that_has_lost_another_one_says_nothing() -> None:
         start(program)
     with pytest.raises(InputError, match="sft: its 2 processes have lost each other; resume=RUN_DIR continues"):
         start("import sys; sys.exit(75)")
+    with pytest.raises(InputError, match="have lost each other"):  # at the very end, when one was done
+        start("import os, sys; sys.exit(75 * int(os.environ['RANK']))")
     assert is_lost(RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1"))
     assert not is_lost(RuntimeError("a defect")) and not is_lost(ValueError("NCCL"))
+
+
+def test_a_process_that_is_stuck_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "MISSED", 0.1)
+    began = time.monotonic()
+    with pytest.raises(InputError, match="have lost each other; resume=RUN_DIR continues"):
+        start("import os, sys, time\nif os.environ['RANK'] == '0': time.sleep(60)\nsys.exit(75)")
+    assert time.monotonic() - began < 20
 
 
 def test_a_defect_keeps_its_traceback() -> None:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from math import inf
 from pathlib import Path
 from threading import Thread
 from time import monotonic, sleep
@@ -22,6 +23,7 @@ from umed.errors import InputError
 MODULE = "umed.worker"
 LOOK, GRACE = 0.2, 10.0  # seconds between two looks at the processes, and until one that was asked to end is killed
 LOST = 75  # exit code of a process to which another one was lost
+MISSED = 30.0  # seconds for which the one that was lost may go on, before it counts as stuck
 PARENT, REPORTS = "UMED_PARENT", "UMED_REPORTS"  # of a process's environment: who started it, where it tells errors
 
 
@@ -102,13 +104,16 @@ def _count_cores() -> int:
 
 def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:
     """The number of the first process that failed, None when all are done."""
+    until = inf
     while True:
         codes = [process.poll() for process in processes]
         failed = [rank for rank, code in enumerate(codes) if code]
         first = next((rank for rank in failed if codes[rank] != LOST), None)
         if first is not None or all(code == 0 for code in codes):
             return first
-        if len(failed) == len(codes):
+        if failed:
+            until = min(until, monotonic() + MISSED)
+        if failed and (None not in codes or monotonic() > until):
             return failed[0]
         sleep(LOOK)
 

@@ -19,8 +19,8 @@ from served import SECRET, completion, json_response
 from werkzeug import Response
 
 from umed.errors import InputError
-from umed.judges.base import JudgeItem
-from umed.judges.openai_judge import read_score
+from umed.judges.base import JudgeItem, Verdict
+from umed.judges.openai_judge import VerdictCache, read_score
 
 
 def test_scores_come_in_order_and_the_request_is_as_configured(serve: Any, make: Any) -> None:
@@ -180,6 +180,20 @@ def test_the_cache_is_a_shared_file_that_older_versions_wrote(serve: Any, make: 
         with pytest.raises(InputError, match="judge.cache"):
             make(cache=wrong)(items("a"))
     assert len(came) == 1
+
+
+def test_processes_that_ask_at_the_same_time_go_by_one_verdict(serve: Any, make: Any, tmp_path: Path) -> None:
+    """That which is stored, as a resume would."""
+    path = tmp_path / "cache.sqlite"
+
+    def reply(_: dict[str, Any]) -> Response:
+        with VerdictCache(path, "judge.cache") as other:
+            other.put(judge._hash(items("a")[0]), Verdict(0.25, "first"))
+        return verdict(0.5)
+
+    serve(reply)
+    judge = make(cache=path)
+    assert judge(items("a")) == judge(items("a")) == [Verdict(0.25, "first")]
 
 
 @pytest.mark.parametrize(

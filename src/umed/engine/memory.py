@@ -17,6 +17,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in TEXTS)
 
 
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """`memory/peak`: GB (2^30 bytes) of a GPU that this process's tensors have taken at most so far; {} elsewhere."""
+    return {"memory/peak": torch.cuda.max_memory_allocated(device) / 2**30} if device.type == "cuda" else {}
+
+
 def release_memory() -> None:
     """Give back what failed passes have left."""
     gc.collect()

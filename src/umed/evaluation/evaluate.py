@@ -20,7 +20,7 @@ from umed.evaluation.results import score_predictions
 from umed.evaluation.score import Score, flat_metrics
 from umed.evaluation.scorer import Options, Scorer, Verdict, judge_all, to_score_line
 from umed.evaluation.throughput import measure_throughput
-from umed.processes import ALONE, Processes
+from umed.processes import ALONE, Processes, leave
 from umed.run_files import METRICS, update_metrics, write_jsonl, write_whole
 
 
@@ -60,7 +60,7 @@ def evaluate_stage(
 
     Args:
         substitutes: whether the rows of `data.evaluate.sanity` that show the model other pictures are asked.
-        processes: that share the questions; only the first writes and scores.
+        processes: that share the questions, and part after the last answer; only the first writes and scores.
 
     Predictions go to `predictions/<stage>/<dataset>.jsonl`, scores to `metrics.json` under `<stage>/`. Beside the
     predictions, `scores/<dataset>.jsonl` keeps the verdict of every rule, `splits.json` the split file of each data set
@@ -82,6 +82,8 @@ def evaluate_stage(
             # at once: a question that cannot be asked loses no other's answers, but the stage is not evaluated then
             update_metrics(evaluation_set.run / METRICS, {}, instead_of=f"{stage}/")
             _write_answers(folder, evaluation)
+    if processes.count > 1:
+        leave()  # now: a judge may take longer to score than the others could wait for the first
     if processes.rank:
         return evaluation
     splits = {name: {**asdict(s), "protocol": cfg.data.protocol.name} for name, s in data.splits.items()}

@@ -49,9 +49,10 @@ class VerdictCache(Store):
         rows = self.execute("SELECT score, reason FROM verdicts WHERE key = ?", key)
         return Verdict(*rows[0]) if rows else None
 
-    def put(self, key: str, verdict: Verdict) -> None:
-        """Store and commit; a verdict that is there already stays."""
+    def put(self, key: str, verdict: Verdict) -> Verdict:
+        """Store and commit; one that is there already, of another process, stays and is what all of them go by."""
         self.execute("INSERT OR IGNORE INTO verdicts VALUES (?, ?, ?)", key, verdict.score, verdict.reason)
+        return self.get(key) or verdict
 
 
 class OpenAIJudge:
@@ -135,7 +136,7 @@ class OpenAIJudge:
             verdicts[key], failures[key] = verdict, failure
             bar.update()
             if verdict.score is not None:
-                cache.put(key, verdict)
+                verdicts[key] = cache.put(key, verdict)
 
         with VerdictCache(self.cache, f"{self.owner}.cache") as cache:
             for key, item in items.items():

@@ -14,6 +14,7 @@ from transformers import SchedulerType, get_scheduler
 from umed.chat import Prompt
 from umed.engine.budget import Budget
 from umed.engine.engine import Engine
+from umed.engine.memory import peak_memory
 from umed.errors import InputError, check_number, check_positive
 from umed.methods.compute import planned_batches
 from umed.methods.precision import check_trained
@@ -215,6 +216,7 @@ class Method(L.LightningModule):
         optimizer: Any = self.optimizers()
         lr = optimizer.param_groups[0]["lr"]
         numbers = {**stats, "policy/lr": lr, f"{self.stage}/iteration": float(self.iteration)}
+        numbers |= peak_memory(self.device)
         # as they are, Lightning would copy each one to the device and back
         on_cpu = {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
         self.log_dict(on_cpu, batch_size=self.batch_size)
