@@ -22,6 +22,7 @@ from umed.evaluation.likelihood_probe import compare_ids, describe, encode_items
 from umed.evaluation.td_compat import last_characters
 from umed.models.backbones.medvint import MedVInTFamilyProcessor
 from umed.models.load import load_policy
+from umed.models.medvint import tokenizer
 from umed.models.policy import Policy
 
 SETTINGS = (f"convert.image_size={SIDE}", "convert.decoder_heads=8")
@@ -263,6 +264,20 @@ def test_no_checkpoint_and_a_tokenizer_without_special_tokens(
     assert "convert.special_tokens=true" in line
     out = convert(folder, tmp_path / "run", "convert.special_tokens=true")
     assert AutoProcessor.from_pretrained(out).tokenizer.convert_tokens_to_ids(["<s>", "</s>", "<image>"]) == [1, 2, 300]
+
+
+def test_no_tokenizer_and_one_that_needs_sentencepiece(
+    original: Original, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_published(tmp_path / "bare", original.published())
+    line = refused(capsys, folder, tmp_path / "run")
+    assert f"convert.llama={folder}: no tokenizer there (tokenizer.json or tokenizer.model): give" in line
+    (folder / "tokenizer.model").write_bytes(b"\n")
+    monkeypatch.setattr(tokenizer, "find_spec", lambda name: None)
+    line = refused(capsys, folder, tmp_path / "run")
+    assert "tokenizer.model is read with sentencepiece, which is not installed: pip install 'umed[medvint]'" in line
+    torch.save({"text_encoder.x": torch.zeros(1)}, folder / "pytorch_model.bin")
+    assert "MedVInT-TE" in refused(capsys, folder, tmp_path / "run")  # told first: no tokenizer would help
 
 
 @pytest.mark.parametrize(

@@ -45,10 +45,10 @@ def convert(cfg: DictConfig) -> None:
     check_number("convert.lora_alpha", options.lora_alpha, above=0)
     dtype = options.dtype and getattr(torch, check_choice("convert.dtype", options.dtype, "float32", "bfloat16"))
     path, out, merges = find_weights(Path(options.path)), run / "converted", options.lora == "merge"
-    tokenizer = load_tokenizer(str(options.llama), options.special_tokens)
     entries = read_pickled(path)
     if reason := diagnose(entries, options.connector):
         raise InputError(f"convert.path={path}: {reason}")
+    tokenizer = load_tokenizer(str(options.llama), options.special_tokens)
     sources = sort_tensors(entries, not merges)
     config = configure(options, sources, tokenizer)
     missing, unexpected = check_complete(config, sources)
@@ -65,10 +65,8 @@ def convert(cfg: DictConfig) -> None:
     if not merges and sources.lora:
         write_adapter(out / "adapter", sources, options.lora_alpha, out)
     write_settings(out, config, tokenizer)
-    _print(sources, out, size, options, tokenizer)
+    _print(sources, out, size, options)
     if options.probe.root is not None:
-        if tokenizer is None:
-            raise InputError(f"convert.probe needs a tokenizer, and convert.llama={options.llama} has none")
         report["probe"] = probe(cfg, out)
         write_whole(run / REPORT, json.dumps(report, indent=1) + "\n")
 
@@ -121,26 +119,23 @@ def configure(options: DictConfig, sources: Sources, tokenizer: Any) -> MedVInTC
     for name in ("prefix_token_id", "eos_token_id"):
         if not 0 <= options[name] < vocabulary:
             raise InputError(f"convert.{name}={options[name]}: the model has tokens 0 to {vocabulary - 1}")
-    config.image_token_id = vocabulary
-    if tokenizer is not None:
-        config.image_token_id = tokenizer.convert_tokens_to_ids("<image>")
-        if config.image_token_id < vocabulary:
-            raise InputError(
-                f"convert.llama={options.llama}: its tokenizer has {config.image_token_id} tokens, the model "
-                f"{vocabulary}: give the tokenizer of the checkpoint's own LLaMA"
-            )
+    config.image_token_id = tokenizer.convert_tokens_to_ids("<image>")
+    if config.image_token_id < vocabulary:
+        raise InputError(
+            f"convert.llama={options.llama}: its tokenizer has {config.image_token_id} tokens, the model "
+            f"{vocabulary}: give the tokenizer of the checkpoint's own LLaMA"
+        )
     return config
 
 
 def write_settings(out: Path, config: MedVInTConfig, tokenizer: Any) -> None:
-    """Everything besides weights; the processor only where there is a tokenizer."""
+    """Everything besides weights."""
     config.architectures = ["MedVInTForConditionalGeneration"]
     config.save_pretrained(out)
     ends = list(dict.fromkeys([config.eos_token_id, config.text_config.eos_token_id]))
     GenerationConfig(eos_token_id=ends, pad_token_id=config.pad_token_id).save_pretrained(out)
-    if tokenizer is not None:
-        pictures = MedVInTImageProcessor(size={"height": config.image_size, "width": config.image_size})
-        MedVInTProcessor(pictures, tokenizer, config.image_tokens, config.prefix_token_id).save_pretrained(out)
+    pictures = MedVInTImageProcessor(size={"height": config.image_size, "width": config.image_size})
+    MedVInTProcessor(pictures, tokenizer, config.image_tokens, config.prefix_token_id).save_pretrained(out)
 
 
 def _name(names: list[str]) -> str:
@@ -149,13 +144,8 @@ def _name(names: list[str]) -> str:
     return f"{len(names)} ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
 
 
-def _print(sources: Sources, out: Path, size: int, options: DictConfig, tokenizer: Any) -> None:
+def _print(sources: Sources, out: Path, size: int, options: DictConfig) -> None:
     counts = Counter(entry["how"] for entry in sources.became.values())
     said = ", ".join(f"{count} {how}" for how, count in sorted(counts.items()))
     print(f"{options.path}: {len(sources.became)} tensors ({said}); none is missing, none is left over")
     print(f"-> {out} ({size / 2**30:.2f} GB; {REPORT} lists what each tensor became)")
-    if tokenizer is None:
-        print(
-            f"no tokenizer in convert.llama={options.llama}: model.path={out} needs one; convert again with "
-            "convert.llama=DIR, the folder of PMC_LLaMA_7B"
-        )

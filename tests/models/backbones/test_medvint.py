@@ -53,6 +53,17 @@ def test_prefix_and_end_are_settings(processor: FamilyProcessor, tiny_folder: Pa
         type(processor)(str(tiny_folder), prefix_token_id=-1)
 
 
+def test_a_saved_model_keeps_the_prefix_and_end_it_was_trained_with(
+    processor: FamilyProcessor, tiny_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_folder, tmp_path / "whole")
+    type(processor)(str(tiny_folder), prefix_token_id=0, eos_token_id=2).save(str(tmp_path / "whole"))
+    again = type(processor)(str(tmp_path / "whole"))
+    assert (again.prefix_id, again.eos_ids) == (0, (2, 1))
+    type(processor)(str(tiny_folder), prefix_token_id=0).save(str(tmp_path / "adapter"))
+    assert not (tmp_path / "adapter" / "config.json").exists()
+
+
 def test_the_view_is_the_squashed_frame(processor: FamilyProcessor) -> None:
     view = processor.encode_picture(Image.new("RGB", (320, 80))).view
     assert (view.tokens, view.patches, view.seen_width, view.seen_height) == (8, 64, 128, 128)
@@ -136,7 +147,7 @@ def test_batch_statistics_are_never_used(policy: Policies, make_prompts: Prompts
     pixels = torch.cat([p.inputs["pixel_values"] for p in make_prompts(2)])
     before = {n: b.clone() for n, b in model.vision_tower.named_buffers()}
     both, one = model.get_image_features(pixels), model.eval().get_image_features(pixels[:1])
-    assert (both.pooler_output[:1] - one.pooler_output).abs().max() < 1e-5
+    assert (both.pooler_output[:1] - one.pooler_output).abs().max() < 2e-5
     assert all(torch.equal(b, before[n]) for n, b in model.vision_tower.named_buffers())
 
 

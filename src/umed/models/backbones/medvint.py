@@ -1,5 +1,6 @@
 """MedVInT-TD: 32 query tokens before the text, each of which attends to all patches; boxes as thousandths, ours."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,14 @@ class MedVInTFamilyProcessor(FamilyProcessor):
         return sequence(image, self.prefix_id, self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def save(self, folder: str) -> None:
-        """With the processor that `AutoProcessor` loads."""
+        """With the processor that `AutoProcessor` loads; a whole model's config gets this prefix and end."""
         processor = MedVInTProcessor(self.image_processor, self.tokenizer, self.config.image_tokens, self.prefix_id)
         processor.save_pretrained(folder)
+        path = Path(folder) / "config.json"
+        if path.is_file():  # written before: without settings, that folder reads what the model was trained with
+            ids = {"prefix_token_id": self.prefix_id, "eos_token_id": self.eos_ids[0]}
+            settings = json.loads(path.read_text(encoding="utf-8")) | ids
+            path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 BACKBONE = Backbone(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +58,25 @@ def say_empty(names: Sequence[str]) -> str:
 
 
 def load_tokenizer(path: str, set_special: bool) -> Any:
-    """The tokenizer with `<image>` behind its vocabulary; None where there is none.
+    """The tokenizer with `<image>` behind its vocabulary.
 
     Args:
         set_special: whether LLaMA's special tokens are set where the folder leaves them empty, as PMC_LLaMA_7B does.
 
     Raises:
-        InputError: it cannot be read, its special tokens are empty, or are others than LLaMA's.
+        InputError: there is none, it cannot be read, its special tokens are empty, or are others than LLaMA's.
     """
-    if not any(find_file(path, name) for name in FILES):
-        return None
+    found = [name for name in FILES if find_file(path, name)]
+    if not found:
+        raise InputError(
+            f"convert.llama={path}: no tokenizer there ({' or '.join(FILES)}): give convert.llama=DIR, the folder or "
+            "hub id of PMC_LLaMA_7B"
+        )
+    if found == ["tokenizer.model"] and find_spec("sentencepiece") is None:
+        raise InputError(
+            f"convert.llama={path}: its tokenizer.model is read with sentencepiece, which is not installed: "
+            "pip install 'umed[medvint]'"
+        )
     empty = find_empty(path)
     if empty and not set_special:
         raise InputError(
