@@ -39,5 +39,5 @@ def test_a_picture_gets_the_same_features_alone_in_company_and_from_the_store(
     for one in zip(together, alone, kept, plain, strict=True):
         for same, by_itself, stored, fresh in zip(*(f.tensors for f in one), strict=True):
             assert torch.equal(same, by_itself) and torch.equal(same, stored)
-            assert (same - fresh).abs().max() <= 5e-6 * fresh.abs().max()  # few rows: other rounding
+            assert (same - fresh).abs().max() <= 2e-5 * fresh.abs().max()  # few rows: other rounding
     assert together[0].is_listed == kept[0].is_listed
