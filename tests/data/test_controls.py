@@ -59,6 +59,14 @@ def normal(data: RecordSet, split: str = "train") -> list[Record]:
     return [r for r in data.records if r.split == split and not r.boxes]
 
 
+def test_by_default_no_source_stands_for_normal(start: Start) -> None:
+    """At most half as many controls as pictures with boxes of each source, although the share is of all."""
+    many = [one(100 + k, "train", source="new") for k in range(60)]
+    few = [control(k, "train") for k in range(40)]
+    cfg, data = start(records=[*RECORDS, *many], controls=few)
+    assert len(normal(add_controls(cfg, data))) == 9  # of 18 pictures; 15 % of all 78 would be 14
+
+
 @pytest.mark.parametrize(("share", "train", "val"), [(0.1, 2, 1), (0.25, 6, 3), (0.3, 8, 3), (1 / 3, 9, 3)])
 def test_the_share_is_of_all_pictures_to_one_picture(
     start: Start, share: float, train: int, val: int, capsys: pytest.CaptureFixture[str]
@@ -88,6 +96,8 @@ def test_by_default_some_are_controls_where_there_are_some(start: Start, capsys:
     cfg, data = start()
     assert cfg.data.controls is None
     assert Counter(r.split for r in add_controls(cfg, data).records[len(RECORDS) :]) == {"train": 3, "val": 2}
+    told = "normal pictures among those trained on: 3 of synthetic; data.controls=0 takes none"
+    assert capsys.readouterr().out.strip() == told
     cfg, data = start(controls=[])
     (Path(cfg.paths.run_dir) / "controls.jsonl").unlink()
     assert add_controls(cfg, data) is data

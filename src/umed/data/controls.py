@@ -1,7 +1,7 @@
 """Controls, pictures known to be normal: `controls.jsonl`, how they are asked, and those that training takes."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -95,13 +95,30 @@ def choose_controls(cfg: DictConfig, data: RecordSet) -> list[Record]:
                 f"data.controls={share}: {path or f'no {FILE} beside the records, so it'} has no normal picture of a "
                 "source that is trained on: add a source that has some, as tbx11k, or set data.controls=0"
             )
+        if given is None:
+            there = _keep_few(there, records, cfg.data.split.seed)
         wanted = count_controls(records, share)
         if wanted > len(there):
             few.append(f"{len(there)} of the {wanted} {split} controls that this takes")
         chosen += [make_record(c) for c in draw_controls(there, wanted, cfg.data.split.seed)]
-    if few and given is not None:
+    if given is None:
+        counts = Counter(c.source.removesuffix(SUFFIX) for c in chosen if c.split == "train")
+        told = ", ".join(f"{count} of {source}" for source, count in sorted(counts.items()))
+        print(f"normal pictures among those trained on: {told}; data.controls=0 takes none")
+    elif few:
         print(f"data.controls={share}: {path} has {' and '.join(few)}: all are used")
     return chosen
+
+
+def _keep_few(controls: Sequence[Record], records: Sequence[Record], seed: int) -> list[Record]:
+    """Of each source at most half as many as it has pictures with boxes, so that no source stands for normal."""
+    sources = {r.source for r in records}
+    kept: set[str] = set()
+    for source in sources:
+        pictures = len({r.image for r in records if r.source == source})
+        own = [c for c in controls if name_source(c, sources) == source]
+        kept |= {c.id for c in draw_controls(own, max(1, pictures // 2), seed)}
+    return [c for c in controls if c.id in kept]
 
 
 def count_controls(records: Sequence[Record], share: float) -> int:

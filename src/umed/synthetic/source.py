@@ -65,7 +65,7 @@ class PhantomSource:
     def _parser(self, part: str, folder: Path) -> PictureSource:
         """The real parser of a part, told to read its normal pictures too."""
         options: dict[str, Any] = {"phantom_nih_chest": {"controls": self.num_images // 4}}.get(part, {})
-        if part == "phantom_kvasir":
+        if part == "phantom_kvasir" and self.num_images // 4:
             options = {"controls_root": folder / KVASIR_CONTROLS}
         return PARSERS[part](root=folder, name=part, **options)
 

@@ -52,9 +52,9 @@ def pipeline(cfg: DictConfig) -> dict[str, float]:
     for stage, method in methods.items():  # before the first stage takes its time
         queries = method.get("queries", "annotated")
         kept = choose_queries(trained.records, cfg.data.fraction, cfg.data.split.seed, queries)
-        train = [r.id for r in kept if r.split == "train"]
-        update_metrics(run / METRICS, {f"train/{stage}/records": len(train)})
-        check_sizes(Budget(cfg.engine.tokens), build_method(cfg, method), sizes, train)
+        train = [r for r in kept if r.split == "train"]
+        update_metrics(run / METRICS, {f"train/{stage}/records": sum(bool(r.boxes) for r in train)})
+        check_sizes(Budget(cfg.engine.tokens), build_method(cfg, method), sizes, [r.id for r in train])
     evaluation_set = EvaluationSet(cfg, data, trained_on=trained)
     evaluate_once(evaluation_set, "base", None)
     sft = train_and_evaluate(evaluation_set, cfg.task.sft, trained, "sft", None, run / "adapter" / "sft")
