@@ -104,6 +104,7 @@ def test_an_endpoint_is_asked_ahead(httpserver: HTTPServer, make: Callable[..., 
 
 INTERRUPTED = """
 import signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 ahead = AskAhead(judge)
 ahead.begin([JudgeItem("q", "g", "a", "c")])
 threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
