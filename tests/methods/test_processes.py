@@ -1,4 +1,4 @@
-"""Runs `several_processes.py` in a process of its own: torch refuses backward passes in forks of one that has made some."""
+"""Runs `several_processes.py` in a process of its own: torch refuses backward passes in forks after some were made."""
 
 import os
 import subprocess
