@@ -24,6 +24,11 @@ def test_with_mau_sources_and_what_is_unseen_are_the_papers(tmp_path: Path) -> N
     cfg = use_mau(composed("experiment=table7_unseen_category", f"paths.mau={tmp_path}"))
     assert [Path(node.root).name for node in cfg.data.source.values()] == list(FOLDERS)
     assert list(cfg.data.split.unseen.category) == ["abdomen", "lung", "pelvis"] and "on_mau" not in cfg
+    assert cfg.data.controls == 0, "the paper trains on abnormal pictures alone"
+    words = ["experiment=table7_unseen_category", f"paths.mau={tmp_path}", "data.controls=0.1",
+             "data.split.unseen.category=[liver]"]  # fmt: skip
+    given = use_mau(composed(*words), words)
+    assert given.data.controls == 0.1 and list(given.data.split.unseen.category) == ["liver"]
     fewer = use_mau(composed("experiment=table2_main", f"paths.mau={tmp_path}", "data/source=[kvasir]"))
     assert list(fewer.data.source) == ["kvasir"]
 

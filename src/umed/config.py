@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import umed
 from umed.errors import InputError
-from umed.names import make_folder_name, make_sweep_name
+from umed.names import is_training, make_folder_name, make_sweep_name
 
 PACKAGE = Path(__file__).parent
 # me:password@, ?api_key= or #token=; of what may follow a path, ?api-version=2024-06-01 alone is known to be no secret
@@ -29,7 +29,6 @@ REQUESTS = tuple(f"{owner}.request" for owner in ("annotator", "judge", "open_ju
 FIRST_VERSION = "0.1.0"  # wrote no version into its configs
 # in a resume: how much fits where, and how many processes share the batches, changes no result
 MAY_CHANGE = ("engine.tokens", "engine.features", "trainer.devices", "trainer.num_nodes", "launch")
-TRAINING = ("pipeline", "train", "pretrain")
 
 
 def _in_mau(folder: str, mau: str | None, source: str | None = None) -> str | None:
@@ -126,7 +125,7 @@ def store(cfg: DictConfig, run: Path) -> None:
     """
     _check_secrets(cfg)
     if any((run / name).exists() for name in ("checkpoints", "adapter", "predictions")):
-        if cfg.task._target_.rsplit(".", 1)[-1] in TRAINING:
+        if is_training(cfg.task._target_):
             raise InputError(f"{run}: holds a run already: continue it with resume={run} or give a new hydra.run.dir")
         return
     if not HydraConfig.initialized():

@@ -36,3 +36,8 @@ def _with_hash(name: str, text: str, longest: int) -> str:
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:10]
     kept = name.encode()[: longest - len(digest) - 1].decode(errors="ignore").strip("-.")
     return f"{kept}-{digest}".lstrip("-")
+
+
+def is_training(target: str) -> bool:
+    """Whether the task of this `_target_` trains, so that its run folder is resumed and never shared."""
+    return target.rsplit(".", 1)[-1] in ("pipeline", "train", "pretrain")

@@ -1,22 +1,27 @@
 """`paths.mau` in the experiments of the paper's tables: real data sets instead of the synthetic pictures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from umed.config import TRAINING
 from umed.errors import InputError
+from umed.names import is_training
 
 STAND_IN = ["phantom"]
 GROUPS = ("source", "benchmark")  # of `data`; the rest of `on_mau` are settings of `data` that hold on MAU
 ADVICE = "docs/data.md and docs/benchmarks.md name where each comes from"
 
 
-def use_mau(cfg: DictConfig) -> DictConfig:
+def use_mau(cfg: DictConfig, overrides: Sequence[str] = ()) -> DictConfig:
     """The config with `on_mau` in place of what it replaces in `data`, if `paths.mau` is set; without `on_mau` then.
 
-    Sources and benchmarks chosen on the command line stay.
+    Sources, benchmarks and settings chosen on the command line stay.
+
+    Args:
+        overrides: of the command line.
 
     Raises:
         InputError: a data set's folder is not there: which, and how to get it or go without.
@@ -29,8 +34,12 @@ def use_mau(cfg: DictConfig) -> DictConfig:
                 node = chosen.pop(group, None)
                 if node is not None and list(cfg.data.get(group) or {}) == STAND_IN:
                     cfg.data[group] = node
+            keys = [o.key_or_group for o in OverridesParser.create().parse_overrides(list(overrides))]
+            given = {key: OmegaConf.select(cfg, key) for key in keys if key.startswith("data.")}
             cfg.data = OmegaConf.merge(cfg.data, chosen)
-            if cfg.task._target_.rsplit(".", 1)[-1] in TRAINING:  # before anything long begins
+            for key, value in given.items():
+                OmegaConf.update(cfg, key, value)
+            if is_training(cfg.task._target_):  # before anything long begins
                 check_folders(cfg)
     return cfg
 

@@ -6,14 +6,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from umed.config import TRAINING
+from umed.names import is_training
 
 FOLDER, DONE = ".hydra", "done"  # an empty file that ends a run
 
 
 def is_started_member(cfg: DictConfig) -> bool:
     """Whether this is a training run of a sweep that an earlier call has begun, so that it is resumed."""
-    if cfg.resume or cfg.task._target_.rsplit(".", 1)[-1] not in TRAINING:
+    if cfg.resume or not is_training(cfg.task._target_):
         return False
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return False

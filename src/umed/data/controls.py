@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from umed.data.sample import keep_train_share
+from umed.data.splits import assign_splits
 from umed.errors import InputError
 from umed.records import NORMAL, Record, RecordSet, add_text, read_records
 from umed.run_files import write_jsonl
@@ -63,6 +64,16 @@ def ask_controls(controls: Iterable[Record], records: Iterable[Record]) -> Itera
             yield source, replace(control, query=of_source[number % len(of_source)])
 
 
+def split_controls(controls: Sequence[Record], records: Sequence[Record], split: Mapping[str, Any]) -> list[Record]:
+    """The controls in the split of their group; groups without a record are split among themselves."""
+    split_of = {(r.source, r.group): r.split for r in assign_splits(controls, split["fractions"], split["seed"])}
+    of_records = {(r.source.removesuffix(SUFFIX), r.group): r.split for r in records}
+    return [
+        replace(r, split=of_records.get((r.source.removesuffix(SUFFIX), r.group)) or split_of[r.source, r.group])
+        for r in controls
+    ]
+
+
 def add_controls(cfg: DictConfig, data: RecordSet) -> RecordSet:
     """The data with `data.controls` of the train and validation pictures as controls, which join `records.jsonl`.
 
@@ -103,8 +114,8 @@ def choose_controls(cfg: DictConfig, data: RecordSet) -> list[Record]:
         chosen += [make_record(c) for c in draw_controls(there, wanted, cfg.data.split.seed)]
     if given is None:
         counts = Counter(c.source.removesuffix(SUFFIX) for c in chosen if c.split == "train")
-        told = ", ".join(f"{count} of {source}" for source, count in sorted(counts.items()))
-        print(f"normal pictures among those trained on: {told}; data.controls=0 takes none")
+        numbers = ", ".join(f"{count} of {source}" for source, count in sorted(counts.items()))
+        print(f"normal pictures among those trained on: {numbers}; data.controls=0 takes none")
     elif few:
         print(f"data.controls={share}: {path} has {' and '.join(few)}: all are used")
     return chosen

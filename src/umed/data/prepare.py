@@ -4,7 +4,7 @@ import logging
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from inspect import getattr_static
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from tqdm import tqdm
 
 from umed.config import find_target
 from umed.data.card import render_card
+from umed.data.controls import split_controls
 from umed.data.manifest import read_recipe, select_by_manifest, write_manifest
 from umed.data.sample import subsample
-from umed.data.sources.base import Copy, Seen, Source
+from umed.data.sources.base import Copy, Source
+from umed.data.sources.seen import Seen, find_displaced
 from umed.data.splits import SPLITS, assign_splits, explain_empty_splits
 from umed.errors import InputError, check_positive
 from umed.pictures import contact_sheet, draw_boxes, picture_of
@@ -151,16 +153,6 @@ def split_gathered(gathered: Gathered, split: Mapping[str, Any]) -> list[Record]
     return [r for r in assign_splits([*gathered.records, *copies], **split, links=links) if r.id in ids]
 
 
-def split_controls(controls: Sequence[Record], records: Sequence[Record], split: Mapping[str, Any]) -> list[Record]:
-    """The controls in the split of their group; groups without a record are split among themselves."""
-    split_of = {(r.source, r.group): r.split for r in assign_splits(controls, split["fractions"], split["seed"])}
-    of_records = {(r.source.removesuffix("_controls"), r.group): r.split for r in records}
-    return [
-        replace(r, split=of_records.get((r.source.removesuffix("_controls"), r.group)) or split_of[r.source, r.group])
-        for r in controls
-    ]
-
-
 def _collect_roots(sources: Mapping[str, Source]) -> dict[str, Path]:
     roots: dict[str, Path] = {}
     for name, source in sources.items():
@@ -191,6 +183,11 @@ def _read(sources: Mapping[str, Source], workers: int, gathered: Gathered) -> It
                 (gathered.records if item.boxes else gathered.controls).append(item)
             else:
                 raise InputError(f"data.source.{name}: read gives a {type(item).__name__}: see Source.read")
+    for control in find_displaced(gathered.controls, seen):
+        gathered.controls.remove(control)
+        dropped = Dropped(control.source, control.image, "duplicate", "normal here, a box on the same pixels elsewhere")
+        gathered.dropped[dropped.source][dropped.reason] += 1
+        yield dropped
 
 
 def _check_not_empty(source: Source, gathered: Gathered, dropped_file: Path) -> None:

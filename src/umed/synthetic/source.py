@@ -7,11 +7,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from umed.data.sources.base import Item, PictureSource, Seen
+from umed.data.sources.base import Item, PictureSource
 from umed.data.sources.deeplesion import DeepLesionSource
 from umed.data.sources.kidney_stone import KidneyStoneSource
 from umed.data.sources.kvasir import KvasirSource
 from umed.data.sources.nih_chest import NihChestSource
+from umed.data.sources.seen import Seen
 from umed.data.sources.tbx11k import Tbx11kSource
 from umed.errors import InputError
 from umed.synthetic.drawn_once import draw_once, is_drawn

@@ -20,6 +20,7 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 from umed import config
 from umed.callbacks.sweep_members import claim, is_member, report_member
 from umed.errors import InputError
+from umed.names import is_training
 from umed.paper_data import use_mau
 from umed.sweeps import is_done, is_started_member, mark_done
 
@@ -36,7 +37,7 @@ def run(cfg: DictConfig) -> float | None:
     try:
         overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
         _refuse_copies()
-        cfg = use_mau(config.empty_requests(cfg, overrides))
+        cfg = use_mau(config.empty_requests(cfg, overrides), overrides)
         run_dir = Path(cfg.paths.run_dir)
         was_started = is_started_member(cfg)
         if was_started:
@@ -50,7 +51,7 @@ def run(cfg: DictConfig) -> float | None:
         else:
             task = get_method(cfg.task._target_)
             quiet()
-            with claim(run_dir) if _is_training(cfg) else nullcontext():
+            with claim(run_dir) if is_training(cfg.task._target_) else nullcontext():
                 task(cfg)
             mark_done(run_dir)
         return metric(run_dir, cfg.optimized_metric)
@@ -65,10 +66,6 @@ def run(cfg: DictConfig) -> float | None:
             raise
         print(f"error: {line}", file=sys.stderr)
         sys.exit(1)
-
-
-def _is_training(cfg: DictConfig) -> bool:
-    return str(cfg.task._target_).rsplit(".", 1)[-1] in config.TRAINING
 
 
 def _refuse_copies() -> None:

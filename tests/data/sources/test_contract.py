@@ -13,11 +13,12 @@ from disk_examples import example_of
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 from items import records
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from umed.config import register
 from umed.data.prepare import build_sources, prepare, prepare_records
-from umed.data.sources.base import Copy, Example, Item, Picture, PictureSource, Seen
+from umed.data.sources.base import Copy, Example, Item, Picture, PictureSource
+from umed.data.sources.seen import Seen
 from umed.errors import InputError
 from umed.records import Dropped, Record, read_records
 from umed.run_files import write_jsonl
@@ -25,10 +26,16 @@ from umed.run_files import write_jsonl
 CONF = Path(__file__).parents[3] / "conf"
 
 
+def nodes_of(path: Path) -> DictConfig:
+    """The sources of a yaml, which may set more of `data`."""
+    nodes: Any = OmegaConf.load(path)
+    return nodes.get("source", nodes)
+
+
 def find_nodes(folder: Path) -> Iterator[tuple[str, Any]]:
     """The entries of the yaml files whose class can write an example."""
     for path in sorted((folder / "data/source").glob("*.yaml")):
-        for name, node in OmegaConf.load(path).items():
+        for name, node in nodes_of(path).items():
             if not node._target_.startswith("umed.synthetic") and "exported" not in node._target_:
                 yield str(name), node
 
@@ -70,7 +77,7 @@ def corners_of(record: Record) -> list[tuple[float, ...]]:
 def test_every_source_has_an_example() -> None:
     """But the one that draws its own pictures, and the one that reads what this package has written."""
     assert {"deeplesion", "kidney_stone", "nih_chest", "tbx11k", "kvasir", "folder"} <= set(NODES)
-    every = {str(name) for path in (CONF / "data/source").glob("*.yaml") for name in OmegaConf.load(path)}
+    every = {str(name) for path in (CONF / "data/source").glob("*.yaml") for name in nodes_of(path)}
     assert every - set(NODES) == {"phantom", "exported"}
 
 

@@ -16,6 +16,7 @@ from disk_examples.sources.kidney_stone import (
 )
 from items import boxes, lost, records
 
+from umed.data.prepare import gather
 from umed.data.sources.base import Item, Picture
 from umed.data.sources.kidney_stone import KidneyStoneSource
 from umed.errors import InputError
@@ -166,3 +167,13 @@ def test_file_names_that_are_not_utf_8_are_malformed(tmp_path: Path) -> None:
     assert isinstance(dropped, Dropped) and isinstance(kept, Record)
     assert (dropped.reason, kept.id) == ("malformed", f"kidney_stone/{NAME}")
     assert dropped.item.isprintable() and "caf" in dropped.item
+
+
+@pytest.mark.parametrize("normal_first", [True, False])
+def test_a_slice_with_a_stone_is_not_lost_to_its_copy_without_one(tmp_path: Path, normal_first: bool) -> None:
+    (tmp_path / "data.yaml").write_text(DATA_YAML, encoding="utf-8")
+    for name, has_stone in (("train/a.png", not normal_first), ("valid/b.png", normal_first)):
+        add(tmp_path, name, 10, ONE if has_stone else "")
+    gathered = gather({"kidney_stone": KidneyStoneSource(tmp_path)}, 1, tmp_path / "dropped.jsonl")
+    assert [r.image.rpartition("/")[2] for r in gathered.records] == ["b.png" if normal_first else "a.png"]
+    assert gathered.controls == [] and gathered.dropped["kidney_stone"]["duplicate"] == 1

@@ -13,6 +13,7 @@ from umed.boxes import Box, BoxError
 from umed.data.files import Unusable
 from umed.data.frames import Frame, MakeBox, place_box
 from umed.data.inspect_picture import PictureFacts, cluster_hashes, inspect_picture
+from umed.data.sources.seen import Seen, find_twin
 from umed.data.splits import join_linked
 from umed.errors import InputError
 from umed.pictures import Window
@@ -20,7 +21,6 @@ from umed.records import Dropped, Record
 from umed.run_files import is_text
 
 Corners = tuple[float, float, float, float]
-Seen = dict[bytes, tuple[str, str]]  # digest of pixels -> source and image of the first picture that has them
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +146,13 @@ class PictureSource(ABC):
             source, _ = self.root_of(picture)
             items = list(self._make_records(picture, facts, source))
             records = [item for item in items if isinstance(item, Record)]
-            if first := seen.get(facts.pixels):
+            is_control = not any(record.boxes for record in records)
+            if first := find_twin(seen, facts.pixels, is_control):
                 yield Dropped(self.name, picture.name, "duplicate", f"same pixels as {first[1]} of {first[0]}"), 0
                 yield from ((Copy(record, first), facts.phash) for record in records)
                 continue
             if records:  # a picture without a record does not make its twin a duplicate
-                seen[facts.pixels] = source, picture.image
+                seen[facts.pixels] = source, picture.image, is_control
             yield from ((item, facts.phash) for item in items)
 
     def _inspect(self, workers: int) -> Iterator[tuple[Picture | Dropped, Future[PictureFacts]]]:

@@ -19,7 +19,7 @@ from pyarrow import ArrowException
 from umed.data.files import Unusable
 from umed.data.formats import SPLIT_WORDS
 from umed.data.inspect_picture import PictureFacts, inspect_picture
-from umed.data.sources.base import Seen
+from umed.data.sources.seen import Seen, find_twin
 from umed.data.splits import SPLITS
 from umed.errors import InputError
 from umed.records import Dropped, Record
@@ -153,10 +153,9 @@ def _parse_row(row: dict[str, Any], split: str, names: list[str], roots: dict[st
 def _drop_if_seen(facts: PictureFacts | Dropped, record: Record, seen: Seen) -> PictureFacts | Dropped:
     if isinstance(facts, Dropped):
         return facts
-    if facts.pixels in seen:
-        source, image = seen[facts.pixels]
-        return Dropped(record.source, record.id, "duplicate", f"same pixels as {image} of {source}")
-    seen[facts.pixels] = record.source, record.image
+    if twin := find_twin(seen, facts.pixels, not record.boxes):
+        return Dropped(record.source, record.id, "duplicate", f"same pixels as {twin[1]} of {twin[0]}")
+    seen[facts.pixels] = record.source, record.image, not record.boxes
     return facts
 
 
