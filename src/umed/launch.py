@@ -155,11 +155,11 @@ def _explain(
         )
     if code == LOST:
         return InputError(f"{stage}: its {count} processes have lost each other; resume=RUN_DIR continues")
-    told = "above"
+    output = "above"
     if failed:
         outputs[failed - 1].seek(0)
-        told = outputs[failed - 1].read()[-10_000:].decode(errors="replace")
-    return RuntimeError(f"{stage}: process {failed} of {count} ended with exit code {code}: {told}")
+        output = outputs[failed - 1].read()[-10_000:].decode(errors="replace")
+    return RuntimeError(f"{stage}: process {failed} of {count} ended with exit code {code}: {output}")
 
 
 def report(rank: int, line: str) -> None:

@@ -31,20 +31,20 @@ def describe_findings(run: Path, stages: Sequence[str], mark: str) -> list[str]:
     shown = list(dict.fromkeys([tested[0], *(s for s in ("sft", rival) if s in tested), last]))
     table = build_seeds_table([run], Layout(rows=shown, metrics=tuple(NAMES), differences=differences))
     n = int(table[last]["accuracy"]["n"])
-    found = [f"{table[s]['accuracy']['value']:.2f} / {table[s]['iou']['value']:.2f} ({s})" for s in shown]
-    first = f"{mark}On {n} test items, accuracy / IoU are {_list(found)}."
+    figures = [f"{table[s]['accuracy']['value']:.2f} / {table[s]['iou']['value']:.2f} ({s})" for s in shown]
+    first = f"{mark}On {n} test items, accuracy / IoU are {_list(figures)}."
     return [first, _compare(table[f"{last} - {rival}"], last, rival)] if rival else [first]
 
 
 def _compare(gains: Mapping[str, Cell], last: str, rival: str) -> str:
     """What of the last stage is better, worse and not different from its rival."""
-    told: dict[str, list[str]] = {"better": [], "worse": [], "same": []}
+    metrics: dict[str, list[str]] = {"better": [], "worse": [], "same": []}
     for metric, name in NAMES.items():
         if cell := gains.get(metric):
             kind = "better" if cell["low"] > 0 else "worse" if cell["high"] < 0 else "same"
-            told[kind].append(f"{name} ({cell['value']:+.2f} [{cell['low']:+.2f}, {cell['high']:+.2f}])")
-    parts = [f"is {kind} in {_list(told[kind])}" for kind in ("better", "worse") if told[kind]]
-    parts += [f"does not differ beyond chance in {_list(told['same'])}"] if told["same"] else []
+            metrics[kind].append(f"{name} ({cell['value']:+.2f} [{cell['low']:+.2f}, {cell['high']:+.2f}])")
+    parts = [f"is {kind} in {_list(metrics[kind])}" for kind in ("better", "worse") if metrics[kind]]
+    parts += [f"does not differ beyond chance in {_list(metrics['same'])}"] if metrics["same"] else []
     control = ", its control of equal compute," if rival == "sft_continued" else ""
     return f"Compared with {rival}{control} {last} {_list(parts, '; it ')}."
 

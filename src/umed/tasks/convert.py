@@ -146,6 +146,6 @@ def _name(names: list[str]) -> str:
 
 def _print(sources: Sources, out: Path, size: int, options: DictConfig) -> None:
     counts = Counter(entry["how"] for entry in sources.became.values())
-    said = ", ".join(f"{count} {how}" for how, count in sorted(counts.items()))
-    print(f"{options.path}: {len(sources.became)} tensors ({said}); none is missing, none is left over")
+    kinds = ", ".join(f"{count} {how}" for how, count in sorted(counts.items()))
+    print(f"{options.path}: {len(sources.became)} tensors ({kinds}); none is missing, none is left over")
     print(f"-> {out} ({size / 2**30:.2f} GB; {REPORT} lists what each tensor became)")

@@ -117,8 +117,7 @@ def check_stages(cfg: DictConfig) -> list[str]:
 def reward_stage(cfg: DictConfig, stage: str) -> DictConfig:
     """`method` with the rewards that a stage keeps; `ppo` is the paper's "SFT + PPO": the relevance reward alone."""
     names, method = cfg.task.rewards[stage], cfg.method.copy()
-    if stage == "aar_boxes_only":
-        method.queries = "boxes_only"
+    method.queries = cfg.task.queries.get(stage, method.get("queries", "annotated"))
     if names is None:
         return method
     relevance = {"_target_": "umed.rewards.relevance.RelevanceReward", "judge": cfg.judge}

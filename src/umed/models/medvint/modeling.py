@@ -81,9 +81,6 @@ class MedVInTModel(MedVInTPreTrainedModel):
         self.language_model = LlamaModel(c.text_config)
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.language_model.get_input_embeddings()
-
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.language_model.set_input_embeddings(value)
 
@@ -157,15 +154,6 @@ class MedVInTForConditionalGeneration(MedVInTPreTrainedModel, GenerationMixin):
         self.model = MedVInTModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.model.set_input_embeddings(value)
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.lm_head
 
     def get_decoder(self) -> nn.Module:
         return self.model.language_model
